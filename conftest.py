@@ -29,7 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     def connect(profile: BaseProfile, run_dir: Path) -> AbstractContextManager[Host]:
         assert isinstance(profile, Profile)
-        return lab.connect(profile, run_dir, lambda text: config.stash[plugin._SESSION].say(text))
+        return lab.connect(profile, run_dir, lambda text: plugin.required(config).say(text))
 
     plugin.configure(config, Profile, connect)
 
@@ -38,7 +38,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Give every acceptance test its time, stages included."""
     items = [item for item in session.items if item.get_closest_marker(plugin.MARK)]
     if items:
-        profile = session.config.stash[plugin._SESSION].profile
+        profile = plugin.required(session.config).profile
         assert isinstance(profile, Profile)
         limits = profile.budget.model_dump()
         budget.apply(items, limits, limits.pop("test"))

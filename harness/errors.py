@@ -1,0 +1,30 @@
+"""What every expected error of the harness and of the stages is: a sentence to act upon."""
+
+from __future__ import annotations
+
+
+class LabError(Exception):
+    """Something about the lab, told to an engineer: what is wrong, and what to do about it.
+
+    ``hint`` says what to try next; ``clause`` is the id of the guide's clause that is not met.
+    Subclasses may set either as a class attribute.
+    """
+
+    hint: str | None = None
+    clause: str | None = None
+
+    def __init__(self, message: str, *, hint: str | None = None, clause: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if hint is not None:
+            self.hint = hint
+        if clause is not None:
+            self.clause = clause
+
+    def __str__(self) -> str:
+        text = self.message
+        if self.clause:
+            text += f" [clause {self.clause}]"
+        if self.hint:
+            text += f"\nhint: {self.hint}"
+        return text

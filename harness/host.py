@@ -1,0 +1,290 @@
+"""A host: commands, files, forwards and testinfra, all through one recorded door."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import testinfra.host
+
+from harness.command import (
+    GUARD,
+    KILL_AFTER,
+    CommandError,
+    CommandFailed,
+    CommandTimeout,
+    HostUnreachable,
+    OnLine,
+    Result,
+    deadline_argv,
+    encode,
+    execute,
+    hit_deadline,
+    tail,
+)
+from harness.errors import LabError
+from harness.infra import Backend
+from harness.trace import Trace
+from harness.transport import LocalTransport, SshEndpoint, SshTransport, Transport
+
+__all__ = ["ANY", "Host", "SshEndpoint", "Target", "open_host", "open_local", "open_ssh"]
+
+TOKEN = "HARNESS_COMMAND"  # environment variable by which a command's processes are found again
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+NEEDED = "timeout env mktemp mv chmod cat sync stat flock setsid"
+
+# Ends whatever carries $1 in its environment, also what left the process group: TERM, then KILL.
+SWEEP = """
+mine() { grep -lszxF "$1" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 || true; }
+for signal in TERM TERM TERM TERM TERM KILL KILL; do
+    pids=$(mine "$1"); [ -n "$pids" ] || exit 0
+    kill -s $signal $pids 2>/dev/null || true
+    sleep 0.3
+done
+[ -z "$(mine "$1")" ]
+"""
+
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+ANY: Collection[int] = range(256)  # every exit status
+
+
+class Target(Protocol):
+    """The part of a profile that says where the host is (`harness.profile.Target`)."""
+
+    @property
+    def kind(self) -> str: ...
+
+    def endpoint(self) -> SshEndpoint: ...
+
+
+class Host:
+    """A lab host. Every command has a deadline, is quoted by construction and is recorded."""
+
+    def __init__(self, transport: Transport, trace: Trace) -> None:
+        self.name = transport.name
+        self.trace = trace
+        self._transport = transport
+        self.infra = testinfra.host.Host(Backend(self))
+        self.boot_id = ""
+
+    def greet(self) -> None:
+        """Check that the host is what the harness needs and learn its boot id."""
+        script = (
+            'for tool; do command -v "$tool" >/dev/null || { echo "$tool" >&2; exit 3; }; done;'
+            f" cat {BOOT_ID}"
+        )
+        result = self.sh(script, *NEEDED.split(), ok=ANY)
+        if result.rc == 3:
+            raise LabError(
+                f"Host '{self.name}' has no '{result.err.strip()}'.",
+                hint="install coreutils and util-linux on it",
+            )
+        if result.rc != 0:
+            hint = None
+            if self._transport.become and "sudo" in result.err:
+                hint = "the harness uses 'sudo -n': let this user run sudo without a password"
+            raise HostUnreachable(
+                f"Host '{self.name}' does not run commands (exit status {result.rc})."
+                f"{tail(result)}",
+                result=result,
+                hint=hint,
+            )
+        self.boot_id = result.out.strip()
+
+    def run(
+        self,
+        *argv: str,
+        timeout: float = 60,
+        ok: Collection[int] = (0,),
+        input: str | bytes | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        probe: bool = False,
+        on_line: OnLine | None = None,
+    ) -> Result:
+        """Run a command and return its result.
+
+        `timeout` (seconds) holds on the host itself and ends the whole process group. `ok` lists
+        the exit statuses that are an answer. A `probe` changes nothing: it alone is repeated,
+        once, after a lost connection. Raises HostUnreachable, CommandTimeout or CommandFailed.
+        """
+        if not argv:
+            raise ValueError("a command needs at least its name")
+        words = [*_env_argv(env, cwd), *argv]
+        data = None if input is None else encode(input)
+        try:
+            return self._once(words, timeout, ok, data, on_line)
+        except HostUnreachable:
+            if not probe:
+                raise
+            self.reconnect()
+        return self._once(words, timeout, ok, data, on_line)
+
+    def _once(
+        self,
+        words: Sequence[str],
+        timeout: float,
+        ok: Collection[int],
+        data: bytes | None,
+        on_line: OnLine | None,
+    ) -> Result:
+        token = f"{TOKEN}={uuid.uuid4().hex}"
+        sudo = ["sudo", "-n", "--"] if self._transport.become else []
+        far = [*sudo, "env", token, *deadline_argv(words, timeout)]
+        try:
+            result = execute(
+                self._transport.argv(far, [*sudo, *_sweep_argv(token)]),
+                guard=timeout + KILL_AFTER + GUARD,
+                input=data,
+                on_line=on_line,
+                shown=words,
+            )
+            self._judge(result, timeout, ok)
+        except BaseException as error:
+            self._record_failure(error, words)
+            if isinstance(error, CommandTimeout) or not isinstance(error, Exception):
+                self.sweep(token)
+            raise
+        self.trace.command(self.name, result)
+        return result
+
+    def _judge(self, result: Result, timeout: float, ok: Collection[int]) -> None:
+        """Raise what this result means, if it is no answer."""
+        if why := self._transport.lost(result):
+            raise HostUnreachable(
+                f"Host '{self.name}' was lost during '{result.line}': {why}", result=result
+            )
+        if hit_deadline(result, timeout):
+            raise CommandTimeout(
+                f"Command '{result.line}' on '{self.name}' was still running after"
+                f" {timeout:g} s and was stopped.{tail(result)}",
+                result=result,
+            )
+        if result.rc not in ok:
+            raise CommandFailed(
+                f"Command '{result.line}' on '{self.name}' ended with exit status"
+                f" {result.rc}.{tail(result)}",
+                result=result,
+            )
+
+    def _record_failure(self, error: BaseException, words: Sequence[str]) -> None:
+        result = error.result if isinstance(error, CommandError) else None
+        if result is None:
+            result = Result(tuple(words), -1, "", "", 0.0, 0, 0)
+        self.trace.command(self.name, result, error=type(error).__name__)
+
+    def sweep(self, token: str) -> None:
+        """End what still runs on the host with `token` (NAME=VALUE) in its environment."""
+        sudo = ["sudo", "-n", "--"] if self._transport.become else []
+        far = [*sudo, *deadline_argv(_sweep_argv(token), 15)]
+        with contextlib.suppress(CommandError):  # best effort: an error is already under way
+            execute(self._transport.argv(far), guard=30)
+
+    def sh(self, script: str, *args: str, **options: Any) -> Result:
+        """Run a constant script by `sh -euc`; `args` are its "$1", "$2", ... Options as `run`."""
+        return self.run("sh", "-euc", script, "sh", *args, **options)
+
+    def read(self, path: str) -> str:
+        """A file's content; at most 1 MiB of it, else LabError, so that no tail is taken for it."""
+        result = self.run("cat", "--", path, probe=True)
+        if len(encode(result.out)) != result.out_bytes:
+            raise LabError(f"File '{path}' has {result.out_bytes} bytes, too many to read here.")
+        return result.out
+
+    def write(self, path: str, data: str | bytes, mode: int = 0o644) -> None:
+        """Replace a file at once, on disk before this returns: nobody sees half of it."""
+        script = (
+            't=$(mktemp -- "$1.XXXXXX"); trap \'rm -f -- "$t"\' EXIT;'
+            ' cat >"$t"; chmod -- "$2" "$t"; sync "$t"; mv -fT -- "$t" "$1"'
+        )
+        self.sh(script, path, f"{mode:o}", input=data)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is anything at `path` (a dangling link is something)."""
+        return self.sh('[ -e "$1" ] || [ -L "$1" ]', path, ok=(0, 1), probe=True).rc == 0
+
+    def forward(
+        self, address: str, port: int
+    ) -> contextlib.AbstractContextManager[tuple[str, int]]:
+        """Reach address:port of the host's network at the (address, port) that this yields."""
+        return self._transport.forward(address, port)
+
+    def reconnect(self) -> None:
+        """Make a lost connection anew; HostUnreachable also when the host has rebooted."""
+        self._transport.reconnect()
+        before, self.boot_id = self.boot_id, ""
+        self.greet()
+        if before and before != self.boot_id:
+            raise HostUnreachable(
+                f"Host '{self.name}' has rebooted since the run began.", hint="pytest --recover"
+            )
+
+
+def _sweep_argv(token: str) -> list[str]:
+    return ["sh", "-c", SWEEP, "sh", token]
+
+
+def _env_argv(env: Mapping[str, str] | None, cwd: str | None) -> list[str]:
+    if not env and cwd is None:
+        return []
+    for name in env or {}:
+        if not _ENV_NAME.fullmatch(name):
+            raise ValueError(f"'{name}' is no name for an environment variable")
+    words = ["env"] if cwd is None else ["env", "-C", cwd]
+    return [*words, *(f"{name}={value}" for name, value in (env or {}).items())]
+
+
+@contextlib.contextmanager
+def _opened(
+    transport: Transport, trace: Trace | None, connect: Callable[[], None]
+) -> Iterator[Host]:
+    try:
+        connect()
+        host = Host(transport, trace or Trace(None))
+        host.greet()
+        yield host
+    finally:
+        transport.close()
+
+
+def open_local(
+    trace: Trace | None = None, *, become: bool | None = None
+) -> contextlib.AbstractContextManager[Host]:
+    """This machine; by sudo -n where we are not root, unless `become` says otherwise."""
+    transport = LocalTransport(become=os.geteuid() != 0 if become is None else become)
+    return _opened(transport, trace, lambda: None)
+
+
+def open_ssh(
+    endpoint: SshEndpoint,
+    name: str | None = None,
+    trace: Trace | None = None,
+    *,
+    become: bool | None = None,
+    options: Sequence[str] = (),
+) -> contextlib.AbstractContextManager[Host]:
+    """A host by ssh, with one master connection that is closed at the end.
+
+    `options` are further ssh options ("Name=value"). Raises HostUnreachable.
+    """
+    transport = SshTransport(endpoint, name=name, become=become, options=options)
+    return _opened(transport, trace, transport.connect)
+
+
+def open_host(
+    target: Target, *, trace: Trace | None = None
+) -> contextlib.AbstractContextManager[Host]:
+    """The host of a profile's target; kinds 'local' and 'ssh'."""
+    if target.kind == "local":
+        return open_local(trace)
+    if target.kind == "ssh":
+        return open_ssh(target.endpoint(), trace=trace)
+    raise LabError(
+        f"Target '{target.kind}' has to be resolved to an ssh endpoint before it is opened."
+    )

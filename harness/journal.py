@@ -1,0 +1,269 @@
+"""The undo journal: every change is written down on the host, with its undo, before it is made.
+
+`<state>/journal/<run-id>.jsonl`, one JSON object a line: a versioned header, then entries, then
+marks of what has been undone. A line is on disk before `record` returns. A last line without an
+end is of a change that was never begun, and is ignored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.command import CommandError
+from harness.errors import LabError
+from harness.holder import Holder, holder
+from harness.host import ANY, Host
+from harness.state import STATE_DIR, secure
+
+VERSION = 1
+UNDO_TIMEOUT = 300.0  # seconds for one undo command (an unmount may have to flush gigabytes)
+
+_APPEND = 'umask 077; cat >>"$1"; sync "$1"'
+_SAVE = """
+umask 077
+if [ -d "$1" ] && [ ! -L "$1" ]; then exit 4; fi
+if [ ! -e "$1" ] && [ ! -L "$1" ]; then exit 3; fi
+mkdir -p -- "${2%/*}"
+cp -a --no-dereference -- "$1" "$2"
+sync -f "${2%/*}"
+"""
+
+
+class JournalError(LabError):
+    """A journal that cannot be read or written."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One change: which stage makes it, what it is, and the commands that take it back."""
+
+    id: int
+    stage: str
+    what: str
+    undo: tuple[tuple[str, ...], ...]
+    when: tuple[str, ...] | None
+    durable: bool
+
+
+@dataclass(frozen=True)
+class UndoResult:
+    """What became of one entry: 'undone', 'not needed' (its guard said so) or 'failed'."""
+
+    run_id: str
+    entry: Entry
+    outcome: str
+    error: str = ""
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        return self.outcome != "failed"
+
+    def __str__(self) -> str:
+        text = f"[{self.entry.stage}] {self.entry.what}: {self.outcome}"
+        return f"{text}: {self.error}" if self.error else text
+
+
+class Journal:
+    """The journal of one run on one host."""
+
+    def __init__(self, host: Host, run_id: str, state: str = STATE_DIR) -> None:
+        self.host = host
+        self.run_id = run_id
+        self.state = state
+        self.directory = f"{state}/journal"
+        self.path = f"{self.directory}/{run_id}.jsonl"
+        self.backups = f"{self.directory}/{run_id}.d"
+        self.header: dict[str, Any] = {}
+        self.entries: list[Entry] = []
+        self.done: set[int] = set()
+
+    @classmethod
+    def create(cls, host: Host, run_id: str, state: str = STATE_DIR) -> Journal:
+        """Begin the journal of a new run."""
+        journal = cls(host, run_id, state)
+        secure(host, journal.directory)
+        if host.exists(journal.path):
+            raise JournalError(f"Run '{run_id}' has a journal on '{host.name}' already.")
+        journal.header = {"journal": VERSION, **asdict(holder(host, run_id))}
+        journal._append(journal.header)
+        return journal
+
+    @classmethod
+    def load(cls, host: Host, run_id: str, state: str = STATE_DIR) -> Journal:
+        """Read the journal of an earlier run; JournalError when this version cannot."""
+        journal = cls(host, run_id, state)
+        secure(host, journal.directory)
+        text = host.sh('cat -- "$1"', journal.path, probe=True, timeout=120).out
+        whole, _, torn = text.rpartition("\n")
+        if torn:
+            host.write(journal.path, whole + "\n" if whole else "", 0o600)
+        for number, line in enumerate(whole.splitlines(), 1):
+            journal._parse(number, line)
+        if not journal.header and whole:
+            raise JournalError(f"Journal '{journal.path}' has no header.")
+        return journal
+
+    def _parse(self, number: int, line: str) -> None:
+        try:
+            data = json.loads(line)
+            if not isinstance(data, dict):
+                raise ValueError("expected an object")
+            if number == 1:
+                self._check_version(data)
+                self.header = data
+            elif "done" in data:
+                self.done.add(int(data["done"]))
+            else:
+                when = data["when"]
+                undo = tuple(tuple(map(str, argv)) for argv in data["undo"])
+                guard = None if when is None else tuple(map(str, when))
+                fields = {key: data[key] for key in ("id", "stage", "what", "durable")}
+                self.entries.append(Entry(undo=undo, when=guard, **fields))
+        except (ValueError, KeyError, TypeError) as error:
+            raise JournalError(
+                f"Journal '{self.path}' on '{self.host.name}' cannot be read: line {number}:"
+                f" {type(error).__name__}: {error}"
+            ) from error
+
+    def _check_version(self, header: dict[str, Any]) -> None:
+        if header.get("journal") != VERSION:
+            raise JournalError(
+                f"Journal '{self.path}' on '{self.host.name}' has version"
+                f" {header.get('journal')!r}; this harness reads version {VERSION}.",
+                hint="recover with the version of the harness that wrote it",
+            )
+
+    @property
+    def holder(self) -> Holder | None:
+        """Who wrote it; None for a journal that was cut off within its header."""
+        fields = {key: value for key, value in self.header.items() if key != "journal"}
+        return Holder(**fields) if fields else None
+
+    def _append(self, data: dict[str, Any]) -> None:
+        self.host.sh(_APPEND, self.path, input=json.dumps(data) + "\n")
+
+    def record(
+        self,
+        stage: str,
+        what: str,
+        undo: Sequence[Sequence[str]],
+        when: Sequence[str] | None = None,
+        durable: bool = False,
+    ) -> None:
+        """Write down a change that is about to be made; on the host's disk before this returns.
+
+        `undo` are commands (argv each) to run in order, and must do no harm where the change did
+        not come about after all; or `when` is a command that ends with 0 where it did.
+        """
+        for argv in [*undo, *([when] if when is not None else [])]:
+            if isinstance(argv, str) or not argv or not all(isinstance(a, str) for a in argv):
+                raise TypeError(f"an undo is a list of commands, each a list of words: {argv!r}")
+        entry = Entry(
+            id=len(self.entries) + 1,
+            stage=stage,
+            what=what,
+            undo=tuple(tuple(argv) for argv in undo),
+            when=None if when is None else tuple(when),
+            durable=durable,
+        )
+        self._append(asdict(entry))
+        self.entries.append(entry)
+
+    def save_file(self, stage: str, path: str, durable: bool = False) -> None:
+        """Before a file is changed or made: keep it, byte for byte, with mode and owner.
+
+        The undo puts it back at once (rename), or removes it where there was none.
+        """
+        backup = f"{self.backups}/{len(self.entries) + 1}"
+        result = self.host.sh(_SAVE, path, backup, ok=ANY, timeout=UNDO_TIMEOUT)
+        if result.rc == 3:
+            self.record(stage, f"make '{path}'", [["rm", "-f", "--", path]], durable=durable)
+            return
+        if result.rc != 0:
+            why = "it is a directory" if result.rc == 4 else result.err.strip()
+            raise JournalError(f"File '{path}' cannot be kept before it is changed: {why}")
+        fresh = f"{path}.restored"
+        undo = [
+            ["cp", "-a", "--no-dereference", "--remove-destination", "--", backup, fresh],
+            ["mv", "-fT", "--", fresh, path],
+        ]
+        self.record(stage, f"change '{path}'", undo, durable=durable)
+
+    def pending(self, durable: bool = True) -> list[Entry]:
+        """What is not undone yet, the last change first; with or without what is durable."""
+        return [
+            entry
+            for entry in reversed(self.entries)
+            if entry.id not in self.done and (durable or not entry.durable)
+        ]
+
+    def undo(self, durable: bool) -> list[UndoResult]:
+        """Take back every pending change in reverse; one that fails is reported and stays pending.
+
+        Durable changes are kept unless `durable`. A journal with nothing left is removed.
+        """
+        self.host.run("true", probe=True)  # makes a lost connection anew
+        results = [self._undo(entry) for entry in self.pending(durable)]
+        if durable:  # what the digests speak of is gone
+            self.host.run("rm", "-rf", "--", f"{self.state}/stages")
+        if not self.pending():
+            self.host.run("rm", "-rf", "--", self.backups)
+            self.host.run("rm", "-f", "--", self.path)
+        return results
+
+    def _undo(self, entry: Entry) -> UndoResult:
+        seconds = 0.0
+        outcome, error = "undone", ""
+        try:
+            if entry.when is not None and self._unneeded(entry.when):
+                outcome = "not needed"
+            else:
+                for argv in entry.undo:
+                    seconds += self.host.run(*argv, timeout=UNDO_TIMEOUT).seconds
+            self._append({"done": entry.id, "outcome": outcome})
+            self.done.add(entry.id)
+        except CommandError as failure:
+            outcome, error = "failed", str(failure)
+        result = UndoResult(self.run_id, entry, outcome, error, seconds)
+        self.host.trace.event(
+            "undo",
+            run=self.run_id,
+            stage=entry.stage,
+            what=entry.what,
+            outcome=outcome,
+            error=error or None,
+            seconds=round(seconds, 3),
+        )
+        return result
+
+    def _unneeded(self, when: Sequence[str]) -> bool:
+        return self.host.run(*when, ok=ANY, timeout=UNDO_TIMEOUT, probe=True).rc != 0
+
+
+def journals(host: Host, state: str = STATE_DIR) -> list[str]:
+    """The ids of the runs that left a journal on the host, the newest first."""
+    directory = f"{state}/journal"
+    result = host.sh(
+        '[ -d "$1" ] || exit 0; cd "$1"; ls -t1 | sed -n "s/\\.jsonl$//p"', directory, probe=True
+    )
+    return result.out.split()
+
+
+def unfinished(host: Host, state: str = STATE_DIR, but: str = "") -> list[Journal]:
+    """Journals of earlier runs with transient changes that nobody took back."""
+    found = [Journal.load(host, run, state) for run in journals(host, state) if run != but]
+    return [journal for journal in found if journal.pending(durable=False)]
+
+
+def recover(host: Host, state: str = STATE_DIR, durable: bool = False) -> list[UndoResult]:
+    """Finish the undo of every run that left one, the newest first.
+
+    The caller holds the host's lock (`harness.lock.acquire` with `recover=True`), which says that
+    none of those runs is alive. With `durable` also what was kept for the next run.
+    """
+    loaded = [Journal.load(host, run, state) for run in journals(host, state)]
+    return [result for journal in loaded for result in journal.undo(durable)]

@@ -1,0 +1,286 @@
+"""The pytest plugin: fixtures `profile`, `host`, `run`; one error a broken stage; undo at the end.
+
+The root conftest loads it by `pytest_plugins` and calls `configure` from its pytest_configure.
+It has no asserts to rewrite, and a conftest imports it first: PYTEST_DONT_REWRITE.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _pytest.junitxml import xml_key
+
+from harness import options
+from harness.errors import LabError
+from harness.host import Host
+from harness.profile import BaseProfile, show
+from harness.session import Connect, Session
+from harness.stage import Run, StageFailed
+from harness.state import STATE_DIR
+
+MARK = "acceptance"
+_SESSION = pytest.StashKey[Session]()
+_BROKEN = pytest.StashKey[dict[str, str]]()  # fixture -> the one line that says why
+_SIGTERM = pytest.StashKey[Any]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    options.add(parser)
+
+
+def configure(
+    config: pytest.Config,
+    schema: type[BaseProfile],
+    connect: Connect,
+    *,
+    state_dir: str = STATE_DIR,
+) -> None:
+    """Join the harness with a profile's schema and with the way to reach its host."""
+    session = Session(config, schema, connect, state_dir)
+    config.stash[_SESSION] = session
+    config.stash[_BROKEN] = {}
+    # Without this, SIGTERM (a cancelled CI job) ends pytest with no teardown at all (#5243).
+    config.stash[_SIGTERM] = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if options.may_run_acceptance(config) or config.option.profile is not None:
+        _ = session.profile
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last resort, where an interruption struck in pytest's own teardown."""
+    session = config.stash.get(_SESSION, None)
+    if session is not None:
+        session.close(failed=True)
+    before = config.stash.get(_SIGTERM, None)
+    if before is not None:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """`--show-profile` and `--recover` do their work and end."""
+    action: Callable[[Session], int]
+    if config.option.show_profile:
+        action = _show_profile
+    elif config.option.recover:
+        action = _recover
+    else:
+        return None
+    config._do_configure()
+    try:
+        return action(config.stash[_SESSION])
+    finally:
+        config._ensure_unconfigure()
+
+
+def _show_profile(session: Session) -> int:
+    import os
+
+    session.say(show(session.profile, os.environ).rstrip())
+    return 0
+
+
+def _recover(session: Session) -> int:
+    try:
+        results = session.recover(_runs(session.config))
+    except LabError as error:
+        session.say(f"ERROR: {session.trace.mask(str(error))}")
+        session.closing_error = str(error)
+        session.end(1)
+        return 1
+    for result in results:
+        session.say(session.trace.mask(str(result)))
+    failed = sum(not result.ok for result in results)
+    session.say(f"{len(results) - failed} changes taken back, {failed} could not be.")
+    status = 1 if failed else 0
+    session.end(status)
+    return status
+
+
+def _runs(config: pytest.Config) -> Path:
+    return config.rootpath / "reports" / "runs"
+
+
+def session_of(config: pytest.Config) -> Session | None:
+    """What this pytest run keeps; None before `configure`."""
+    return config.stash.get(_SESSION, None)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """A fixture that does not exist is told before anything is touched."""
+    for item in session.items:
+        info = getattr(item, "_fixtureinfo", None)
+        if info is None or item.get_closest_marker(MARK) is None:
+            continue
+        known = set(info.name2fixturedefs) | {"request"}
+        for name in item.fixturenames:  # type: ignore[attr-defined]
+            if name not in known:
+                raise pytest.UsageError(
+                    f"{item.nodeid}: needs fixture '{name}', and there is none by that name."
+                )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Start the record, when acceptance tests are really about to run."""
+    config = session.config
+    mine = session_of(config)
+    broken = session.testsfailed and not config.option.continue_on_collection_errors
+    if mine is None or config.option.collectonly or broken:
+        return
+    if not any(item.get_closest_marker(MARK) for item in session.items):
+        return
+    directory = mine.begin(_runs(config))
+    if not config.option.xmlpath:
+        config.option.xmlpath = str(directory / "junit.xml")
+        # junitxml has been configured already, when it could not be known that tests would run
+        junit = config.pluginmanager.get_plugin("junitxml")
+        if junit is not None:
+            junit.pytest_configure(config)
+            config.stash[xml_key].pytest_sessionstart()
+
+
+@pytest.fixture(scope="session")
+def profile(pytestconfig: pytest.Config) -> BaseProfile:
+    """The lab's profile, frozen."""
+    return required(pytestconfig).profile
+
+
+@pytest.fixture(scope="session")
+def host(pytestconfig: pytest.Config) -> Host:
+    """The lab host, locked for this run; everything done to it is recorded."""
+    return required(pytestconfig).open_host()
+
+
+@pytest.fixture(scope="session")
+def run(pytestconfig: pytest.Config, host: Host) -> Run:
+    """The acceptance run: stages, journal, record and evidence."""
+    current = required(pytestconfig).run
+    assert current is not None
+    return current
+
+
+def required(config: pytest.Config) -> Session:
+    """What this pytest run keeps; LabError before `configure`."""
+    session = session_of(config)
+    if session is None:
+        raise LabError("The conftest has not called harness.plugin.configure.")
+    return session
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """Remember which fixture a broken stage stands behind."""
+    try:
+        return (yield)
+    except (Exception, pytest.fail.Exception) as error:
+        broken = request.config.stash.get(_BROKEN, None)
+        if broken is not None and (isinstance(error, StageFailed) or fixturedef.scope == "session"):
+            reason = f'fixture "{fixturedef.argname}" failed: {_first_line(error)}'
+            brief = error.brief if isinstance(error, StageFailed) else reason
+            broken.setdefault(fixturedef.argname, brief)
+        raise
+
+
+def _first_line(error: BaseException) -> str:
+    text = error.message if isinstance(error, LabError) else str(error)
+    lines = text.strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what depends on a broken stage, by name."""
+    broken = item.config.stash.get(_BROKEN, None) or {}
+    for name in getattr(item, "fixturenames", ()):
+        if name in broken:
+            session = session_of(item.config)
+            reason = broken[name]
+            pytest.skip(session.trace.mask(reason) if session else reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Put the outcome into the record and, after a failure, collect evidence."""
+    report = yield
+    session = session_of(item.config)
+    if session is None or session.run_dir is None or item.get_closest_marker(MARK) is None:
+        return report
+    error = call.excinfo.value if call.excinfo is not None else None
+    full = session.trace.mask(report.longreprtext) if report.failed else ""
+    if isinstance(error, LabError) and report.failed:
+        report.longrepr = session.trace.mask(str(error))  # the sentence; the trace is evidence
+    if report.failed and session.run is not None:
+        session.run.evidence.collect(report.nodeid, {"failure": full})
+    _record(session, item, report)
+    return report
+
+
+def _record(session: Session, item: pytest.Item, report: pytest.TestReport) -> None:
+    if report.when != "call" and report.passed:
+        return
+    outcome: str = report.outcome
+    if report.failed and report.when != "call":
+        outcome = "error"
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+    session.trace.event(
+        "test",
+        nodeid=report.nodeid,
+        phase=report.when,
+        outcome=outcome,
+        seconds=round(report.duration, 3),
+        clauses=[str(a) for mark in item.iter_markers("clause") for a in mark.args],
+        message=str(reason) or None,
+    )
+
+
+def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+    """Nothing to do: pytest_sessionfinish sees the exit status."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
+    """After every fixture's own teardown: undo, and let the exit status tell of what is left."""
+    mine = session_of(session.config)
+    if mine is None or mine.run_dir is None:
+        return
+    mine.interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
+    mine.close(failed=exitstatus != pytest.ExitCode.OK)
+    left = mine.closing_error or any(not result.ok for result in mine.undo)
+    if left and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    mine.end(int(session.exitstatus))
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Where to look, and what is left on the host."""
+    mine = session_of(config)
+    if mine is None or mine.run_dir is None:
+        return
+    mask = mine.trace.mask
+    terminalreporter.section("acceptance run")
+    failed = [result for result in mine.undo if not result.ok]
+    done = len(mine.undo) - len(failed)
+    terminalreporter.write_line(f"undo: {done} changes taken back, {len(failed)} could not be")
+    for result in failed:
+        terminalreporter.write_line(mask(f"LEFT ON THE HOST {result}"), red=True)
+    if mine.closing_error:
+        terminalreporter.write_line(mask(mine.closing_error), red=True)
+    if mine.kept or failed or mine.closing_error:
+        name = options.profile_name(config)
+        terminalreporter.write_line(f"to clean up: pytest --recover --profile {name}")
+    terminalreporter.write_line(f"record: {mine.run_dir / 'record.jsonl'}")
+    terminalreporter.write_line(f"junit: {config.option.xmlpath}")
+    evidence = mine.run_dir / "evidence"
+    if evidence.exists():
+        terminalreporter.write_line(f"evidence: {evidence}")

@@ -1,0 +1,187 @@
+"""Reading a profile's files and environment into one tree that knows where each value came from."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PREFIX = "ACCEPT_"
+MAX_BYTES = 1 << 20
+
+Key = tuple[str, ...]
+
+
+@dataclass
+class Source:
+    """The merged tree, and the file or variable that each key was last set by."""
+
+    file: str
+    tree: dict[str, Any] = field(default_factory=dict)
+    origin: dict[Key, str] = field(default_factory=dict)
+    raw: dict[Key, str] = field(default_factory=dict)  # texts of environment variables
+    problems: list[str] = field(default_factory=list)
+
+    def merge(self, data: Mapping[str, Any], origin: str, at: Key = ()) -> None:
+        """Lay `data` over the tree; tables are merged, all else is replaced."""
+        for key, value in data.items():
+            here = (*at, key)
+            self.origin[here] = origin
+            if isinstance(value, dict):
+                if not isinstance(self._get(here), dict):
+                    self._set(here, {})
+                self.merge(value, origin, here)
+            else:
+                self._set(here, value)
+
+    def _get(self, key: Key) -> Any:
+        node: Any = self.tree
+        for part in key:
+            if not isinstance(node, dict):
+                return None
+            node = node.get(part)
+        return node
+
+    def _set(self, key: Key, value: Any) -> None:
+        node = self.tree
+        for part in key[:-1]:
+            if not isinstance(node.get(part), dict):
+                node[part] = {}
+            node = node[part]
+        node[key[-1]] = value
+
+    def where(self, loc: Sequence[object]) -> str:
+        """The file or variable that the value at `loc`, or else what holds it, came from."""
+        key = tuple(str(part) for part in loc)
+        while key:
+            if key in self.origin:
+                return self.origin[key]
+            key = key[:-1]
+        return self.file
+
+    def take_as_text(self, locs: Sequence[Sequence[object]]) -> bool:
+        """Use the plain text of the variables that set these keys; False where none did."""
+        taken = False
+        for loc in locs:
+            key = tuple(str(part) for part in loc)
+            if key in self.raw:
+                self._set(key, self.raw.pop(key))
+                taken = True
+        return taken
+
+    def as_json(self) -> str:
+        """The tree as JSON; dates and times as their ISO texts."""
+        return json.dumps(self.tree, default=lambda value: value.isoformat())
+
+
+def read(name_or_path: str, environ: Mapping[str, str], search: Path) -> Source:
+    """Read a profile with all that it extends, and the environment's ACCEPT_* variables."""
+    is_name = "/" not in name_or_path and not name_or_path.endswith(".toml")
+    path = search / f"{name_or_path}.toml" if is_name else Path(name_or_path)
+    source = Source(str(path))
+    try:
+        missing = is_name and not path.exists()
+    except (OSError, ValueError):
+        missing = True
+    if missing:
+        names = sorted(p.stem for p in search.glob("*.toml")) if search.is_dir() else []
+        known = ", ".join(names) or "none"
+        source.problems.append(
+            f"{path}: profile '{_shown(name_or_path)}': expected a file, found nothing;"
+            f" profiles here: {known}"
+        )
+        return source
+    _read_file(source, path, ())
+    if not source.problems:
+        _read_environ(source, environ)
+    return source
+
+
+def _shown(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode() if not text.isprintable() else text
+
+
+def _read_file(source: Source, path: Path, chain: tuple[Path, ...]) -> None:
+    """Merge `path`, what it extends first."""
+    data, problem = _parse(path)
+    if data is None:
+        source.problems.append(f"{_shown(str(path))}: {problem}")
+        return
+    parent = data.pop("extends", None)
+    real = path.resolve()
+    if parent is not None:
+        if not isinstance(parent, str) or not parent:
+            found = type(parent).__name__
+            source.problems.append(f"{path}: extends: expected the name of a file, found {found}")
+            return
+        if real in chain:
+            ring = " -> ".join(p.name for p in (*chain, real))
+            source.problems.append(f"{path}: extends: expected no cycle, found {ring}")
+            return
+        _read_file(source, path.parent / parent, (*chain, real))
+    source.merge(data, str(path))
+
+
+def _parse(path: Path) -> tuple[dict[str, Any] | None, str]:
+    try:
+        if path.is_dir():
+            return None, "expected a TOML file, found a directory"
+        if not path.exists():
+            return None, "expected a TOML file, found nothing"
+        if not path.is_file():
+            return None, "expected a TOML file, found something that is no file"
+        raw = path.read_bytes()[: MAX_BYTES + 1]
+        if len(raw) > MAX_BYTES:
+            return None, f"expected at most {MAX_BYTES} bytes, found more"
+        return tomllib.loads(raw.decode("utf-8")), ""
+    except UnicodeDecodeError as error:
+        return None, f"expected UTF-8, found byte 0x{error.object[error.start]:02x}" + (
+            f" at offset {error.start}"
+        )
+    except OSError as error:
+        return None, f"expected a readable TOML file, found: {error.strerror}"
+    except RecursionError:
+        return None, "expected TOML, found values nested too deeply"
+    except ValueError as error:  # TOMLDecodeError is one; so are numbers and paths beyond bounds
+        return None, f"expected TOML, found: {' '.join(str(error).split())}"
+
+
+def _read_environ(source: Source, environ: Mapping[str, str]) -> None:
+    for name in sorted(environ):
+        if not name.startswith(PREFIX):
+            continue
+        key = tuple(part.lower() for part in name[len(PREFIX) :].split("__"))
+        if not all(key):
+            source.problems.append(
+                f"{_shown(name)}: expected {PREFIX}SECTION__KEY, found an empty part in its name"
+            )
+            continue
+        text = environ[name]
+        try:
+            text.encode("utf-8")
+            name.encode("utf-8")
+        except UnicodeEncodeError:
+            source.problems.append(f"{_shown(name)}: expected UTF-8, found other bytes")
+            continue
+        source.merge(_nested(key, _value(text)), name)
+        source.raw[key] = text
+
+
+def _nested(key: Key, value: Any) -> dict[str, Any]:
+    for part in reversed(key):
+        value = {part: value}
+    assert isinstance(value, dict)
+    return value
+
+
+def _value(text: str) -> Any:
+    """A TOML value where the text is one, else the text."""
+    try:
+        data = tomllib.loads(f"v = {text}")
+    except (ValueError, RecursionError):
+        return text
+    value = data.get("v")
+    return text if len(data) != 1 or isinstance(value, dict) else value

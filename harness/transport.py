@@ -1,0 +1,252 @@
+"""How a host is reached: on this machine, or by ssh over one master connection a run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness.command import HostUnreachable, Result, execute, kill_group
+
+CONNECT_TIMEOUT = 30.0  # seconds for the TCP connection and the handshake
+ALIVE_INTERVAL = 15  # seconds between keep-alives; six unanswered ones end the connection
+ALIVE_COUNT = 6
+CONTROL_TIMEOUT = 15.0  # seconds for a request to the master of this machine
+SBIN = "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; export PATH"
+
+# What ssh(1) itself says when it ends with 255 (ssh.c, mux.c, sshconnect.c, packet.c); a command
+# that ends with 255 on its own says something else.
+_SSH_SAYS = re.compile(
+    r"^(?:ssh: |kex_exchange_identification|Connection (?:to .* )?(?:closed|reset|timed out)"
+    r"|Control socket connect|mux_client_|muxclient|client_loop: |packet_write_|Permission denied"
+    r"|Host key verification failed|Timeout, server |Shared connection to |ControlSocket "
+    r"|.*@.*: Permission denied|Bad owner or permissions|Load key |Received disconnect"
+    r"|Disconnected from|Read from remote host|banner exchange|No .* host key is known)",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True)
+class SshEndpoint:
+    """Where and how to log in: everything that ssh needs, already resolved."""
+
+    user: str
+    host: str
+    port: int = 22
+    identity: Path | None = None  # private key; None: what the user's ssh would offer
+    known_hosts: Path | None = None  # None: the user's own file
+
+
+class Transport(Protocol):
+    """Turns an argv for the host into one for this machine."""
+
+    name: str
+    become: bool  # whether commands go through sudo -n
+
+    def argv(self, argv: Sequence[str], sweep: Sequence[str] = ()) -> list[str]:
+        """The argv that runs `argv` on the host; `sweep` may end there what a deadline left."""
+
+    def lost(self, result: Result) -> str | None:
+        """Why this result is the connection's and not the command's; None when it is not."""
+
+    def reconnect(self) -> None:
+        """Make the connection anew; HostUnreachable when that fails."""
+
+    def forward(
+        self, address: str, port: int
+    ) -> contextlib.AbstractContextManager[tuple[str, int]]:
+        """Reach address:port, as the host sees it, at the (address, port) that this gives."""
+
+    def close(self) -> None:
+        """End the connection."""
+
+
+class LocalTransport:
+    """This machine."""
+
+    def __init__(self, *, become: bool = False) -> None:
+        self.name = "local"
+        self.become = become
+
+    def argv(self, argv: Sequence[str], sweep: Sequence[str] = ()) -> list[str]:
+        return list(argv)
+
+    def lost(self, result: Result) -> str | None:
+        return None
+
+    def reconnect(self) -> None:
+        return None
+
+    @contextlib.contextmanager
+    def forward(self, address: str, port: int) -> Iterator[tuple[str, int]]:
+        yield address, port
+
+    def close(self) -> None:
+        return None
+
+
+class SshTransport:
+    """ssh(1) with one ControlMaster, a child of ours, in the foreground, for the whole run."""
+
+    def __init__(
+        self,
+        endpoint: SshEndpoint,
+        *,
+        name: str | None = None,
+        become: bool | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
+        self.endpoint = endpoint
+        self.name = name or f"{endpoint.user}@{endpoint.host}"
+        self.become = endpoint.user != "root" if become is None else become
+        self._options = tuple(options)
+        # A socket's path may have 107 bytes, and ssh appends 17 while it makes one.
+        runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+        parent = runtime if 0 < len(runtime) < 50 and os.access(runtime, os.W_OK) else "/tmp"
+        self._dir = Path(tempfile.mkdtemp(prefix="ssh-", dir=parent))
+        self._socket = self._dir / "m"
+        self._master: subprocess.Popen[bytes] | None = None
+
+    @property
+    def _target(self) -> list[str]:
+        return ["-p", str(self.endpoint.port), "-l", self.endpoint.user, "--", self.endpoint.host]
+
+    def _common(self) -> list[str]:
+        options = [
+            f"ControlPath={str(self._socket).replace('%', '%%')}",
+            "BatchMode=yes",
+            "StrictHostKeyChecking=yes",
+            f"ConnectTimeout={CONNECT_TIMEOUT:.0f}",
+            f"ServerAliveInterval={ALIVE_INTERVAL}",
+            f"ServerAliveCountMax={ALIVE_COUNT}",
+            "EscapeChar=none",
+            "ForwardX11=no",
+            "ForwardAgent=no",
+            "LogLevel=ERROR",
+        ]
+        if self.endpoint.identity is not None:
+            options += [f'IdentityFile="{self.endpoint.identity}"', "IdentitiesOnly=yes"]
+        if self.endpoint.known_hosts is not None:
+            options.append(f'UserKnownHostsFile="{self.endpoint.known_hosts}"')
+        options += self._options
+        return ["ssh", *(word for option in options for word in ("-o", option))]
+
+    def argv(self, argv: Sequence[str], sweep: Sequence[str] = ()) -> list[str]:
+        # Where the master is gone, ssh would quietly connect by itself; the ProxyCommand makes it
+        # fail instead, so that a lost connection is seen as one. The shell stays to the end; that
+        # turns a death by signal into 128+n, which ssh cannot carry.
+        # At a deadline (124, 137) sshd would wait for whatever still holds the output, hence the
+        # sweep over there.
+        script = f"{SBIN}; {shlex.join(argv)}; rc=$?"
+        if sweep:
+            script += f"; case $rc in 124|137) {shlex.join(sweep)} >/dev/null 2>&1;; esac"
+        script += "; exit $rc"
+        only_master = ["-o", "ControlMaster=no", "-o", "ProxyCommand=false", "-T"]
+        return [*self._common(), *only_master, *self._target, script]
+
+    def lost(self, result: Result) -> str | None:
+        if result.rc != 255:
+            return None
+        if not _SSH_SAYS.search(result.err) and self._alive():
+            return None  # the command's own 255
+        lines = result.err.strip().splitlines()
+        return lines[-1] if lines else "the ssh master connection is gone"
+
+    def connect(self) -> None:
+        """Start the master and wait until it answers; HostUnreachable says what ssh said."""
+        log = self._dir / "log"
+        with log.open("wb") as stream:
+            self._master = subprocess.Popen(
+                [*self._common(), "-o", "ControlMaster=yes", "-N", "-n", "-T", *self._target],
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 2 * CONNECT_TIMEOUT
+        try:
+            while not self._answers():
+                if self._master.poll() is not None or time.monotonic() > deadline:
+                    raise self._refused(log.read_text(errors="replace").strip())
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._master.wait(0.05)
+        except BaseException:
+            self._end_master()
+            raise
+
+    def _alive(self) -> bool:
+        return self._master is not None and self._master.poll() is None and self._answers()
+
+    def _answers(self) -> bool:
+        return self._socket.exists() and self._control("check").rc == 0
+
+    def _refused(self, said: str) -> HostUnreachable:
+        end = self.endpoint
+        hint = f"try: ssh -p {end.port} {end.user}@{end.host} true"
+        if "Host key verification failed" in said or "host key is known" in said:
+            hint = (
+                f"its host key is not in {end.known_hosts or '~/.ssh/known_hosts'}; compare it"
+                f" with the host's own and add it: ssh-keyscan -p {end.port} {end.host}"
+            )
+        return HostUnreachable(
+            f"Host '{self.name}' (ssh://{end.user}@{end.host}:{end.port}) cannot be reached:"
+            f" {said or 'no answer in time'}",
+            hint=hint,
+        )
+
+    def _control(self, request: str, *args: str) -> Result:
+        argv = [*self._common(), "-O", request, *args, *self._target]
+        return execute(argv, guard=CONTROL_TIMEOUT)
+
+    def reconnect(self) -> None:
+        self._end_master()
+        self.connect()
+
+    @contextlib.contextmanager
+    def forward(self, address: str, port: int) -> Iterator[tuple[str, int]]:
+        shown = f"[{address}]" if ":" in address else address
+        for attempt in range(5):
+            with socket.socket() as probe:  # ssh -L cannot choose a free port by itself
+                probe.bind(("127.0.0.1", 0))
+                local = int(probe.getsockname()[1])
+            spec = f"127.0.0.1:{local}:{shown}:{port}"
+            result = self._control("forward", "-L", spec)
+            if result.rc == 0:
+                break
+            if attempt == 4 or self.lost(result):
+                raise HostUnreachable(
+                    f"Port {port} of '{address}' cannot be forwarded over '{self.name}':"
+                    f" {result.err.strip()}",
+                    result=result,
+                )
+        try:
+            yield "127.0.0.1", local
+        finally:
+            with contextlib.suppress(Exception):  # with the master gone, so is the forward
+                self._control("cancel", "-L", spec)
+
+    def close(self) -> None:
+        self._end_master()
+        shutil.rmtree(self._dir, ignore_errors=True)
+
+    def _end_master(self) -> None:
+        master, self._master = self._master, None
+        if master is not None and master.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(master.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                master.wait(5)
+        if master is not None:
+            kill_group(master)
+        self._socket.unlink(missing_ok=True)
