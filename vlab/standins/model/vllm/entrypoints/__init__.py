@@ -1,0 +1,1 @@
+"""The place of the server in vLLM's package."""

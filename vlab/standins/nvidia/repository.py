@@ -1,0 +1,72 @@
+"""The RPM repository that the guide's dnf command installs from."""
+
+import shutil
+from pathlib import Path
+
+from vlab.build import Build
+from vlab.standins.guest import debs
+from vlab.standins.nvidia import rewrap
+
+HERE = Path(__file__).parent / "toolkit"
+
+# What the repository offers besides the toolkit; what they need is found by apt.
+DEV_PACKAGES = ("gcc", "make", "pciutils", "binutils")
+# apt takes it for installed: Debian calls it essential, and it was taken out of the guest.
+REMOVED_FROM_GUEST = ("tar",)
+REPO_FILE = "nvidia-container-toolkit.repo"
+# openEuler keeps base packages elsewhere; a lab needs one place. Signing is for later.
+REPO = """\
+[nvidia-container-toolkit]
+name=nvidia-container-toolkit (stand-in)
+baseurl=file:///srv/lab/repo
+repo_gpgcheck=0
+gpgcheck=0
+enabled=1
+"""
+SCRATCH = "tmp/vlab-repo"
+# Installing is what costs in an emulated machine, so the payload is nearly not compressed.
+MACROS = (
+    ("_topdir", f"/{SCRATCH}"),
+    ("_binary_payload", "w1.zstdio"),
+    ("_build_id_links", "none"),
+    ("__os_install_post", "%{nil}"),
+    ("debug_package", "%{nil}"),
+)
+
+
+def fetch(build: Build) -> None:
+    """Download the Debian packages that are re-wrapped."""
+    debs.fetch(build, build.debs, *DEV_PACKAGES)
+    debs.fetch_alone(build, build.debs, *REMOVED_FROM_GUEST)
+
+
+def make(build: Build, shelf: Path, hook: Path, toolkit_version: str) -> None:
+    """Build all packages in the lab's tree and index them under ``shelf/repo``."""
+    scratch = build.root / SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)
+    (scratch / "SOURCES").mkdir(parents=True)
+    packages = rewrap.unpack_all(build, build.debs, scratch / "trees")
+    (scratch / "rewrapped.spec").write_text(
+        rewrap.spec(packages, f"/{SCRATCH}/trees"), encoding="utf-8"
+    )
+    spec = (HERE / "toolkit.spec").read_text(encoding="utf-8")
+    (scratch / "toolkit.spec").write_text(
+        spec.replace("@TOOLKIT_VERSION@", toolkit_version), encoding="utf-8"
+    )
+    shutil.copy2(hook, scratch / "SOURCES")
+    shutil.copy2(HERE / "config.toml", scratch / "SOURCES")
+    defines = [word for name, value in MACROS for word in ("--define", f"{name} {value}")]
+    for name in ("rewrapped", "toolkit"):
+        build.chroot(build.root, "rpmbuild", "-bb", *defines, f"/{SCRATCH}/{name}.spec")
+    repo = shelf / "repo"
+    shutil.rmtree(repo, ignore_errors=True)
+    repo.mkdir()
+    for package in sorted((scratch / "RPMS").glob("*/*.rpm")):
+        shutil.move(package, repo)
+    build.chroot(
+        build.root,
+        *("createrepo_c", "--quiet", "--no-database", "--general-compress-type=gz"),
+        f"/{repo.relative_to(build.root)}",
+    )
+    (shelf / REPO_FILE).write_text(REPO, encoding="utf-8")
+    shutil.rmtree(scratch)
