@@ -1,0 +1,1 @@
+"""The harness's own tests: no root, no lab, under a minute."""

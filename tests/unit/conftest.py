@@ -1,0 +1,118 @@
+"""A real sshd on loopback, and hosts over it and over this machine."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from harness.host import Host, SshEndpoint, open_local, open_ssh
+from harness.trace import Trace
+from harness.wait import wait_for
+
+SSHD_CONFIG = """
+Port {port}
+ListenAddress 127.0.0.1
+HostKey "{dir}/host_key"
+AuthorizedKeysFile "{dir}/key.pub"
+PidFile none
+StrictModes no
+UsePAM no
+PasswordAuthentication no
+PermitRootLogin prohibit-password
+MaxSessions 50
+"""
+
+
+class Sshd:
+    """An sshd of our own for our own user; it can be ended, to lose its connections."""
+
+    def __init__(self, directory: Path) -> None:
+        program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
+        assert program, "these tests need sshd: apt-get install openssh-server"
+        self.directory = directory
+        for name in ("host_key", "key"):
+            keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name)]
+            subprocess.run(keygen, check=True)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        key = (directory / "host_key.pub").read_text()
+        (directory / "known_hosts").write_text(f"[127.0.0.1]:{port} {key}")
+        config = directory / "sshd_config"
+        config.write_text(SSHD_CONFIG.format(port=port, dir=directory))
+        if os.geteuid() == 0:  # sshd's privilege separation, as root alone
+            Path("/run/sshd").mkdir(exist_ok=True)
+        self.process = subprocess.Popen(
+            [program, "-D", "-e", "-f", str(config)],
+            stderr=(directory / "log").open("wb"),
+            start_new_session=True,
+        )
+        self.endpoint = SshEndpoint(
+            user=getpass.getuser(),
+            host="127.0.0.1",
+            port=port,
+            identity=directory / "key",
+            known_hosts=directory / "known_hosts",
+        )
+        wait_for("sshd listens", self._listens, 20, 0.02)
+
+    def _listens(self) -> bool:
+        assert self.process.poll() is None, (self.directory / "log").read_text()
+        with socket.create_connection(("127.0.0.1", self.endpoint.port), timeout=5):
+            return True
+
+    def connections(self) -> list[int]:
+        """The processes that serve a connection each."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """A real sshd on loopback, from a folder with a space in its name."""
+    server = Sshd(tmp_path_factory.mktemp("ssh d"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def _hosts(sshd: Sshd) -> Iterator[dict[str, Host]]:
+    with ExitStack() as stack:
+        yield {
+            "local": stack.enter_context(open_local(become=False)),
+            "ssh": stack.enter_context(open_ssh(sshd.endpoint, "loopback", become=False)),
+        }
+
+
+@pytest.fixture(params=["local", "ssh"])
+def any_host(request: pytest.FixtureRequest, _hosts: dict[str, Host]) -> Host:
+    """Each kind of host in turn: what holds for one has to hold for the other."""
+    return _hosts[request.param]
+
+
+@pytest.fixture
+def local(_hosts: dict[str, Host]) -> Host:
+    """This machine as a host, without sudo."""
+    return _hosts["local"]
+
+
+@pytest.fixture
+def recorded(local: Host, tmp_path: Path) -> Iterator[tuple[Host, Path]]:
+    """This machine, with a record of its own."""
+    path = tmp_path / "record.jsonl"
+    before, local.trace = local.trace, Trace(path)
+    yield local, path
+    local.trace.close()
+    local.trace = before

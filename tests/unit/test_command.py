@@ -1,0 +1,113 @@
+"""Bounds, and what a record of commands holds."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.command import CAPTURE, CommandTimeout, HostUnreachable, execute
+from harness.errors import LabError
+from harness.host import Host
+from harness.wait import WaitTimeout, wait_for
+from tests.unit.mini import ROOT
+
+GIGABYTE = """
+import resource, sys
+sys.path.insert(0, sys.argv[1])
+from harness.command import execute
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+result = execute(["head", "-c", "1073741824", "/dev/zero"], guard=100)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(result.out_bytes, len(result.out), before, after)
+"""
+
+
+def test_a_gigabyte_of_output_stays_within_64_MiB() -> None:
+    argv = [sys.executable, "-c", GIGABYTE, str(ROOT)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120)
+    total, kept, before, after = map(int, done.stdout.split())
+    assert total == 1 << 30
+    assert kept == CAPTURE
+    assert after < 64 * 1024  # KiB, the interpreter and the harness included
+    assert after >= before > 0
+
+
+def test_the_guard_strikes_where_the_far_side_does_not() -> None:
+    with pytest.raises(CommandTimeout, match="no answer within"):
+        execute(["sleep", "1000"], guard=0.2)
+
+
+def test_every_command_is_recorded(recorded: tuple[Host, Path]) -> None:
+    host, path = recorded
+    host.run("echo", "a b")
+    host.sh("exit 4", ok=(4,))
+    with pytest.raises(LabError):
+        host.run("false")
+    with pytest.raises(CommandTimeout):
+        host.run("sleep", "1000", timeout=0.5)
+    assert host.infra.file("/etc/passwd").is_file
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(e["rc"], e["error"]) for e in events[:4]] == [
+        (0, None),
+        (4, None),
+        (1, "CommandFailed"),
+        (124, "CommandTimeout"),
+    ]
+    assert events[0]["line"] == "echo 'a b'"
+    assert "/etc/passwd" in events[-1]["line"]
+
+
+def test_three_failures_are_three_kinds() -> None:
+    assert not issubclass(HostUnreachable, CommandTimeout)
+    assert not issubclass(CommandTimeout, HostUnreachable)
+
+
+class Clock:
+    """Time that passes only in sleep."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_wait_for_returns_what_the_probe_found() -> None:
+    clock = Clock()
+    answers = iter([None, 0, "up"])
+    found = wait_for("it", lambda: next(answers), 10, 1, clock=clock, sleep=clock.sleep)
+    assert found == "up"
+    assert clock.now == 102
+
+
+def test_wait_for_names_the_condition_and_the_last_error() -> None:
+    clock = Clock()
+
+    def probe() -> None:
+        raise LabError("The port is closed.")
+
+    with pytest.raises(WaitTimeout, match=r"10 s of 10 s for the server.*The port is closed"):
+        wait_for("the server", probe, 10, 3, clock=clock, sleep=clock.sleep)
+
+
+def test_a_success_after_the_deadline_is_none() -> None:
+    clock = Clock()
+
+    def slow() -> bool:
+        clock.now += 11
+        return True
+
+    with pytest.raises(WaitTimeout, match="too late"):
+        wait_for("it", slow, 10, 1, clock=clock, sleep=clock.sleep)
+
+
+def test_a_fault_of_the_probe_passes_through() -> None:
+    with pytest.raises(ZeroDivisionError):
+        wait_for("it", lambda: 1 // 0, 10)

@@ -1,0 +1,215 @@
+"""A profile is parsed, or refused in sentences; never a traceback."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import tomlkit
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from harness.profile import BaseProfile, ProfileError, Section, load, show
+
+
+class Network(Section):
+    subnet: str = "10.0.0.0/8"
+    ports: tuple[int, ...] = ()
+    mtu: int | None = None
+
+
+class Demo(BaseProfile):
+    network: Network = Network()
+    disks: dict[str, Network] = {}  # noqa: RUF012
+
+
+GOOD = 'name = "demo"\n[target]\nkind = "vlab"\n'
+
+
+def put(folder: Path, text: str | bytes, name: str = "demo") -> Path:
+    path = folder / f"{name}.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def get(folder: Path, environ: dict[str, str] | None = None, name: str = "demo") -> Demo:
+    return load(name, Demo, environ or {}, folder)
+
+
+def refused(folder: Path, environ: dict[str, str] | None = None, name: str = "demo") -> str:
+    with pytest.raises(ProfileError) as caught:
+        get(folder, environ, name)
+    return str(caught.value)
+
+
+def test_a_name_and_a_path(tmp_path: Path) -> None:
+    path = put(tmp_path, GOOD)
+    assert get(tmp_path).name == "demo"
+    assert load(str(path), Demo, {}, tmp_path / "none") == get(tmp_path)
+
+
+def test_it_is_frozen(tmp_path: Path) -> None:
+    put(tmp_path, GOOD)
+    with pytest.raises(ValueError, match="frozen"):
+        get(tmp_path).network.subnet = "x"
+
+
+def test_extends_merges_tables(tmp_path: Path) -> None:
+    put(tmp_path, GOOD + '[network]\nsubnet = "a"\nports = [1]\n', "base")
+    (tmp_path / "sub").mkdir()
+    put(tmp_path / "sub", 'extends = "../base.toml"\n[network]\nports = [2, 3]\n', "child")
+    demo = get(tmp_path, name=str(tmp_path / "sub" / "child.toml"))
+    assert demo.network == Network(subnet="a", ports=(2, 3))
+
+
+def test_a_cycle_is_told(tmp_path: Path) -> None:
+    put(tmp_path, 'extends = "b.toml"', "a")
+    put(tmp_path, 'extends = "a.toml"', "b")
+    assert "extends: expected no cycle, found a.toml -> b.toml -> a.toml" in refused(
+        tmp_path, name="a"
+    )
+
+
+def test_the_environment_is_laid_over(tmp_path: Path) -> None:
+    put(tmp_path, GOOD)
+    environ = {
+        "ACCEPT_NETWORK__SUBNET": "10.1.0.0/16",
+        "ACCEPT_NETWORK__MTU": "1400",
+        "ACCEPT_NETWORK__PORTS": "[1, 2]",
+        "ACCEPT_NAME": "10",  # reads as a number; a name is a string
+        "OTHER": "x",
+    }
+    demo = get(tmp_path, environ)
+    assert demo.network == Network(subnet="10.1.0.0/16", mtu=1400, ports=(1, 2))
+    assert demo.name == "10"
+
+
+def test_one_line_an_error_and_each_says_where(tmp_path: Path) -> None:
+    path = put(tmp_path, GOOD + '[network]\nsubnte = "a"\nmtu = "big"\n[disks.x]\nprots = [1]\n')
+    lines = refused(tmp_path, {"ACCEPT_POLICY__KEEP": "maybe"}).splitlines()
+    assert len(lines) == 4
+    joined = "\n".join(sorted(lines))
+    assert f"{path}: network.subnte: expected one of mtu, ports, subnet, found 'subnte'" in joined
+    assert "did you mean 'subnet'?" in joined
+    assert f"{path}: network.mtu: expected a valid integer, found string 'big'" in joined
+    assert f"{path}: disks.x.prots: " in joined
+    assert "did you mean 'ports'?" in joined
+    assert "ACCEPT_POLICY__KEEP: policy.keep: expected 'never', 'on-failure' or 'always'" in joined
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"name = ", "expected TOML, found"),
+        (b"\xff\xfe", "expected UTF-8, found byte 0xff at offset 0"),
+        (b"", "name: expected a value, found nothing"),
+        (b"extends = 3", "extends: expected the name of a file, found int"),
+        (b'extends = "nope.toml"', "nope.toml: expected a TOML file, found nothing"),
+        (b"x = " + b"[" * 3000 + b"]" * 3000, "nested too deeply"),
+        (b"x = " + b"9" * 5000, "expected TOML, found"),
+        (b'name = "a"\n[target]\nkind = "ssh"', "target: expected target.address"),
+        (b'name = "a"\n[target]\nkind = "ssh"\naddress = "host"', "of the form ssh://user@host"),
+        (b'name = "a"\n[target]\nkind = "vlab"\naddress = "ssh://h"', "expected no target.address"),
+        (b'name = 2024-01-01T00:00:00\n[target]\nkind = "x"', "target.kind: expected 'vlab'"),
+    ],
+)
+def test_what_is_wrong_is_one_clean_line(tmp_path: Path, content: bytes, says: str) -> None:
+    put(tmp_path, content)
+    assert says in refused(tmp_path)
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "demo.toml").mkdir()
+    assert "found a directory" in refused(tmp_path)
+    os.mkfifo(tmp_path / "pipe.toml")
+    assert "is no file" in refused(tmp_path, name="pipe")
+    assert "found nothing; profiles here: demo, pipe" in refused(tmp_path, name="other")
+    assert "found" in refused(tmp_path, name="a\0b")
+    assert "found" in refused(tmp_path, name="x" * 5000)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("ssh://u@h:22", ("u", "h", 22)),
+        ("ssh://h", ("root", "h", 22)),
+        ("ssh://lab@[fe80::1]:2222", ("lab", "fe80::1", 2222)),
+    ],
+)
+def test_an_address(tmp_path: Path, address: str, expected: tuple[str, str, int]) -> None:
+    put(tmp_path, f'name = "a"\n[target]\nkind = "ssh"\naddress = "{address}"\n')
+    end = get(tmp_path).target.endpoint()
+    assert (end.user, end.host, end.port) == expected
+
+
+@pytest.mark.parametrize("address", ["ssh://u@-oProxyCommand=x", "ssh://u@h:99999", "http://h"])
+def test_no_address(tmp_path: Path, address: str) -> None:
+    put(tmp_path, f'name = "a"\n[target]\nkind = "ssh"\naddress = "{address}"\n')
+    assert "of the form ssh://user@host:port" in refused(tmp_path)
+
+
+def test_show_masks_secrets(tmp_path: Path) -> None:
+    put(tmp_path, 'secrets = ["TOKEN", "plain-one"]\n' + GOOD)
+    environ = {"TOKEN": "demo"}
+    text = show(get(tmp_path, environ), environ)
+    assert "plain-one" not in text
+    assert tomlkit.parse(text)["name"] == "***"
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.datetimes(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["name", "subnet", "kind", "a b"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+KEYS = st.sampled_from(["name", "target", "network", "policy", "secrets", "disks", "extends", "x"])
+QUIET = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def _parsed_or_refused(folder: Path, environ: dict[str, str]) -> None:
+    try:
+        assert isinstance(get(folder, environ), Demo)
+    except ProfileError as error:
+        lines = str(error).splitlines()
+        assert lines
+        assert all(": expected " in line for line in lines)
+
+
+@QUIET
+@given(data=st.dictionaries(KEYS, VALUES, max_size=5))
+@example(data={"name": float("nan")})
+def test_any_tree(tmp_path: Path, data: dict[str, object]) -> None:
+    try:
+        text = tomlkit.dumps({key: value for key, value in data.items() if value is not None})
+        raw = text.encode()
+    except (ValueError, TypeError):  # what TOML cannot say
+        return
+    put(tmp_path, raw)
+    _parsed_or_refused(tmp_path, {})
+
+
+@QUIET
+@given(
+    raw=st.binary(max_size=60) | st.text(max_size=60).map(lambda t: t.encode("utf-8", "replace"))
+)
+def test_any_bytes(tmp_path: Path, raw: bytes) -> None:
+    put(tmp_path, raw)
+    _parsed_or_refused(tmp_path, {})
+
+
+@QUIET
+@given(
+    key=st.sampled_from(
+        ["NAME", "NETWORK", "NETWORK__MTU", "TARGET__KIND", "DISKS__A__B", "", "__"]
+    )
+    | st.text(max_size=8),
+    value=st.text(max_size=20) | st.sampled_from(["{}", "[[1]]", "nan", "1\nx=2", "\udcff"]),
+)
+def test_any_environment(tmp_path: Path, key: str, value: str) -> None:
+    put(tmp_path, GOOD)
+    _parsed_or_refused(tmp_path, {f"ACCEPT_{key}": value})

@@ -1,0 +1,168 @@
+"""Stages without pytest: reuse, digests, what stays failed; evidence and record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.errors import LabError
+from harness.evidence import Evidence
+from harness.host import Host
+from harness.journal import Journal
+from harness.stage import Provision, Run, Stage, StageFailed
+from harness.trace import Trace
+
+
+@dataclass(frozen=True)
+class Facts:
+    content: str
+
+
+class Writes(Stage[Facts]):
+    """Writes its input to a file; says what was called."""
+
+    name = "writes"
+
+    def __init__(self, run: Run, path: Path, content: str) -> None:
+        self.run, self.path, self.content = run, path, content
+        self.calls: list[str] = []
+
+    def inputs(self) -> Mapping[str, object]:
+        return {"content": self.content, "path": self.path}
+
+    def probe(self) -> Facts | None:
+        self.calls.append("probe")
+        return Facts(self.path.read_text()) if self.path.exists() else None
+
+    def provision(self) -> None:
+        self.calls.append("provision")
+        self.path.write_text(self.content)
+
+    def verify(self) -> Facts:
+        self.calls.append("verify")
+        if not self.path.exists():
+            raise LabError("There is no file.", hint="write one", clause="file.there")
+        return Facts(self.path.read_text())
+
+
+class Durable(Writes):
+    name = "durable"
+    durable = True
+
+
+def make_run(host: Host, folder: Path, provision: Provision = "auto") -> Run:
+    journal = Journal(host, "r", str(folder / "state"))
+    return Run(id="r", dir=folder, profile=None, host=host, journal=journal,
+               trace=Trace(folder / "record.jsonl"), evidence=Evidence(folder / "evidence"),
+               provision=provision, out=lambda text: None)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("provision", "calls"),
+    [
+        ("auto", ["probe", "verify"]),
+        ("always", ["provision", "verify"]),
+        ("never", ["verify"]),
+    ],
+)
+def test_what_is_already_so(
+    local: Host, tmp_path: Path, provision: Provision, calls: list[str]
+) -> None:
+    (tmp_path / "f").write_text("x")
+    run = make_run(local, tmp_path, provision)
+    stage = Writes(run, tmp_path / "f", "x")
+    assert run.stage(stage) == Facts("x")
+    assert stage.calls == calls
+
+
+def test_what_is_not_so_is_made(local: Host, tmp_path: Path) -> None:
+    run = make_run(local, tmp_path)
+    stage = Writes(run, tmp_path / "f", "x")
+    assert run.stage(stage) == Facts("x")
+    assert stage.calls == ["probe", "provision", "verify"]
+
+
+def test_never_says_what_to_do(local: Host, tmp_path: Path) -> None:
+    run = make_run(local, tmp_path, "never")
+    with pytest.raises(StageFailed) as caught:
+        run.stage(Writes(run, tmp_path / "f", "x"))
+    assert str(caught.value) == (
+        "Stage 'writes' failed: There is no file. [clause file.there]\nhint: write one"
+    )
+    assert caught.value.brief == 'stage "writes" failed: There is no file.'
+
+
+def test_a_failed_stage_stays_failed(local: Host, tmp_path: Path) -> None:
+    run = make_run(local, tmp_path, "never")
+    with pytest.raises(StageFailed) as first:
+        run.stage(Writes(run, tmp_path / "f", "x"))
+    (tmp_path / "f").write_text("x")
+    with pytest.raises(StageFailed) as second:
+        run.stage(Writes(run, tmp_path / "f", "x"))
+    assert second.value is first.value
+    assert run.failed == {"writes": first.value}
+
+
+def test_a_durable_stage_is_reused_while_its_inputs_stay(local: Host, tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    made = ["provision", "verify"]
+    for content, calls in [
+        ("a", made),
+        ("a", ["probe", "verify"]),
+        ("b", made),  # its digest is another: not even asked
+        ("b", ["probe", "verify"]),
+    ]:
+        run = make_run(local, tmp_path)
+        stage = Durable(run, path, content)
+        assert run.stage(stage) == Facts(content)
+        assert stage.calls == calls
+
+
+def test_an_interruption_is_no_failure(local: Host, tmp_path: Path) -> None:
+    run = make_run(local, tmp_path)
+    stage = Writes(run, tmp_path / "f", "x")
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    stage.provision = interrupted  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        run.stage(stage)
+    assert run.failed == {}
+    last = json.loads((tmp_path / "record.jsonl").read_text().splitlines()[-2])
+    assert (last["kind"], last["state"]) == ("stage", "interrupted")
+
+
+def test_the_record_masks_secrets_wherever_they_stand(tmp_path: Path) -> None:
+    trace = Trace(tmp_path / "r.jsonl", ["secret", "secret-longer", "", "4711"])
+    value = {"a secret": ["x", ("secret-longer",)], "n": 4711, "p": Path("/secret")}
+    trace.event("fact", name="f", value=value)
+    trace.event("fact", name="\udcff", value=float(1))
+    trace.close()
+    text = (tmp_path / "r.jsonl").read_text()
+    assert "secret" not in text
+    assert "longer" not in text
+    assert "4711" not in text
+    first, second = map(json.loads, text.splitlines())
+    assert first["value"] == {"a ***": ["x", ["***"]], "n": "***", "p": "/***"}
+    assert second["name"] == "\udcff"
+    with pytest.raises(ValueError, match="no kind of event"):
+        trace.event("other")
+
+
+def test_evidence_mirrors_the_test_id_and_stays_in_its_folder(tmp_path: Path) -> None:
+    evidence = Evidence(tmp_path / "e")
+    assert evidence.collect("a.py::t") is None
+    evidence.register("dmesg", lambda: b"\xff")
+    evidence.register("../../out", lambda: "x")
+    folder = evidence.collect("suites/test_a.py::C::test_b[x/../y z]")
+    assert folder == tmp_path / "e" / "suites" / "test_a.py" / "C" / "test_b[x_.._y_z]"
+    assert sorted(p.name for p in folder.iterdir()) == ["_.._out", "dmesg.txt"]
+    assert (folder / "dmesg.txt").read_bytes() == b"\xff"
+    outside = evidence.collect("../../etc::t")
+    assert outside is not None
+    assert outside.is_relative_to(tmp_path / "e")
