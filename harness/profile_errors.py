@@ -10,7 +10,7 @@ from typing import Any
 
 import pydantic
 
-from harness.profile_source import Source
+from harness.profile_source import Source, shown
 
 _TOML_NAMES = {
     "str": "string",
@@ -61,8 +61,7 @@ def _found(value: Any) -> str:
 
 def _one(text: str) -> str:
     """One line, and printable, whatever the keys and values hold."""
-    flat = " ".join(text.split())
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in flat)
+    return shown(" ".join(text.split()))
 
 
 def _keys(schema: type[pydantic.BaseModel], loc: Sequence[Any]) -> list[str]:

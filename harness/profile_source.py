@@ -90,7 +90,7 @@ def read(name_or_path: str, environ: Mapping[str, str], search: Path) -> Source:
         names = sorted(p.stem for p in search.glob("*.toml")) if search.is_dir() else []
         known = ", ".join(names) or "none"
         source.problems.append(
-            f"{path}: profile '{_shown(name_or_path)}': expected a file, found nothing;"
+            f"{path}: profile '{shown(name_or_path)}': expected a file, found nothing;"
             f" profiles here: {known}"
         )
         return source
@@ -100,15 +100,16 @@ def read(name_or_path: str, environ: Mapping[str, str], search: Path) -> Source:
     return source
 
 
-def _shown(text: str) -> str:
-    return text.encode("ascii", "backslashreplace").decode() if not text.isprintable() else text
+def shown(text: str) -> str:
+    """One line, and printable, whatever the text holds."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _read_file(source: Source, path: Path, chain: tuple[Path, ...]) -> None:
     """Merge `path`, what it extends first."""
     data, problem = _parse(path)
     if data is None:
-        source.problems.append(f"{_shown(str(path))}: {problem}")
+        source.problems.append(f"{shown(str(path))}: {problem}")
         return
     parent = data.pop("extends", None)
     real = path.resolve()
@@ -156,7 +157,7 @@ def _read_environ(source: Source, environ: Mapping[str, str]) -> None:
         key = tuple(part.lower() for part in name[len(PREFIX) :].split("__"))
         if not all(key):
             source.problems.append(
-                f"{_shown(name)}: expected {PREFIX}SECTION__KEY, found an empty part in its name"
+                f"{shown(name)}: expected {PREFIX}SECTION__KEY, found an empty part in its name"
             )
             continue
         text = environ[name]
@@ -164,7 +165,7 @@ def _read_environ(source: Source, environ: Mapping[str, str]) -> None:
             text.encode("utf-8")
             name.encode("utf-8")
         except UnicodeEncodeError:
-            source.problems.append(f"{_shown(name)}: expected UTF-8, found other bytes")
+            source.problems.append(f"{shown(name)}: expected UTF-8, found other bytes")
             continue
         source.merge(_nested(key, _value(text)), name)
         source.raw[key] = text
