@@ -243,25 +243,28 @@ def _wait_for_ssh(machine: Machine, process: "subprocess.Popen[bytes]") -> None:
 
 def _wait_for_services(machine: Machine) -> None:
     """Until the lab's own boot is over: ssh answers long before docker does."""
+    deadline = time.monotonic() + BOOT_DEADLINE
+    state = ""
+    while state not in ("running", "degraded", "maintenance") and time.monotonic() < deadline:
+        # --wait returns at once, and says so on stderr, as long as there is no bus to ask.
+        state = _ask(machine, "systemctl", "is-system-running", "--wait")
+    if state != "running":
+        failed = _ask(machine, "systemctl", "--failed", "--no-legend", "--plain")
+        raise VlabError(
+            f"the lab booted to state '{state or 'unknown'}', not 'running'; its failed units: "
+            f"{failed or 'none'}; its console said last:\n{_tail(machine.console)}"
+        )
+
+
+def _ask(machine: Machine, *words: str) -> str:
     done = subprocess.run(
-        [*machine.ssh, "systemctl", "is-system-running", "--wait"],
+        [*machine.ssh, *words],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=BOOT_DEADLINE,
     )
-    if done.stdout.strip() != "running":
-        failed = subprocess.run(
-            [*machine.ssh, "systemctl", "--failed", "--no-legend", "--plain"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        raise VlabError(
-            f"the lab booted to state '{done.stdout.strip() or done.stderr.strip()}', "
-            f"not 'running'; failed units:\n{failed.stdout.strip()}"
-        )
+    return done.stdout.strip()
 
 
 def _greets(port: int) -> bool:
