@@ -1,0 +1,155 @@
+"""One virtual machine: its virtiofsd, its QEMU, its console, and the way to its agent.
+
+Real: a machine of its own for each container, virtiofsd as kata starts it, VFIO, vsock.
+Not real: no QMP, hence no hot plug (hot_plug_vfio is plugged before boot too), no pause, no resize.
+Both children die with the process that started them (PR_SET_PDEATHSIG).
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import time
+from typing import Any
+
+from .. import wire
+from . import link, qemu
+from .config import Config
+from .log import Log
+from .qemu import Plan
+
+_DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
+_FIRST_CID = 3  # 0 to 2 are taken by definition
+_CONSOLE_KEPT = 1 << 20  # bytes of console.log; a guest can print for ever
+_MOST_DESCRIPTORS = 256
+_TAIL = 12  # lines of a log that are quoted in an error
+
+
+class MachineError(Exception):
+    """The machine did not come up; the text says what was seen."""
+
+
+class Machine:
+    """A running machine. ``logs`` is the container's folder."""
+
+    def __init__(self, config: Config, log: Log, logs: str) -> None:
+        self._config = config
+        self._log = log
+        self._logs = logs
+        self.cid = _FIRST_CID + int.from_bytes(os.urandom(3))
+        self._virtiofsd: subprocess.Popen[bytes] | None = None
+        self._qemu: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """QEMU's, 0 before it is started."""
+        return self._qemu.pid if self._qemu else 0
+
+    def share(self, folder: str) -> str:
+        """Start virtiofsd on a folder; returns the path of its socket."""
+        path = f"{self._logs}/virtiofsd.sock"
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        listener.listen(1)
+        with open(f"{self._logs}/virtiofsd.log", "wb") as log:
+            self._virtiofsd = subprocess.Popen(
+                [
+                    *(*_DIE_WITH_PARENT, self._config.virtio_fs_daemon),
+                    *(f"--fd={listener.fileno()}", f"--shared-dir={folder}", "--sandbox=chroot"),
+                    *(f"--cache={self._config.virtio_fs_cache}", "--log-level=warn"),
+                    *("--announce-submounts", *self._config.virtio_fs_extra_args),
+                ],
+                pass_fds=(listener.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        listener.close()
+        return path
+
+    def boot(self, plan: Plan) -> None:
+        """Start QEMU; it boots in the background."""
+        words = qemu.command(self._config, plan)
+        self._log.info(f"launching {words[0]} with: {words[1:]}")
+        reader, writer = os.pipe()
+        with open(f"{self._logs}/qemu.log", "wb") as log:
+            self._qemu = subprocess.Popen(
+                [*_DIE_WITH_PARENT, *words], stdin=subprocess.DEVNULL, stdout=writer, stderr=log
+            )
+        os.close(writer)
+        if os.fork() == 0:
+            self._watch_console(reader)
+        os.close(reader)
+
+    def wait_for_agent(self) -> None:
+        """Until the agent takes a connection; MachineError with the last words if it does not."""
+        deadline = time.monotonic() + self._config.dial_timeout
+        while time.monotonic() < deadline:
+            self.check_alive()
+            try:
+                link.connect(self.cid, 1.0).close()
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise MachineError(
+            f"the guest's agent did not answer within {self._config.dial_timeout} s "
+            f"(dial_timeout); the guest's console said last:\n{self._last('console.log')}"
+        )
+
+    def request(self, body: dict[str, Any], timeout: float) -> dict[str, Any]:
+        """Ask the agent for something on a connection of its own."""
+        return link.ask(self.cid, body, timeout)
+
+    def check_alive(self, grace: float = 0.0) -> None:
+        """MachineError if QEMU or virtiofsd has ended, or does so within ``grace`` seconds."""
+        assert self._qemu is not None
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._qemu.wait(grace)
+        if self._qemu.returncode is not None:
+            said = f"{self._last('qemu.log')}\nThe guest's console: {self._last('console.log')}"
+            raise MachineError(f"QEMU ended with {self._qemu.returncode}: {said}")
+        if self._virtiofsd is not None and self._virtiofsd.poll() is not None:
+            raise MachineError(f"virtiofsd ended: {self._last('virtiofsd.log')}")
+
+    def stop(self) -> None:
+        """End QEMU, then virtiofsd; whatever does not go is killed."""
+        for process, patience in ((self._qemu, 5.0), (self._virtiofsd, 2.0)):
+            if process is None:
+                continue
+            process.terminate()
+            try:
+                process.wait(patience)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _last(self, name: str) -> str:
+        try:
+            with open(f"{self._logs}/{name}", encoding="utf-8", errors="replace") as file:
+                return "\n".join(file.read().splitlines()[-_TAIL:])
+        except OSError:
+            return ""
+
+    def _watch_console(self, reader: int) -> None:
+        """In a process of its own: keep the console, and show it line by line if asked to."""
+        os.dup2(reader, 0)
+        null = os.open("/dev/null", os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        # Others wait for the end of what the supervisor has open; this process must not delay it.
+        os.closerange(3, _MOST_DESCRIPTORS)
+        system_log = Log(self._log.sandbox)
+        kept = 0
+        with (
+            open(f"{self._logs}/console.log", "wb", buffering=0) as log,
+            open(0, "rb", buffering=0) as console,
+        ):
+            rest = b""
+            while chunk := console.read(wire.CHUNK):
+                if kept < _CONSOLE_KEPT:
+                    kept += log.write(chunk)
+                *lines, rest = (rest + chunk).split(b"\n")
+                rest = rest[-wire.CHUNK :]
+                for line in lines if self._config.hypervisor_debug else ():
+                    system_log.console(line.decode(errors="replace").rstrip("\r"))
+        os._exit(0)

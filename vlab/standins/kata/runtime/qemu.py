@@ -1,0 +1,124 @@
+"""QEMU's command line for a container's machine, as kata lays it out.
+
+The root image is attached read-only, as kata mounts it: containers write to the folder that they
+share with the host, hooks to the guest's tmpfs.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..wire import SHARED_TAG
+from .config import Config
+from .vfio import Device
+
+_EXT4_MAGIC = b"\x53\xef"
+_EXT4_MAGIC_AT = 1080
+AGENT = "/usr/bin/kata-agent"
+_KERNEL_PARAMS = (
+    *("tsc=reliable", "no_timer_check", "rcupdate.rcu_expedited=1", "i8042.noaux=1"),
+    *("noreplace-smp", "net.ifnames=0", "panic=1", "console=hvc0"),
+)
+
+
+class Card(NamedTuple):
+    """A network card: the tap on the host's side, the MAC on the guest's."""
+
+    tap: str
+    mac: str
+
+
+class Plan(NamedTuple):
+    """What one machine is made of. ``shared`` is the socket of its virtiofsd."""
+
+    name: str
+    cid: int
+    shared: str
+    devices: Sequence[Device]
+    cards: Sequence[Card]
+    kvm: bool
+    vhost_net: bool
+
+
+def command(config: Config, plan: Plan) -> list[str]:
+    """The whole command line."""
+    memory = f"{config.default_memory}M"
+    return [
+        config.path,
+        *("-name", f"sandbox-{plan.name},debug-threads=on", "-nodefaults", "-display", "none"),
+        *("-machine", f"{config.machine_type},accel={'kvm' if plan.kvm else 'tcg'}"),
+        *("-cpu", "host" if plan.kvm else "max", "-smp", str(config.default_vcpus)),
+        *("-m", memory),
+        # virtiofsd reads and writes the guest's memory itself: it has to be shared with it.
+        *("-object", f"memory-backend-memfd,id=dimm1,size={memory},share=on"),
+        *("-numa", "node,memdev=dimm1"),
+        *("-kernel", config.kernel, *(("-initrd", config.initrd) if config.initrd else ())),
+        *("-append", kernel_command_line(config)),
+        *("-drive", f"id=image,file={config.image},if=none,format=raw,readonly=on"),
+        *("-device", "virtio-blk-pci,drive=image,disable-modern=false"),
+        *("-device", f"vhost-vsock-pci,id=vsock,guest-cid={plan.cid}"),
+        *("-chardev", f"socket,id=fs,path={plan.shared}"),
+        *("-device", f"vhost-user-fs-pci,chardev=fs,tag={SHARED_TAG}"),
+        *("-device", "virtio-rng-pci"),
+        *_cards(plan),
+        *_devices(plan.devices),
+        # A virtio console, as kata's: a serial port costs an exit of the machine for each byte.
+        *("-chardev", "stdio,id=console,signal=off"),
+        *("-device", "virtio-serial-pci", "-device", "virtconsole,chardev=console"),
+        "-no-reboot",
+    ]
+
+
+def _cards(plan: Plan) -> list[str]:
+    words = []
+    vhost = "on" if plan.vhost_net else "off"
+    for number, card in enumerate(plan.cards):
+        net = f"network-{number}"
+        tap = f"tap,id={net},ifname={card.tap},script=no,downscript=no,vhost={vhost}"
+        words += ["-netdev", tap, "-device", f"virtio-net-pci,netdev={net},mac={card.mac}"]
+    return words
+
+
+def _devices(devices: Sequence[Device]) -> list[str]:
+    words = []
+    for number, device in enumerate(devices):
+        port = f"rp{number}"
+        words += [
+            "-device",
+            f"pcie-root-port,id={port},bus=pcie.0,chassis={number + 1},slot={number + 1}",
+        ]
+        words += ["-device", f"vfio-pci,host={device.address},bus={port}"]
+    return words
+
+
+def kernel_command_line(config: Config) -> str:
+    """Root on the image (its first partition where it has some), the agent as init."""
+    quiet = "systemd.show_status=true" if config.hypervisor_debug else "quiet"
+    log = "agent.log=debug" if config.agent_debug else ""
+    root = f"root={root_device(config.image)} ro rootfstype=ext4 init={AGENT}"
+    return " ".join(filter(None, (*_KERNEL_PARAMS, root, quiet, log, config.kernel_params)))
+
+
+def root_device(image: str) -> str:
+    """``/dev/vda`` for a bare ext4 image, ``/dev/vda1`` for a partitioned one."""
+    with open(image, "rb") as file:
+        file.seek(_EXT4_MAGIC_AT)
+        return "/dev/vda" if file.read(2) == _EXT4_MAGIC else "/dev/vda1"
+
+
+def kvm_works() -> bool:
+    """Whether KVM makes a machine. The node alone says nothing, it may have no driver behind it."""
+    import fcntl
+
+    create_vm = 0xAE01
+    try:
+        kvm = os.open("/dev/kvm", os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        os.close(fcntl.ioctl(kvm, create_vm, 0))
+    except OSError:
+        return False
+    finally:
+        os.close(kvm)
+    return True
