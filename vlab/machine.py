@@ -183,7 +183,7 @@ def command_line(image: Image, settings: Settings, mode: str, folder: Path, port
         *("-cpu", "host" if mode == "kvm" else "max"),
         *("-device", "intel-iommu,intremap=on,caching-mode=on,device-iotlb=on"),
         *("-kernel", str(image.kernel), "-initrd", str(image.initrd)),
-        *("-append", "root=/dev/vda rw console=ttyS0 intel_iommu=on panic=-1 quiet loglevel=4"),
+        *("-append", "root=/dev/vda rw console=ttyS0 intel_iommu=on audit=0 panic=-1 quiet loglevel=4"),
         *("-drive", f"if=virtio,file={folder / 'disk.qcow2'},format=qcow2,cache=unsafe"),
         *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"),
         *("-device", "virtio-net-pci,netdev=net"),

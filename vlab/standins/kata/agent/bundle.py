@@ -59,14 +59,14 @@ def state(name: str, pid: int, status: str) -> dict[str, Any]:
 
 def remember(name: str, pid: int) -> None:
     """Note the first process, for the sessions to come."""
-    with open(f"{folder(name)}/pid", "w", encoding="ascii") as file:
+    with open(f"{folder(name)}/pid", "w", encoding="utf-8") as file:
         file.write(str(pid))
 
 
 def pid(name: str) -> int:
     """The first process of a container; PeerError if there is no such container."""
     try:
-        with open(f"{folder(name)}/pid", encoding="ascii") as file:
+        with open(f"{folder(name)}/pid", encoding="utf-8") as file:
             return int(file.read())
     except FileNotFoundError as error:
         raise PeerError(f"container '{name}' does not exist in the guest") from error

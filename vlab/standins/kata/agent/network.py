@@ -47,7 +47,7 @@ def configure(interfaces: list[Interface]) -> None:
 def find(mac: str, sysfs: str = "/sys/class/net") -> str:
     """The link with this MAC."""
     for name in os.listdir(sysfs):
-        with open(f"{sysfs}/{name}/address", encoding="ascii") as file:
+        with open(f"{sysfs}/{name}/address", encoding="utf-8") as file:
             if file.read().strip() == mac.lower():
                 return name
     raise OSError(f"the guest has no network card with MAC {mac}; is virtio_net loaded?")

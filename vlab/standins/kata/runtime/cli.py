@@ -188,7 +188,7 @@ def signal_number(text: str) -> int:
 
 def _write_pid(path: str, pid: int) -> None:
     if path:
-        with open(f"{path}.new", "w", encoding="ascii") as file:
+        with open(f"{path}.new", "w", encoding="utf-8") as file:
             file.write(str(pid))
         os.replace(f"{path}.new", path)
 

@@ -46,7 +46,7 @@ class Container:
         return os.path.exists(f"{self.folder}/started")
 
     def mark_started(self) -> None:
-        with open(f"{self.folder}/started", "w", encoding="ascii"):
+        with open(f"{self.folder}/started", "w", encoding="utf-8"):
             pass
 
     @property
@@ -69,13 +69,13 @@ class Container:
         """Put the calling process, and whatever it starts, into the container's cgroup."""
         if self.cgroup:
             os.makedirs(self.cgroup, exist_ok=True)
-            with open(f"{self.cgroup}/cgroup.procs", "w", encoding="ascii") as file:
+            with open(f"{self.cgroup}/cgroup.procs", "w", encoding="utf-8") as file:
                 file.write("0")
 
     def kill_everything(self, timeout: float = 10) -> None:
         """Kill every process of the container on the host and wait until they are gone."""
         if self.cgroup and os.path.exists(f"{self.cgroup}/cgroup.kill"):
-            with open(f"{self.cgroup}/cgroup.kill", "w", encoding="ascii") as file:
+            with open(f"{self.cgroup}/cgroup.kill", "w", encoding="utf-8") as file:
                 file.write("1")
         elif self.alive:
             os.kill(self.pid, signal.SIGKILL)  # QEMU and virtiofsd die with it
@@ -85,7 +85,7 @@ class Container:
 
     def _populated(self) -> bool:
         try:
-            with open(f"{self.cgroup}/cgroup.events", encoding="ascii") as file:
+            with open(f"{self.cgroup}/cgroup.events", encoding="utf-8") as file:
                 return "populated 1" in file.read()
         except OSError:
             return False

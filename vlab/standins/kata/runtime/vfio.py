@@ -60,6 +60,6 @@ def plan(spec: dict[str, Any], port: str, sysfs: str = _GROUPS) -> list[Device]:
 
 
 def _is_bridge(class_file: str) -> bool:
-    with open(class_file, encoding="ascii") as file:
+    with open(class_file, encoding="utf-8") as file:
         number = int(file.read(), 16) >> 8
     return number & _BRIDGE == _BRIDGE

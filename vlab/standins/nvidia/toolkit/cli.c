@@ -31,7 +31,8 @@ static void load_module(void)
 	pid_t child = fork();
 
 	if (child == 0) {
-		execlp("modprobe", "modprobe", "-q", "nvidia", (char *)NULL);
+		/* By its path: kata's agent runs hooks with an empty environment. */
+		execl("/sbin/modprobe", "modprobe", "-q", "nvidia", (char *)NULL);
 		_exit(127);
 	}
 	if (child > 0)

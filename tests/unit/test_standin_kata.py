@@ -1,0 +1,257 @@
+"""kata's stand-in on the host, as far as it can be tested without root and without a machine."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vlab.standins.kata.agent import network as guest_network
+from vlab.standins.kata.runtime import config, kata_runtime, network, qemu, vfio
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+# configuration.toml
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Path:
+    """A configuration.toml whose files exist; tests append to [hypervisor.qemu]."""
+    lines = ["[hypervisor.qemu]"]
+    for key in ("path", "kernel", "image", "virtio_fs_daemon"):
+        (tmp_path / key).write_bytes(b"")
+        lines.append(f'{key} = "{tmp_path / key}"')
+    path = tmp_path / "configuration.toml"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def add(path: Path, *lines: str) -> str:
+    with path.open("a", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+    return str(path)
+
+
+def test_defaults_are_katas(settings: Path) -> None:
+    loaded = config.load(str(settings))
+    assert loaded.default_memory == 2048
+    assert loaded.default_vcpus == 1
+    assert (loaded.cold_plug_vfio, loaded.hot_plug_vfio) == ("no-port", "no-port")
+    assert loaded.vfio_port == ""
+    assert loaded.guest_hook_path == ""
+    assert loaded.dial_timeout == 45
+
+
+def test_configuration_is_found_where_kata_looks(
+    settings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KATA_CONF_FILE", str(settings))
+    assert config.find() == str(settings)
+    monkeypatch.setenv("KATA_CONF_FILE", "/nowhere.toml")
+    with pytest.raises(config.ConfigError, match=r"file /nowhere\.toml does not exist"):
+        config.find()
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (['cold_plug_vfio = "side-port"'], "invalid vfio_port=side-port"),
+        (
+            ['cold_plug_vfio = "root-port"', 'hot_plug_vfio = "root-port"'],
+            "invalid hot-plug=root-port and cold-plug=root-port settings",
+        ),
+        (['default_memory = "much"'], "default_memory: expected int, found str"),
+        (["default_vcpus = true"], "default_vcpus: expected int, found bool"),
+        (['shared_fs = "virtio-9p"'], "has virtio-fs only"),
+        (["image ="], "Invalid value"),
+    ],
+)
+def test_bad_configuration_is_one_sentence(settings: Path, lines: list[str], said: str) -> None:
+    with pytest.raises(config.ConfigError, match=said):
+        config.load(add(settings, *lines))
+
+
+def test_a_missing_image_is_named(settings: Path) -> None:
+    (settings.parent / "image").unlink()
+    with pytest.raises(config.ConfigError, match=r"'image' names '.*/image', which does not exist"):
+        config.load(str(settings))
+
+
+def test_the_configuration_that_is_shipped_sets_nothing_for_passthrough() -> None:
+    import tomllib
+
+    document = tomllib.loads((ROOT / "vlab/standins/kata/configuration.toml").read_text("utf-8"))
+    section = document["hypervisor"]["qemu"]
+    assert not {"guest_hook_path", "cold_plug_vfio", "hot_plug_vfio"} & set(section)
+    assert section["default_memory"] == 2048
+
+
+# VFIO
+
+
+@pytest.fixture
+def groups(tmp_path: Path) -> str:
+    """IOMMU group 3: a GPU, its audio function, and the bridge that they are behind."""
+    for address, number in (
+        ("0000:01:00.0", "0x030200"),
+        ("0000:01:00.1", "0x040300"),
+        ("0000:00:01.0", "0x060400"),
+    ):
+        folder = tmp_path / "3/devices" / address
+        folder.mkdir(parents=True)
+        (folder / "class").write_text(number + "\n", encoding="ascii")
+    return str(tmp_path)
+
+
+def spec_with(*paths: str) -> dict[str, Any]:
+    return {"linux": {"devices": [{"path": path, "type": "c"} for path in paths]}}
+
+
+def test_every_member_of_a_group_but_bridges_is_passed(groups: str) -> None:
+    found = vfio.plan(spec_with("/dev/vfio/vfio", "/dev/vfio/3", "/dev/fuse"), "root-port", groups)
+    assert [device.address for device in found] == ["0000:01:00.0", "0000:01:00.1"]
+
+
+def test_without_a_port_a_device_is_refused_in_katas_words(groups: str) -> None:
+    with pytest.raises(
+        vfio.VfioError,
+        match=r"cold_plug_vfio= or hot_plug_vfio= port is not set for device 0000:01:00\.0",
+    ):
+        vfio.plan(spec_with("/dev/vfio/3"), "", groups)
+    assert vfio.plan(spec_with(), "", groups) == []
+
+
+def test_a_group_that_is_not_there_is_refused(groups: str) -> None:
+    with pytest.raises(vfio.VfioError, match="/dev/vfio/9 names an IOMMU group"):
+        vfio.plan(spec_with("/dev/vfio/9"), "root-port", groups)
+
+
+# QEMU
+
+
+def machine(settings: Path, **changes: Any) -> tuple[config.Config, qemu.Plan]:
+    plan = qemu.Plan(name="c1", cid=7, shared="/s", devices=[], cards=[], kvm=True, vhost_net=True)
+    return config.load(str(settings)), plan._replace(**changes)
+
+
+def pairs(words: list[str], flag: str) -> list[str]:
+    return [value for name, value in itertools.pairwise(words) if name == flag]
+
+
+def test_each_device_gets_a_root_port_of_its_own(settings: Path) -> None:
+    devices = [vfio.Device("0000:01:00.0", "3"), vfio.Device("0000:01:00.1", "3")]
+    words = qemu.command(*machine(settings, devices=devices))
+    found = pairs(words, "-device")
+    ports = [word for word in found if word.startswith("pcie-root-port")]
+    assert len({word.split("chassis=")[1] for word in ports}) == 2
+    assert [word for word in found if word.startswith("vfio-pci")] == [
+        "vfio-pci,host=0000:01:00.0,bus=rp0",
+        "vfio-pci,host=0000:01:00.1,bus=rp1",
+    ]
+
+
+def test_without_devices_there_is_no_vfio(settings: Path) -> None:
+    words = qemu.command(*machine(settings))
+    assert "vfio" not in " ".join(words)
+    assert "-netdev" not in words
+
+
+def test_the_image_is_never_written(settings: Path) -> None:
+    (drive,) = pairs(qemu.command(*machine(settings)), "-drive")
+    assert "readonly=on" in drive
+    assert f"file={settings.parent / 'image'}" in drive
+
+
+def test_memory_and_processor_follow_the_configuration(settings: Path) -> None:
+    add(settings, "default_memory = 1536", "default_vcpus = 2")
+    words = qemu.command(*machine(settings))
+    assert pairs(words, "-m") == ["1536M"]
+    assert pairs(words, "-smp") == ["2"]
+    assert pairs(words, "-cpu") == ["host"]
+    assert pairs(qemu.command(*machine(settings, kvm=False)), "-cpu") == ["max"]
+
+
+def test_root_is_a_partition_where_the_image_has_some(settings: Path) -> None:
+    image = settings.parent / "image"
+    image.write_bytes(bytes(2048))
+    assert qemu.root_device(str(image)) == "/dev/vda1"
+    image.write_bytes(bytes(1080) + b"\x53\xef" + bytes(100))
+    assert qemu.root_device(str(image)) == "/dev/vda"
+
+
+def test_an_initrd_beside_the_kernel_is_used(settings: Path) -> None:
+    assert "-initrd" not in qemu.command(*machine(settings))
+    beside = settings.parent / "kernel.initrd"
+    beside.write_bytes(b"")
+    assert pairs(qemu.command(*machine(settings)), "-initrd") == [str(beside)]
+
+
+# Network
+
+LINKS = [
+    {"ifname": "lo", "link_type": "loopback", "address": "00:00:00:00:00:00", "mtu": 65536},
+    {
+        "ifname": "eth0",
+        "link_type": "ether",
+        "address": "9e:62:2a:e4:c4:77",
+        "mtu": 1500,
+        "addr_info": [
+            {"local": "10.88.0.2", "prefixlen": 16, "scope": "global"},
+            {"local": "fe80::1", "prefixlen": 64, "scope": "link"},
+        ],
+    },
+]
+ROUTES = [
+    {"dst": "default", "gateway": "10.88.0.1", "dev": "eth0"},
+    {"dst": "10.88.0.0/16", "dev": "eth0", "protocol": "kernel", "scope": "link"},
+    {"dst": "10.99.0.1", "dev": "eth0", "scope": "link"},
+]
+
+
+def test_the_guest_gets_mac_addresses_and_routes_of_the_namespace() -> None:
+    (found,) = network.interfaces(LINKS, ROUTES)
+    assert found["mac"] == "9e:62:2a:e4:c4:77"
+    assert found["addresses"] == ["10.88.0.2/16"]
+    assert guest_network.commands(found, "enp0s5") == [
+        "link set dev enp0s5 down",
+        "link set dev enp0s5 name eth0",
+        "link set dev eth0 mtu 1500 up",
+        "address add 10.88.0.2/16 dev eth0",
+        "route replace 10.99.0.1 dev eth0 scope link",
+        "route replace default via 10.88.0.1 dev eth0",
+    ]
+
+
+def test_removal_names_tap_and_filter() -> None:
+    assert network.removal(network.interfaces(LINKS, ROUTES)) == [
+        ["ip", "link", "delete", "dev", "tap0_kata"],
+        ["tc", "qdisc", "delete", "dev", "eth0", "ingress"],
+    ]
+
+
+# kata-runtime
+
+
+def test_check_names_what_is_missing(tmp_path: Path) -> None:
+    for name in ("kvm", "vhost", "vhost_net"):
+        (tmp_path / name).mkdir()
+    assert kata_runtime.problems(str(tmp_path), kvm=False) == [
+        "kernel property vhost_vsock not found",
+        "cannot create a virtual machine with /dev/kvm",
+    ]
+
+
+def test_env_tells_the_settings_in_effect(settings: Path) -> None:
+    add(settings, 'cold_plug_vfio = "root-port"')
+    (settings.parent / "path").write_text("#!/bin/sh\necho QEMU emulator version 1\n", "ascii")
+    (settings.parent / "path").chmod(0o755)
+    tree = kata_runtime.environment(config.load(str(settings)))
+    assert tree["Runtime"]["Config"]["Path"] == str(settings)
+    assert tree["Hypervisor"]["ColdPlugVFIO"] == "root-port"
+    assert tree["Hypervisor"]["HotPlugVFIO"] == "no-port"
+    assert tree["Image"]["Path"] == str(settings.parent / "image")
+    assert tree["Hypervisor"]["Version"] == "QEMU emulator version 1"
+    assert "standin" in tree["Runtime"]["Version"]["Semver"]
