@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from vlab import accel, image, machine
+from vlab import accel, image, machine, qemu
 from vlab.errors import VlabError
 
 
@@ -44,7 +44,7 @@ def _carry_out(arguments: argparse.Namespace) -> int:
         case "build":
             print(image.ensure(say).folder)
         case "up":
-            settings = machine.Settings(
+            settings = qemu.Settings(
                 gpus=arguments.gpus, memory=arguments.memory, accel=arguments.accel
             )
             lab = machine.start(image.ensure(say), settings, say, bound=False)

@@ -1,12 +1,8 @@
 """The lab's machine: started, waited for, and gone again without a trace.
 
-Recipe (QEMU, q35): an emulated Intel IOMMU with interrupt remapping, caching mode and device
-IOTLB, so that VFIO in the lab works as on hardware; an ``edu`` device for each GPU (QEMU's
-docs/specs/edu.rst: identification, a factorial that the device computes, DMA); user-mode network
-with nothing but a forwarded ssh port, so that a lab can reach nobody.
+What it is made of is in ``vlab.qemu``.
 """
 
-import base64
 import contextlib
 import os
 import secrets
@@ -22,19 +18,9 @@ from pathlib import Path
 from vlab import accel
 from vlab.errors import VlabError
 from vlab.image import Image, cache_root
+from vlab.qemu import Settings, command_line
 
 BOOT_DEADLINE = 240.0  # seconds, on busy cores under emulation; 40 is usual
-GPU_SLOT = 0x10  # first PCI slot of the stand-in GPUs: 0000:00:10.0, 0000:00:11.0, ...
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the machine is made of. Memory in MiB."""
-
-    gpus: int = 1
-    memory: int = 5120
-    cpus: int = 2
-    accel: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -165,36 +151,6 @@ def _keys(image: Image, folder: Path, port: int) -> None:
         raise VlabError("'ssh-keygen' is not installed; ./bootstrap installs it") from error
     known = f"[127.0.0.1]:{port} {image.host_key}\n"
     (folder / "known_hosts").write_text(known, encoding="ascii")
-
-
-def command_line(image: Image, settings: Settings, mode: str, folder: Path, port: int) -> list[str]:
-    """QEMU's command line for this machine."""
-    public = (folder / "key.pub").read_bytes()
-    credential = base64.b64encode(public).decode()
-    gpus: list[str] = []
-    for number in range(settings.gpus):
-        gpus += ["-device", f"edu,addr={GPU_SLOT + number:#x},dma_mask=0xffffffffffffffff"]
-    return [
-        *image.emulator("qemu-system-x86_64"),
-        *("-L", str(image.firmware), "-name", folder.name, "-nodefaults", "-display", "none"),
-        *("-M", "q35,kernel-irqchip=split", "-m", str(settings.memory)),
-        *("-smp", str(settings.cpus)),
-        *(("-accel", "kvm") if mode == "kvm" else ("-accel", "tcg,thread=multi")),
-        *("-cpu", "host" if mode == "kvm" else "max"),
-        *("-device", "intel-iommu,intremap=on,caching-mode=on,device-iotlb=on"),
-        *("-kernel", str(image.kernel), "-initrd", str(image.initrd)),
-        *("-append", "root=/dev/vda rw console=ttyS0 intel_iommu=on audit=0 panic=-1 quiet loglevel=4"),
-        *("-drive", f"if=virtio,file={folder / 'disk.qcow2'},format=qcow2,cache=unsafe"),
-        *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"),
-        *("-device", "virtio-net-pci,netdev=net"),
-        *("-device", "virtio-rng-pci"),
-        *("-serial", f"file:{folder / 'console.log'}"),
-        *(
-            "-smbios",
-            f"type=11,value=io.systemd.credential.binary:ssh.authorized_keys.root={credential}",
-        ),
-        *("-no-reboot", *gpus),
-    ]
 
 
 def _launch(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vlab import image, machine
+from vlab import image, machine, qemu
 from vlab.build import Build
 from vlab.errors import VlabError
 from vlab.image import Image
@@ -57,15 +57,15 @@ def test_only_root_builds(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_each_gpu_is_a_device_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "key.pub").write_text("ssh-ed25519 AAAA vlab\n")
-    settings = machine.Settings(gpus=2)
-    line = machine.command_line(Image(tmp_path), settings, "tcg", tmp_path, 2222)
+    settings = qemu.Settings(gpus=2)
+    line = qemu.command_line(Image(tmp_path), settings, "tcg", tmp_path, 2222)
     assert len([word for word in line if word.startswith("edu,")]) == 2
     assert "intel-iommu" in " ".join(line)
 
 
 def test_the_lab_reaches_nobody(tmp_path: Path) -> None:
     (tmp_path / "key.pub").write_text("ssh-ed25519 AAAA vlab\n")
-    line = machine.command_line(Image(tmp_path), machine.Settings(), "tcg", tmp_path, 2222)
+    line = qemu.command_line(Image(tmp_path), qemu.Settings(), "tcg", tmp_path, 2222)
     (net,) = [word for word in line if word.startswith("user,")]
     assert "restrict=on" in net
     assert "hostfwd=tcp:127.0.0.1:2222-:22" in net

@@ -1,6 +1,6 @@
 """The runs that the tests below look at; each is made once."""
 
-from collections.abc import Iterator
+from __future__ import annotations
 
 import pytest
 
@@ -8,38 +8,37 @@ from tests.vlab import acceptance
 from tests.vlab.acceptance import Finished
 
 
+def carry_out(
+    config: pytest.Config,
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    stop_at: str | None = None,
+) -> Finished:
+    """``pytest ARGUMENTS`` to its end, its output passed on; SIGTERM when it says ``stop_at``."""
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    assert capture is not None
+    with capture.global_and_fixture_disabled(), acceptance.started(*arguments, env=env) as process:
+        before = ""
+        if stop_at is not None:
+            before = acceptance.follow(process, until=stop_at)
+            process.terminate()
+        return acceptance.finish(process, before)
+
+
 @pytest.fixture(scope="session")
-def whole_run(pytestconfig: pytest.Config) -> Iterator[Finished]:
+def whole_run(pytestconfig: pytest.Config) -> Finished:
     """One real acceptance run on the virtual lab, from start to end."""
-    manager = pytestconfig.pluginmanager.get_plugin("capturemanager")
-    assert manager is not None
-    with manager.global_and_fixture_disabled(), acceptance.started("-m", "acceptance") as process:
-        yield acceptance.finish(process)
+    return carry_out(pytestconfig, "-m", "acceptance")
 
 
 @pytest.fixture(scope="session")
-def run_without_gpu(pytestconfig: pytest.Config) -> Iterator[Finished]:
-    """The same with the device left out of the lab."""
-    manager = pytestconfig.pluginmanager.get_plugin("capturemanager")
-    assert manager is not None
-    with (
-        manager.global_and_fixture_disabled(),
-        acceptance.started(
-            "-m", "gpu or container or model", env={"ACCEPT_VLAB__GPUS": "0"}
-        ) as process,
-    ):
-        yield acceptance.finish(process)
+def run_without_gpu(pytestconfig: pytest.Config) -> Finished:
+    """The same suites with the device left out of the lab."""
+    without = {"ACCEPT_VLAB__GPUS": "0"}
+    return carry_out(pytestconfig, "-m", "gpu or container or model", env=without)
 
 
 @pytest.fixture(scope="session")
-def terminated_run(pytestconfig: pytest.Config) -> Iterator[Finished]:
+def terminated_run(pytestconfig: pytest.Config) -> Finished:
     """A run that gets SIGTERM, as a cancelled CI job does, when the network stage has ended."""
-    manager = pytestconfig.pluginmanager.get_plugin("capturemanager")
-    assert manager is not None
-    with (
-        manager.global_and_fixture_disabled(),
-        acceptance.started("-m", "gpu or network") as process,
-    ):
-        before = acceptance.follow(process, until="[network] ok")
-        process.terminate()
-        yield acceptance.finish(process, before)
+    return carry_out(pytestconfig, "-m", "gpu or network", stop_at="[network] ok")
