@@ -12,6 +12,10 @@ from pathlib import Path
 
 from vlab.image import Image
 
+# TCG carries out 'rep stosb' and 'rep movsb' a byte at a time: with these features left out, the
+# kernel clears and copies memory by words, and a nested machine boots in half of the time.
+TCG_CPU = "max,erms=off,fsrm=off,fzrm=off,fsrs=off,fsrc=off"
+
 GPU_SLOT = 0x10  # first PCI slot of the stand-in GPUs: 0000:00:10.0, 0000:00:11.0, ...
 
 
@@ -38,7 +42,7 @@ def command_line(image: Image, settings: Settings, mode: str, folder: Path, port
         *("-M", "q35,kernel-irqchip=split", "-m", str(settings.memory)),
         *("-smp", str(settings.cpus)),
         *(("-accel", "kvm") if mode == "kvm" else ("-accel", "tcg,thread=multi")),
-        *("-cpu", "host" if mode == "kvm" else "max"),
+        *("-cpu", "host" if mode == "kvm" else TCG_CPU),
         *("-device", "intel-iommu,intremap=on,caching-mode=on,device-iotlb=on"),
         *("-kernel", str(image.kernel), "-initrd", str(image.initrd)),
         *(
