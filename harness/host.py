@@ -7,7 +7,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import testinfra.host
 
@@ -22,12 +22,12 @@ from harness.command import (
     Result,
     deadline_argv,
     encode,
-    execute,
     hit_deadline,
     tail,
 )
 from harness.errors import LabError
 from harness.infra import Backend
+from harness.process import execute
 from harness.trace import Trace
 from harness.transport import LocalTransport, SshEndpoint, SshTransport, Transport
 
@@ -102,7 +102,7 @@ class Host:
         *argv: str,
         timeout: float = 60,
         ok: Collection[int] = (0,),
-        input: str | bytes | None = None,
+        input: str | bytes | IO[bytes] | None = None,
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         probe: bool = False,
@@ -112,12 +112,13 @@ class Host:
 
         `timeout` (seconds) holds on the host itself and ends the whole process group. `ok` lists
         the exit statuses that are an answer. A `probe` changes nothing: it alone is repeated,
-        once, after a lost connection. Raises HostUnreachable, CommandTimeout or CommandFailed.
+        once, after a lost connection. An `input` that is an open file is read where it stands, by
+        the command itself. Raises HostUnreachable, CommandTimeout or CommandFailed.
         """
         if not argv:
             raise ValueError("a command needs at least its name")
         words = [*_env_argv(env, cwd), *argv]
-        data = None if input is None else encode(input)
+        data = encode(input) if isinstance(input, str) else input
         try:
             return self._once(words, timeout, ok, data, on_line)
         except HostUnreachable:
@@ -131,15 +132,15 @@ class Host:
         words: Sequence[str],
         timeout: float,
         ok: Collection[int],
-        data: bytes | None,
+        data: bytes | IO[bytes] | None,
         on_line: OnLine | None,
     ) -> Result:
-        token = f"{TOKEN}={uuid.uuid4().hex}"
-        sudo = ["sudo", "-n", "--"] if self._transport.become else []
-        far = [*sudo, "env", token, *deadline_argv(words, timeout)]
+        mark = (TOKEN, uuid.uuid4().hex)
+        token = "=".join(mark)
+        far = deadline_argv(words, timeout)
         try:
             result = execute(
-                self._transport.argv(far, [*sudo, *_sweep_argv(token)]),
+                self._transport.argv(far, mark=mark, sweep=_sweep_argv(token)),
                 guard=timeout + KILL_AFTER + GUARD,
                 input=data,
                 on_line=on_line,
@@ -181,8 +182,7 @@ class Host:
 
     def sweep(self, token: str) -> None:
         """End what still runs on the host with `token` (NAME=VALUE) in its environment."""
-        sudo = ["sudo", "-n", "--"] if self._transport.become else []
-        far = [*sudo, *deadline_argv(_sweep_argv(token), 15)]
+        far = deadline_argv(_sweep_argv(token), 15)
         with contextlib.suppress(CommandError):  # best effort: an error is already under way
             execute(self._transport.argv(far), guard=30)
 

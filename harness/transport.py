@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from harness.command import HostUnreachable, Result, execute, kill_group
+from harness.command import HostUnreachable, Result
+from harness.process import execute, kill_group
 
 CONNECT_TIMEOUT = 30.0  # seconds for the TCP connection and the handshake
 ALIVE_INTERVAL = 15  # seconds between keep-alives; six unanswered ones end the connection
@@ -54,8 +55,14 @@ class Transport(Protocol):
     name: str
     become: bool  # whether commands go through sudo -n
 
-    def argv(self, argv: Sequence[str], sweep: Sequence[str] = ()) -> list[str]:
-        """The argv that runs `argv` on the host; `sweep` may end there what a deadline left."""
+    def argv(
+        self, argv: Sequence[str], *, mark: tuple[str, str] | None = None, sweep: Sequence[str] = ()
+    ) -> list[str]:
+        """The argv that runs `argv` on the host, as root where `become` says so.
+
+        `mark` is a variable (name, value) in the environment of all that it starts; `sweep` is
+        a command that may end there what a deadline left.
+        """
 
     def lost(self, result: Result) -> str | None:
         """Why this result is the connection's and not the command's; None when it is not."""
@@ -72,6 +79,12 @@ class Transport(Protocol):
         """End the connection."""
 
 
+def _far(argv: Sequence[str], become: bool, mark: tuple[str, str] | None) -> list[str]:
+    sudo = ["sudo", "-n", "--"] if become else []
+    env = ["env", "=".join(mark)] if mark else []
+    return [*sudo, *env, *argv]
+
+
 class LocalTransport:
     """This machine."""
 
@@ -79,8 +92,10 @@ class LocalTransport:
         self.name = "local"
         self.become = become
 
-    def argv(self, argv: Sequence[str], sweep: Sequence[str] = ()) -> list[str]:
-        return list(argv)
+    def argv(
+        self, argv: Sequence[str], *, mark: tuple[str, str] | None = None, sweep: Sequence[str] = ()
+    ) -> list[str]:
+        return _far(argv, self.become, mark)
 
     def lost(self, result: Result) -> str | None:
         return None
@@ -142,18 +157,27 @@ class SshTransport:
         options += self._options
         return ["ssh", *(word for option in options for word in ("-o", option))]
 
-    def argv(self, argv: Sequence[str], sweep: Sequence[str] = ()) -> list[str]:
-        # Where the master is gone, ssh would quietly connect by itself; the ProxyCommand makes it
-        # fail instead, so that a lost connection is seen as one. The shell stays to the end; that
-        # turns a death by signal into 128+n, which ssh cannot carry.
-        # At a deadline (124, 137) sshd would wait for whatever still holds the output, hence the
-        # sweep over there.
-        script = f"{SBIN}; {shlex.join(argv)}; rc=$?"
+    def argv(
+        self, argv: Sequence[str], *, mark: tuple[str, str] | None = None, sweep: Sequence[str] = ()
+    ) -> list[str]:
+        # The shell stays to the end; that turns a death by signal into 128+n, which ssh cannot
+        # carry. At a deadline (124, 137) sshd would wait for whatever still holds the output,
+        # hence the sweep over there. The shell itself sets the mark, one program the less to
+        # start; sudo would not let it through.
+        if mark and not self.become:
+            line = f"{mark[0]}={shlex.quote(mark[1])} {shlex.join(argv)}"
+        else:
+            line = shlex.join(_far(argv, self.become, mark))
+        script = f"{SBIN}; {line}; rc=$?"
         if sweep:
-            script += f"; case $rc in 124|137) {shlex.join(sweep)} >/dev/null 2>&1;; esac"
-        script += "; exit $rc"
-        only_master = ["-o", "ControlMaster=no", "-o", "ProxyCommand=false", "-T"]
-        return [*self._common(), *only_master, *self._target, script]
+            end = shlex.join(_far(sweep, self.become, None))
+            script += f"; case $rc in 124|137) {end} >/dev/null 2>&1;; esac"
+        return [*self._slave(), *self._target, f"{script}; exit $rc"]
+
+    def _slave(self) -> list[str]:
+        # Where the master is gone, ssh would quietly connect by itself; the ProxyCommand makes it
+        # fail instead, so that a lost connection is seen as one.
+        return [*self._common(), "-o", "ControlMaster=no", "-o", "ProxyCommand=false", "-T"]
 
     def lost(self, result: Result) -> str | None:
         if result.rc != 255:

@@ -119,7 +119,7 @@ def test_sudo_is_asked_for_without_a_password(sshd: Sshd, tmp_path: Path) -> Non
     sudo.write_text('#!/bin/sh\n[ "$1 $2" = "-n --" ] || exit 9\nshift 2\nBECAME=yes exec "$@"\n')
     sudo.chmod(0o755)
     transport = SshTransport(sshd.endpoint, become=True)
-    argv = transport.argv(["sudo", "-n", "--", "env"])
+    argv = transport.argv(["env"], mark=("MARK", "it"), sweep=["true"])
     script = argv[-1]
     result = subprocess.run(
         ["sh", "-c", script],
@@ -129,4 +129,4 @@ def test_sudo_is_asked_for_without_a_password(sshd: Sshd, tmp_path: Path) -> Non
         check=True,
     )
     transport.close()
-    assert "BECAME=yes" in result.stdout.splitlines()
+    assert {"BECAME=yes", "MARK=it"} <= {*result.stdout.splitlines()}

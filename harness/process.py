@@ -1,0 +1,224 @@
+"""A process of this machine run to its end: capture within bounds, lines as they come, a guard."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from typing import IO
+
+from harness.command import CAPTURE, CommandTimeout, OnLine, Result, decode, tail
+
+DRAIN = 2.0  # seconds that a finished command's pipes may stay open (a daemon may hold them)
+LINE_LIMIT = 1 << 16  # bytes after which a line without an end is handed on all the same
+LOOK = 0.1  # seconds between two looks at whether a command has ended that keeps its pipes open
+
+
+class _Stream:
+    """One of a command's pipes: its last bytes are kept, whole lines are handed on."""
+
+    def __init__(self, pipe: IO[bytes], on_line: OnLine | None) -> None:
+        self.pipe = pipe
+        self.open = True
+        self.total = 0
+        self.error: Exception | None = None
+        self._kept = bytearray()
+        self._line = bytearray()
+        self._on_line = on_line
+
+    def move(self) -> None:
+        """Take what is there, without waiting where there is something; ends at the end."""
+        chunk = os.read(self.pipe.fileno(), 1 << 16)
+        if not chunk:
+            self.pipe.close()
+            self._end()
+            return
+        self.total += len(chunk)
+        self._kept += chunk
+        if len(self._kept) > 2 * CAPTURE:
+            del self._kept[:-CAPTURE]
+        self._lines(chunk)
+
+    def _end(self) -> None:
+        self.open = False
+        self._emit(bytes(self._line))
+
+    def let_go(self) -> None:
+        """A daemon that still holds the pipe must neither block nor die of writing to it."""
+        if self.open:
+            self._end()
+            threading.Thread(target=_drain, args=(self.pipe,), daemon=True).start()
+
+    def _lines(self, chunk: bytes) -> None:
+        if self._on_line is None:
+            return
+        self._line += chunk
+        *whole, rest = re.split(rb"[\r\n]", self._line)
+        for line in whole:
+            self._emit(line)
+        if len(rest) > LINE_LIMIT:
+            self._emit(rest)
+            rest = b""
+        self._line = bytearray(rest)
+
+    def _emit(self, line: bytes) -> None:
+        if self._on_line is None or not line or self.error is not None:
+            return
+        try:
+            self._on_line(decode(line))
+        except Exception as error:  # an observer must not stop the pipe from being drained
+            self.error = error
+
+    def text(self) -> str:
+        return decode(bytes(self._kept[-CAPTURE:]))
+
+
+def _drain(pipe: IO[bytes]) -> None:
+    with pipe:
+        while os.read(pipe.fileno(), 1 << 16):
+            pass
+
+
+class _Feed:
+    """The pipe to a command's input; the command need not read it."""
+
+    def __init__(self, pipe: IO[bytes], data: bytes) -> None:
+        self.pipe = pipe
+        self.open = True
+        self._left = memoryview(data)
+        os.set_blocking(pipe.fileno(), False)
+
+    def move(self) -> None:
+        """Give as much as fits."""
+        try:
+            if self._left:
+                self._left = self._left[os.write(self.pipe.fileno(), self._left[: 1 << 16]) :]
+        except BlockingIOError:
+            return
+        except OSError:  # nobody reads any more
+            self._left = self._left[:0]
+        if not self._left:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """No more is given."""
+        if self.open:
+            self.open = False
+            with contextlib.suppress(OSError):
+                self.pipe.close()
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process that was started in its own session, with what it started there."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _move(
+    process: subprocess.Popen[bytes], ends: Sequence[_Stream | _Feed], deadline: float
+) -> bool:
+    """Serve the pipes until the command has ended and closed them; False at the deadline.
+
+    Popen.wait and Popen.communicate look in growing intervals, up to 50 ms late: the pipes' end
+    tells at once. What is there to be looked at is only a daemon that keeps them open.
+    """
+    ended: float | None = None
+    with selectors.PollSelector() as selector:
+        for end in ends:
+            if end.open:
+                event = selectors.EVENT_WRITE if isinstance(end, _Feed) else selectors.EVENT_READ
+                selector.register(end.pipe.fileno(), event, end)
+        while selector.get_map():
+            now = time.monotonic()
+            if ended is None and process.poll() is not None:
+                ended = now
+            limit = deadline if ended is None else ended + DRAIN
+            if now >= limit:
+                return ended is not None
+            for key, _ in selector.select(min(LOOK, limit - now)):
+                key.data.move()
+                if not key.data.open:
+                    selector.unregister(key.fd)
+    try:
+        process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def execute(
+    argv: Sequence[str],
+    *,
+    guard: float,
+    input: bytes | IO[bytes] | None = None,
+    on_line: OnLine | None = None,
+    shown: Sequence[str] | None = None,
+) -> Result:
+    """Run a command of this machine; `shown` is the argv that the result and messages name.
+
+    `guard` (seconds) is the last line of defence: the deadline proper is the far side's. `input`
+    may be an open file, which the command then reads itself. `on_line` is called in this thread.
+    Raises CommandTimeout when the guard struck; any exit status is a Result.
+    """
+    started = time.monotonic()
+    given = subprocess.DEVNULL if input is None else input
+    process = subprocess.Popen(
+        list(argv),
+        stdin=subprocess.PIPE if isinstance(given, bytes) else given,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # a Ctrl-C in the terminal is for us to handle, not for ssh
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    streams = (_Stream(process.stdout, on_line), _Stream(process.stderr, on_line))
+    ends: list[_Stream | _Feed] = [*streams]
+    if process.stdin is not None:
+        assert isinstance(input, bytes)
+        ends.append(_Feed(process.stdin, input))
+    try:
+        ended = _move(process, ends, started + guard)
+    finally:
+        kill_group(process)
+    if not ended:
+        _move(process, ends, time.monotonic() + DRAIN)
+    for end in ends:
+        end.let_go()
+    return _finished(process, streams, started, shown if shown is not None else argv, ended, guard)
+
+
+def _finished(
+    process: subprocess.Popen[bytes],
+    streams: tuple[_Stream, _Stream],
+    started: float,
+    shown: Sequence[str],
+    ended: bool,
+    guard: float,
+) -> Result:
+    out, err = streams
+    rc = process.returncode
+    result = Result(
+        argv=tuple(shown),
+        rc=rc if rc >= 0 else 128 - rc,
+        out=out.text(),
+        err=err.text(),
+        seconds=time.monotonic() - started,
+        out_bytes=out.total,
+        err_bytes=err.total,
+    )
+    if not ended:
+        raise CommandTimeout(
+            f"Command '{result.line}' gave no answer within {guard:.0f} s.{tail(result)}",
+            result=result,
+        )
+    for stream in streams:
+        if stream.error is not None:
+            raise stream.error
+    return result
