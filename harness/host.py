@@ -7,6 +7,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any, Protocol
 
 import testinfra.host
@@ -28,6 +29,7 @@ from harness.command import (
 from harness.errors import LabError
 from harness.infra import Backend
 from harness.process import execute
+from harness.scripts import REPLACE, SWEEP
 from harness.trace import Trace
 from harness.transport import LocalTransport, SshEndpoint, SshTransport, Transport
 
@@ -36,17 +38,6 @@ __all__ = ["ANY", "Host", "SshEndpoint", "Target", "open_host", "open_local", "o
 TOKEN = "HARNESS_COMMAND"  # environment variable by which a command's processes are found again
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 NEEDED = "timeout env mktemp mv chmod cat sync stat flock setsid"
-
-# Ends whatever carries $1 in its environment, also what left the process group: TERM, then KILL.
-SWEEP = """
-mine() { grep -lszxF "$1" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 || true; }
-for signal in TERM TERM TERM TERM TERM KILL KILL; do
-    pids=$(mine "$1"); [ -n "$pids" ] || exit 0
-    kill -s $signal $pids 2>/dev/null || true
-    sleep 0.3
-done
-[ -z "$(mine "$1")" ]
-"""
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -199,11 +190,14 @@ class Host:
 
     def write(self, path: str, data: str | bytes, mode: int = 0o644) -> None:
         """Replace a file at once, on disk before this returns: nobody sees half of it."""
-        script = (
-            't=$(mktemp -- "$1.XXXXXX"); trap \'rm -f -- "$t"\' EXIT;'
-            ' cat >"$t"; chmod -- "$2" "$t"; sync "$t"; mv -fT -- "$t" "$1"'
-        )
-        self.sh(script, path, f"{mode:o}", input=data)
+        content = encode(data)
+        self.sh(REPLACE, path, f"{mode:o}", str(len(content)), input=content)
+
+    def put(self, local: Path, remote: str, mode: int = 0o644, *, timeout: float = 1800) -> None:
+        """Copy a file of this machine to the host within `timeout` seconds, at once as `write`."""
+        with local.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            self.sh(REPLACE, remote, f"{mode:o}", str(size), input=stream, timeout=timeout)
 
     def exists(self, path: str) -> bool:
         """Whether there is anything at `path` (a dangling link is something)."""

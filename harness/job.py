@@ -25,8 +25,9 @@ from harness.command import (
     tail,
 )
 from harness.errors import LabError
-from harness.host import SWEEP, Host
+from harness.host import Host
 from harness.journal import Journal
+from harness.scripts import SWEEP
 
 TOKEN = "HARNESS_JOB"  # environment variable by which a job's processes are found
 INTERVAL = 0.5  # seconds between two looks at a job's output

@@ -1,0 +1,241 @@
+"""Assets, from a real HTTP server that behaves badly in the ways that servers do."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import re
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from harness import assets
+from harness.assets import Asset, AssetError, deliver, fetch
+from harness.command import CommandFailed
+from harness.host import Host
+
+CONTENT = bytes(range(256)) * 8192  # 2 MiB: more than any socket buffer of loopback hides
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves `content`; `drops` is how many answers break off in the middle."""
+
+    content = CONTENT
+    drops = 0
+    ranges = True
+    status = 200
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: list[str | None] = []  # the Range of every request
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up is what these tests are about."""
+
+    def url(self, name: str = "file.bin") -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/{name}"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        server = self.server
+        asked = self.headers.get("Range")
+        server.asked.append(asked)
+        size = len(server.content)
+        start = 0
+        if asked and server.ranges:
+            found = re.fullmatch(r"bytes=(\d+)-", asked)
+            assert found
+            start = int(found[1])
+        if start >= size:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{size}")
+        elif start:
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+        else:
+            self.send_response(server.status)
+        body = server.content[start:]
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if server.drops > 0:
+            server.drops -= 1
+            body = body[: len(body) // 2]
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        return None
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server on loopback; no proxy stands before it, and attempts follow at once."""
+    monkeypatch.setattr(assets, "PAUSE", 0.0)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_download_is_verified_and_cached(server: Server, tmp_path: Path) -> None:
+    asset = Asset(server.url(), DIGEST.upper())
+    seen: list[tuple[int, int | None]] = []
+    path = fetch(asset, tmp_path, lambda done, total: seen.append((done, total)))
+    assert path.read_bytes() == CONTENT
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert fetch(asset, tmp_path) == path == asset.cached(tmp_path)
+    assert server.asked == [None]  # the second time nobody was asked
+
+
+def test_a_dropped_connection_is_resumed(server: Server, tmp_path: Path) -> None:
+    server.drops = 3
+    assert fetch(Asset(server.url(), DIGEST), tmp_path).read_bytes() == CONTENT
+    assert server.asked[0] is None
+    half, quarter = len(CONTENT) // 2, len(CONTENT) // 4
+    assert server.asked[1:3] == [f"bytes={half}-", f"bytes={half + quarter}-"]
+    assert len(server.asked) == 4
+
+
+def test_a_server_without_ranges_sends_it_anew(server: Server, tmp_path: Path) -> None:
+    server.drops, server.ranges = 2, False
+    assert fetch(Asset(server.url(), DIGEST), tmp_path).read_bytes() == CONTENT
+    assert len(server.asked) == 3
+
+
+def test_what_an_earlier_run_left_is_resumed(server: Server, tmp_path: Path) -> None:
+    asset = Asset(server.url(), DIGEST)
+    part = tmp_path / f"{DIGEST}.part"
+    part.write_bytes(CONTENT[:1000])
+    assert fetch(asset, tmp_path).read_bytes() == CONTENT
+    assert server.asked == ["bytes=1000-"]
+    assert not part.exists()
+
+
+@pytest.mark.parametrize("left", [b"other", CONTENT + b"more"], ids=["other", "longer"])
+def test_what_is_left_of_another_file_is_given_up(
+    server: Server, tmp_path: Path, left: bytes
+) -> None:
+    (tmp_path / f"{DIGEST}.part").write_bytes(left)
+    assert fetch(Asset(server.url(), DIGEST), tmp_path).read_bytes() == CONTENT
+    assert server.asked == [f"bytes={len(left)}-", None]
+
+
+def test_what_is_left_may_be_all_of_it(server: Server, tmp_path: Path) -> None:
+    (tmp_path / f"{DIGEST}.part").write_bytes(CONTENT)
+    assert fetch(Asset(server.url(), DIGEST), tmp_path).read_bytes() == CONTENT
+    assert len(server.asked) == 1
+
+
+def test_wrong_bytes_are_told_and_not_used(server: Server, tmp_path: Path) -> None:
+    server.content = b"something else"
+    found = hashlib.sha256(server.content).hexdigest()
+    asset = Asset(server.url(), DIGEST)
+    with pytest.raises(AssetError) as caught:
+        fetch(asset, tmp_path)
+    text = str(caught.value)
+    rejected = tmp_path / f"{DIGEST}.rejected"
+    assert all(part in text for part in (server.url(), found, DIGEST, str(rejected)))
+    assert rejected.read_bytes() == server.content
+    assert not asset.cached(tmp_path).exists()
+    server.content = CONTENT
+    assert fetch(asset, tmp_path).read_bytes() == CONTENT  # nothing of it is resumed
+
+
+def test_a_cached_file_that_has_rotted_is_fetched_anew(server: Server, tmp_path: Path) -> None:
+    asset = Asset(server.url(), DIGEST)
+    asset.cached(tmp_path).write_bytes(b"rot")
+    assert fetch(asset, tmp_path).read_bytes() == CONTENT
+
+
+def test_what_is_not_there_is_not_asked_for_again(server: Server, tmp_path: Path) -> None:
+    server.status = 404
+    with pytest.raises(AssetError, match=r"404 .* for url: http://127"):
+        fetch(Asset(server.url("gone"), DIGEST), tmp_path)
+    assert len(server.asked) == 1
+
+
+def test_a_server_in_trouble_is_asked_again(server: Server, tmp_path: Path) -> None:
+    server.status = 503
+    with pytest.raises(AssetError, match="503"):
+        fetch(Asset(server.url(), DIGEST), tmp_path)
+    assert len(server.asked) == assets.ATTEMPTS
+
+
+def test_offline_names_the_url_and_the_way_round(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(assets, "PAUSE", 0.0)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "*")
+    asset = Asset("http://127.0.0.1:1/driver.run", DIGEST)
+    with pytest.raises(AssetError) as caught:
+        fetch(asset, tmp_path)
+    assert "http://127.0.0.1:1/driver.run" in str(caught.value)
+    assert caught.value.hint is not None
+    assert f"'{asset.cached(tmp_path)}'" in caught.value.hint
+
+
+def test_two_at_once_download_once(server: Server, tmp_path: Path) -> None:
+    asset = Asset(server.url(), DIGEST)
+    with ThreadPoolExecutor(2) as pool:
+        paths = [*pool.map(lambda _: fetch(asset, tmp_path), range(2))]
+    assert {path.read_bytes() for path in paths} == {CONTENT}
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("form", ["{}", "file://{}"])
+def test_a_file_of_this_machine_is_used_where_it_is(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "a file"
+    path.write_bytes(CONTENT)
+    source = form.format(path if form == "{}" else str(path).replace(" ", "%20"))
+    assert fetch(Asset(source, DIGEST), tmp_path / "cache") == path
+    path.write_bytes(b"changed")
+    with pytest.raises(AssetError, match=DIGEST):
+        fetch(Asset(source, DIGEST))
+
+
+@pytest.mark.parametrize("source", ["/no/such/file", "ftp://host/file", "file://elsewhere/file"])
+def test_a_source_that_leads_nowhere(source: str) -> None:
+    with pytest.raises(AssetError, match=re.escape(source)):
+        fetch(Asset(source, DIGEST))
+
+
+def test_a_digest_that_is_none() -> None:
+    with pytest.raises(AssetError, match="64 hexadecimal digits"):
+        Asset("/x", "abc")
+
+
+def test_an_asset_is_delivered_once(any_host: Host, tmp_path: Path) -> None:
+    local, remote = tmp_path / "local", tmp_path / "on the host"
+    local.write_bytes(CONTENT)
+    asset = Asset(str(local), DIGEST)
+    assert deliver(asset, any_host, str(remote), mode=0o755)
+    assert remote.read_bytes() == CONTENT
+    assert remote.stat().st_mode & 0o7777 == 0o755
+    local.unlink()  # it is not even looked at any more
+    assert not deliver(asset, any_host, str(remote), mode=0o600)
+    assert remote.stat().st_mode & 0o7777 == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["on the host"]
+
+
+def test_half_a_file_never_arrives(any_host: Host, tmp_path: Path) -> None:
+    """A broken connection ends the far side's input: it must not take that for the file."""
+    from harness.scripts import REPLACE
+
+    remote = tmp_path / "remote"
+    remote.write_text("before")
+    with pytest.raises(CommandFailed, match="only 4 of 5 bytes have come"):
+        any_host.sh(REPLACE, str(remote), "644", "5", input=b"half")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
