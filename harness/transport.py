@@ -137,9 +137,13 @@ class SshTransport:
     def _target(self) -> list[str]:
         return ["-p", str(self.endpoint.port), "-l", self.endpoint.user, "--", self.endpoint.host]
 
+    @property
+    def _control_path(self) -> str:
+        return f"ControlPath={str(self._socket).replace('%', '%%')}"
+
     def _common(self) -> list[str]:
         options = [
-            f"ControlPath={str(self._socket).replace('%', '%%')}",
+            self._control_path,
             "BatchMode=yes",
             "StrictHostKeyChecking=yes",
             f"ConnectTimeout={CONNECT_TIMEOUT:.0f}",
@@ -172,12 +176,22 @@ class SshTransport:
         if sweep:
             end = shlex.join(_far(sweep, self.become, None))
             script += f"; case $rc in 124|137) {end} >/dev/null 2>&1;; esac"
-        return [*self._slave(), *self._target, f"{script}; exit $rc"]
+        return [*self._client(), *self._target, f"{script}; exit $rc"]
 
-    def _slave(self) -> list[str]:
+    def _client(self) -> list[str]:
+        # The master has read the user's configuration; for a command over it only harm could come
+        # of that (RemoteCommand, SendEnv: the runner's language), and time.
         # Where the master is gone, ssh would quietly connect by itself; the ProxyCommand makes it
         # fail instead, so that a lost connection is seen as one.
-        return [*self._common(), "-o", "ControlMaster=no", "-o", "ProxyCommand=false", "-T"]
+        options = [
+            self._control_path,
+            "ControlMaster=no",
+            "ProxyCommand=false",
+            "BatchMode=yes",
+            "EscapeChar=none",
+            "LogLevel=ERROR",
+        ]
+        return ["ssh", "-F", "none", "-T", *(w for option in options for w in ("-o", option))]
 
     def lost(self, result: Result) -> str | None:
         if result.rc != 255:
@@ -230,7 +244,7 @@ class SshTransport:
         )
 
     def _control(self, request: str, *args: str) -> Result:
-        argv = [*self._common(), "-O", request, *args, *self._target]
+        argv = [*self._client(), "-O", request, *args, *self._target]
         return execute(argv, guard=CONTROL_TIMEOUT)
 
     def reconnect(self) -> None:
