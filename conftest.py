@@ -34,11 +34,11 @@ def pytest_configure(config: pytest.Config) -> None:
     plugin.configure(config, Profile, connect)
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Give every acceptance test its time, stages included."""
-    items = [item for item in session.items if item.get_closest_marker(plugin.MARK)]
-    if items:
-        profile = plugin.required(session.config).profile
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    """Give an acceptance test its time, that of the stages it waits for included."""
+    if item.get_closest_marker(plugin.MARK):
+        profile = plugin.required(item.config).profile
         assert isinstance(profile, Profile)
         limits = profile.budget.model_dump()
-        budget.apply(items, limits, limits.pop("test"))
+        budget.apply(item, limits, limits.pop("test"))

@@ -1,23 +1,28 @@
-"""Budgets: how long a test may take, given the stages that it is the first to ask for."""
+"""Budgets: how long a test may take, given the stages that it has to wait for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import pytest
 
 
-def apply(items: Iterable[pytest.Item], stages: Mapping[str, float], test: float) -> None:
-    """Give every item its limit in seconds, for pytest-timeout.
+def apply(item: pytest.Item, stages: Mapping[str, float], test: float) -> None:
+    """Give an item that is about to run its limit in seconds, for pytest-timeout.
 
     pytest-timeout counts a test's fixtures in, and the first test that asks for a session-scoped
     stage waits for it. So an item gets ``test`` seconds for itself, and the budget of each stage
-    (by its fixture's name) that no item before it has asked for. ``items`` are in running order.
+    (by its fixture's name) that has not come about or failed yet. That is known only when the
+    item's turn comes: an earlier one that should have waited for a stage may have been skipped.
     """
-    begun: set[str] = set()
-    for item in items:
-        names = getattr(item, "fixturenames", ())
-        fresh = {name for name in names if name in stages} - begun
-        begun |= fresh
-        limit = test + sum(stages[name] for name in fresh)
-        item.add_marker(pytest.mark.timeout(limit), append=False)
+    limit = test + sum(stages[name] for name in _pending(item) if name in stages)
+    item.add_marker(pytest.mark.timeout(limit), append=False)
+
+
+def _pending(item: pytest.Item) -> list[str]:
+    """The fixtures of an item that have not been set up."""
+    info = getattr(item, "_fixtureinfo", None)
+    if info is None:
+        return []
+    definitions = info.name2fixturedefs
+    return [name for name, found in definitions.items() if found[-1].cached_result is None]

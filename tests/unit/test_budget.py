@@ -1,13 +1,20 @@
-"""Time limits: a test waits for the stages that it is the first to ask for."""
+"""Time limits: a test waits for the stages that are not there yet when its turn comes."""
 
 from __future__ import annotations
 
 import pytest
 
-from harness import budget
-
 pytest_plugins = ["pytester"]
 
+CONFTEST = """
+import pytest
+from harness import budget
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item):
+    budget.apply(item, {"slow": 100, "slower": 1000, "other": 5}, 10)
+    print(f"{item.name}: {item.get_closest_marker('timeout').args[0]} s")
+"""
 SUITE = """
 import pytest
 
@@ -23,27 +30,19 @@ def test_c(slower): ...
 """
 
 
-@pytest.fixture
-def items(pytester: pytest.Pytester) -> list[pytest.Item]:
-    """Three tests; the first two are each the first to need a stage."""
-    return pytester.getitems(SUITE)
+def limits(pytester: pytest.Pytester, suite: str) -> list[str]:
+    """What each test of a suite was given, in running order."""
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(suite)
+    result = pytester.runpytest_inprocess("-q", "-s", "-p", "no:cacheprovider", "-p", "no:order")
+    result.assert_outcomes(passed=3 - suite.count(".skip("), skipped=suite.count(".skip("))
+    return [line.strip(".s ") for line in result.outlines if line.endswith(" s")]
 
 
-def limits(items: list[pytest.Item]) -> dict[str, float]:
-    """Test name -> seconds."""
-    found = {}
-    for item in items:
-        marker = item.get_closest_marker("timeout")
-        assert marker is not None
-        found[item.name] = marker.args[0]
-    return found
+def test_the_first_to_ask_waits_for_a_stage(pytester: pytest.Pytester) -> None:
+    assert limits(pytester, SUITE) == ["test_a: 110", "test_b: 1010", "test_c: 10"]
 
 
-def test_the_first_to_ask_pays_for_a_stage(items: list[pytest.Item]) -> None:
-    budget.apply(items, {"slow": 100, "slower": 1000, "other": 5}, 10)
-    assert limits(items) == {"test_a": 110, "test_b": 1010, "test_c": 10}
-
-
-def test_a_test_alone_pays_for_all_that_it_needs(items: list[pytest.Item]) -> None:
-    budget.apply(items[2:], {"slow": 100, "slower": 1000}, 10)
-    assert limits(items[2:]) == {"test_c": 1110}
+def test_a_skipped_test_has_not_waited(pytester: pytest.Pytester) -> None:
+    suite = SUITE.replace("def test_b", "@pytest.mark.skip(reason='why')\ndef test_b")
+    assert limits(pytester, suite) == ["test_a: 110", "test_b: 1010", "test_c: 1010"]

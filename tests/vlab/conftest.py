@@ -35,7 +35,7 @@ def whole_run(pytestconfig: pytest.Config) -> Finished:
 def run_without_gpu(pytestconfig: pytest.Config) -> Finished:
     """The same suites with the device left out of the lab."""
     without = {"ACCEPT_VLAB__GPUS": "0"}
-    return carry_out(pytestconfig, "-m", "gpu or container or model", env=without)
+    return carry_out(pytestconfig, "-m", "gpu or model", env=without)
 
 
 @pytest.fixture(scope="session")
