@@ -38,8 +38,8 @@ STOP = 30.0  # seconds that a job gets to end when it is stopped
 # $1 directory, $2 unit, $3 token, then the command. The inner shell stays, to note the status.
 _START = """
 dir=$1 unit=$2 token=$3; shift 3
-(umask 077; mkdir -p -- "$dir"; rm -f -- "$dir/rc"; : >"$dir/out")
-body='dir=$1; shift; rc=0; "$@" >>"$dir/out" 2>&1 </dev/null || rc=$?
+(umask 077; mkdir -p -- "$dir"; rm -f -- "$dir/rc" "$dir/up"; : >"$dir/out")
+body='dir=$1; shift; : >"$dir/up"; rc=0; "$@" >>"$dir/out" 2>&1 </dev/null || rc=$?
 echo $rc >"$dir/rc.new"; mv -f "$dir/rc.new" "$dir/rc"; exit $rc'
 if [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then
     systemctl reset-failed "$unit" 2>/dev/null || true
@@ -48,6 +48,8 @@ if [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then
         --setenv="LANG=${LANG:-C.UTF-8}" --setenv="$token" -- sh -c "$body" sh "$dir" "$@"
 fi
 env "$token" setsid -f sh -c "$body" sh "$dir" "$@" </dev/null >/dev/null 2>&1
+# setsid returns before its child has left this session, which ends with this very command.
+until [ -e "$dir/up" ]; do sleep 0.02; done
 """
 
 # $1 directory, $2 unit, $3 token, $4 offset, $5 bytes. First line: state and size; then output.
