@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,7 +17,6 @@ from vlab.standins import cni
 
 # Writes down what it was called with, and answers with one address more than the result it got.
 PLUGIN = """\
-#!{python}
 import json, os, sys
 config = json.load(sys.stdin)
 seen = {{name: value for name, value in os.environ.items() if name.startswith("CNI_")}}
@@ -44,9 +44,12 @@ class Lab:
         self.plugins = folder / "bin"
         self.conf.mkdir()
         self.plugins.mkdir()
+        code = folder / "plugin.py"
+        code.write_text(PLUGIN.format(log=str(self.log)))
         for name in ("first", "second"):
             plugin = self.plugins / name
-            plugin.write_text(PLUGIN.format(python=sys.executable, log=str(self.log)))
+            # By way of the shell: a line with #! cannot name a path that has a space in it.
+            plugin.write_text(f"#!/bin/sh\nexec {shlex.join([sys.executable, str(code)])}\n")
             plugin.chmod(0o755)
         self.env = {
             "NETCONFPATH": str(self.conf),
