@@ -183,10 +183,13 @@ def execute(
     if process.stdin is not None:
         assert isinstance(input, bytes)
         ends.append(_Feed(process.stdin, input))
+    ended = False
     try:
         ended = _move(process, ends, started + guard)
     finally:
-        kill_group(process)
+        # Not after a good end: a daemon that is just being started has not left the group yet.
+        if not ended:
+            kill_group(process)
     if not ended:
         _move(process, ends, time.monotonic() + DRAIN)
     for end in ends:

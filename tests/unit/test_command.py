@@ -44,6 +44,13 @@ def test_the_guard_strikes_where_the_far_side_does_not() -> None:
         execute(["sleep", "1000"], guard=0.2)
 
 
+def test_a_daemon_may_still_be_in_the_group_when_its_starter_ends(tmp_path: Path) -> None:
+    """`setsid -f` ends before its child has left for a session of its own."""
+    script = '(sleep 0.1; echo up >"$1") >/dev/null 2>&1 </dev/null &'
+    execute(["sh", "-c", script, "sh", str(tmp_path / "f")], guard=20)
+    wait_for("the child has gone on", lambda: (tmp_path / "f").exists(), 10, 0.02)
+
+
 def test_every_command_is_recorded(recorded: tuple[Host, Path]) -> None:
     host, path = recorded
     host.run("echo", "a b")
