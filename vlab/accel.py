@@ -10,6 +10,7 @@ import os
 import selectors
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from vlab.image import Image, cache_root
@@ -18,17 +19,28 @@ DEADLINE = 15.0  # seconds; a working KVM prints the kernel's first line in unde
 MODES = ("auto", "kvm", "tcg")
 
 
-def choose(image: Image) -> str:
-    """``kvm`` where it really runs a kernel, else ``tcg``; remembered for this boot of the host."""
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+def openable() -> bool:
+    """Whether this user may try KVM at all."""
+    return os.access("/dev/kvm", os.R_OK | os.W_OK)
+
+
+def choose(image: Image, say: Callable[[str], None] = lambda _: None, *, anew: bool = False) -> str:
+    """``kvm`` where it really runs a kernel, else ``tcg``.
+
+    The answer is remembered for this boot of the host, and asked for again only if ``anew``.
+    """
+    if not openable():
         return "tcg"
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     memory = cache_root() / f"accel-{boot}"
-    if memory.exists():
+    if memory.exists() and not anew:
         return memory.read_text(encoding="ascii").strip()
+    say(f"vlab: trying KVM: a kernel is booted under it, for {DEADLINE:.0f} s at most ...")
     answer = "kvm" if kvm_runs(image) else "tcg"
     memory.parent.mkdir(parents=True, exist_ok=True)
-    memory.write_text(answer, encoding="ascii")
+    partial = memory.with_name(f"{memory.name}.{os.getpid()}")
+    partial.write_text(answer, encoding="ascii")
+    partial.replace(memory)
     return answer
 
 
@@ -61,7 +73,7 @@ def _speaks(machine: subprocess.Popen[bytes], deadline: float) -> bool:
         selector.register(machine.stdout, selectors.EVENT_READ)
         while (left := deadline - time.monotonic()) > 0 and selector.select(left):
             chunk = os.read(machine.stdout.fileno(), 65536)
-            seen += chunk
+            seen = seen[-4096:] + chunk
             if b"Linux version" in seen:
                 return True
             if not chunk:

@@ -6,17 +6,22 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from vlab import sources
 from vlab.errors import VlabError
+from vlab.packages import SUITE, Architecture, architecture
 
-SUITE = "trixie"
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 # What no lab ever reads: it would only be copied, packed and hashed.
 EXCLUDES = tuple(
     f"path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale", "info", "lintian")
 )
+
+# A tree that an ordinary user made has no device nodes: it borrows the machine's for a command.
+WITH_DEVICES = 'mount --rbind /dev "$1/dev" && exec chroot "$@"'
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Build:
     work: Path
     log: Path
     say: Callable[[str], None]
+    arch: Architecture = field(default_factory=architecture)
 
     @property
     def root(self) -> Path:
@@ -50,7 +56,8 @@ class Build:
     def run(self, *argv: str | Path, cwd: Path | None = None) -> str:
         """Run a command, return its standard output; both streams go to the build log.
 
-        Raises VlabError with the command's last lines when it fails or is not there.
+        Raises VlabError when it fails or is not there: what could not be fetched or written where
+        its words tell, else with its last lines.
         """
         words = [str(word) for word in argv]
         with self.log.open("a", encoding="utf-8") as log:
@@ -65,24 +72,29 @@ class Build:
                     stderr=subprocess.STDOUT,
                     text=True,
                     errors="replace",
-                    env={**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"},
+                    env=_environment(),
                 )
-            except FileNotFoundError as error:
+            # "Permission denied" is what a PATH with a closed folder in it makes of it.
+            except (FileNotFoundError, PermissionError) as error:
                 raise VlabError(
                     f"'{words[0]}' is not installed; ./bootstrap installs it"
                 ) from error
             log.write(done.stdout)
         if done.returncode:
-            tail = "\n".join(done.stdout.splitlines()[-15:])
             raise VlabError(
-                f"'{shlex.join(words)}' exited {done.returncode} while the lab image was built "
-                f"(log: {self.log}):\n{tail}"
+                sources.reason(done.stdout, self.log)
+                or f"'{shlex.join(words)}' exited {done.returncode} while the lab image was built "
+                f"(log: {self.log}):\n"
+                + "\n".join(done.stdout.splitlines()[-15:])
             )
         return done.stdout
 
     def chroot(self, tree: Path, *argv: str | Path) -> str:
         """Run a command in one of the trees, natively."""
-        return self.run("chroot", tree, "/usr/bin/env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", *argv)
+        enter: tuple[str, ...] = ("chroot",)
+        if (tree / "dev").is_dir() and not (tree / "dev/null").is_char_device():
+            enter = ("unshare", "--mount", "sh", "-c", WITH_DEVICES, "sh")
+        return self.run(*enter, tree, "/usr/bin/env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", *argv)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -96,35 +108,24 @@ class Build:
         self, target: Path, *, variant: str, include: Sequence[str], extra: Sequence[str] = ()
     ) -> None:
         """Make a Debian tree (or tar file, by the target's name) from the machine's own mirror."""
+        settings = ('Apt::Install-Recommends "false"', *sources.apt_settings(self.run))
         self.run(
             "mmdebstrap",
             "--mode=root",
             f"--variant={variant}",
             f"--include={','.join(include)}",
             f"--keyring={KEYRING}",
-            '--aptopt=Apt::Install-Recommends "false"',
+            *(f"--aptopt={setting}" for setting in settings),
             *(f"--dpkgopt={rule}" for rule in EXCLUDES),
             *extra,
             SUITE,
             target,
-            mirror(self),
+            sources.mirror(self.run),
         )
 
 
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-
-
-def mirror(build: Build) -> str:
-    """The Debian mirror that this machine's own apt is configured for.
-
-    A lab behind a proxy or with a local mirror has told apt so already; asking again in a setting
-    of ours would only be one more thing to get wrong.
-    """
-    out = build.run(
-        "apt-get", "indextargets", "--format", "$(REPO_URI) $(COMPONENT)", "Created-By: Packages"
-    )
-    for line in out.splitlines():
-        uri, _, component = line.partition(" ")
-        if component == "main" and uri.rstrip("/").endswith("/debian"):
-            return uri.rstrip("/")
-    return "http://deb.debian.org/debian"
+def _environment() -> dict[str, str]:
+    """This process's, in C.UTF-8, with the folders that an ordinary user's PATH leaves out."""
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    fixed = {"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "PATH": path}
+    return {**os.environ, **fixed}

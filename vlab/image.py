@@ -1,28 +1,29 @@
-"""Build the lab's disk image once, and keep it under the digest of its recipe.
+"""The lab's disk image: built once, kept under the digest of its recipe, checked before it is used.
 
-The cache folder of an image holds all that a machine needs: disk, kernel, initrd, the emulator
-(taken from the image's own packages, so that every host runs the same QEMU whatever it has
-installed) and the host key. Recipe: mmdebstrap a tree, let the stand-ins put themselves in it,
-make an ext4 image of it with ``mke2fs -d``. Nothing is mounted and nothing is emulated.
+What is in it, and how it is made, is in ``vlab.recipe``.
 """
 
+import contextlib
 import fcntl
-import hashlib
 import os
 import shutil
+import signal
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlab import packages
-from vlab.build import SUITE, Build
+from vlab import manifest, namespace, recipe
 from vlab.errors import VlabError
-from vlab.standins import cni, guest, kata, model, nvidia
 
-HERE = Path(__file__).parent
-DISK_SIZE = "12G"  # sparse: it costs what is in it
+NEEDED_BYTES = 4 << 30  # seen at its fullest: 3.3 GiB
+KEPT_OTHERS = 1  # images of other recipes: the one used last
+PATIENCE = 10.0  # seconds that a build has to end when told to
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -66,154 +67,155 @@ class Image:
 def cache_root() -> Path:
     """Where images and machines are kept; VLAB_CACHE moves it."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(os.environ.get("VLAB_CACHE") or Path(base) / "passthrough-acceptance" / "vlab")
+    folder = os.environ.get("VLAB_CACHE") or f"{base}/passthrough-acceptance/vlab"
+    return Path(folder).absolute()
 
 
-def recipe_digest() -> str:
-    """Digest of everything in the repository that decides what is in the image."""
-    digest = hashlib.sha256(f"{SUITE} {DISK_SIZE}".encode())
-    sources = [HERE / name for name in ("build.py", "image.py", "packages.py")]
-    sources += sorted(
-        path
-        for folder in ("overlay", "standins")
-        for path in (HERE / folder).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
-    )
-    for path in sources:
-        digest.update(f"{path.relative_to(HERE)} {path.stat().st_mode & 0o111}\n".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+def ensure(say: Say) -> Image:
+    """The image of this recipe, built now if the cache has none that is sound.
 
-
-def ensure(say: Callable[[str], None]) -> Image:
-    """The image of this recipe, built now if it is not in the cache.
-
-    An image appears under its name by one rename when it is whole, so an interrupted build leaves
-    nothing that could be taken for one. A second builder waits for the first. Raises VlabError.
+    An image appears under its name by one rename when it is whole, so a build that was interrupted
+    by anything leaves nothing that could be taken for one. A second builder waits for the first.
+    Raises VlabError.
     """
-    folder = cache_root() / recipe_digest()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _building(folder, say):
-        if folder.is_dir():
-            return Image(folder)
-        if os.geteuid() != 0:
-            raise VlabError("building the lab image needs root, once: sudo python3 -m vlab build")
-        partial = folder.with_name(f"{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        build = Build(partial / "work", folder.with_name(f"{folder.name}.log"), say)
-        build.log.unlink(missing_ok=True)
-        build.work.mkdir()
-        say(f"vlab: building the lab image, once (log: {build.log})")
-        try:
-            _build(build, partial)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-        shutil.rmtree(build.work)
-        partial.rename(folder)
+    folder = cache_root() / recipe.digest()
+    if not manifest.unchanged(folder):
+        _make_cache()
+        with _alone(say):
+            if not _sound(folder, say):
+                _build(folder, say)
+            manifest.remember(folder)
+    os.utime(folder)  # "last used", for prune
     return Image(folder)
 
 
+def prune(say: Say) -> None:
+    """Delete what killed builds left, and images of other recipes that nobody used lately."""
+    for partial in cache_root().glob("*.partial"):
+        _delete(partial)
+    images = [path for path in cache_root().iterdir() if (path / "lab.img").is_file()]
+    images.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for folder in images[KEPT_OTHERS:]:
+        if not _in_use(folder):
+            say(f"vlab: deleting the image of an older recipe: {folder}")
+            _delete(folder)
+            manifest.forget(folder)
+            _log(folder).unlink(missing_ok=True)
+
+
+def _make_cache() -> None:
+    try:
+        cache_root().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VlabError(
+            f"the folder {cache_root()} for the lab's image cannot be made ({error.strerror}); "
+            "name another one with VLAB_CACHE"
+        ) from error
+
+
 @contextmanager
-def _building(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+def _alone(say: Say) -> Iterator[None]:
+    """Hold the cache's lock: one process at a time checks, builds or deletes."""
+    with (cache_root() / "build.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("vlab: another process is building this image; waiting for it ...")
+            say("vlab: another process is building or checking an image; waiting for it ...")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _build(build: Build, folder: Path) -> None:
-    with build.step("fetching the model and its server"):
-        _wheels(build)
-    with build.step("installing the lab host's system"):
-        build.mmdebstrap(build.root, variant="minbase", include=packages.LAB_PACKAGES)
-    with build.step("making the guest's tree"):
-        guest.bootstrap(build)
-    for name, install in (
-        ("kata", kata.install),
-        ("guest image", guest.install),
-        ("NVIDIA driver and toolkit", nvidia.install),
-        ("cnitool", cni.install),
-        ("model image", model.install),
-    ):
-        with build.step(f"stand-in: {name}"):
-            install(build)
-    with build.step("finishing the disk image"):
-        _configure(build)
-        _emulator(build, folder)
-        _pack(build, folder)
+def _sound(folder: Path, say: Say) -> bool:
+    if not folder.is_dir():
+        return False
+    wrong = manifest.damage(folder)
+    if wrong:
+        say(f"vlab: the cached image {folder} is damaged ({wrong}); it is built again")
+    return not wrong
 
 
-def _wheels(build: Build) -> None:
-    build.wheels.mkdir()
-    for name, version in packages.WHEELS:
-        build.run(
-            *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
-            *("--python-version", packages.PYTHON, "--platform", packages.PLATFORM),
-            *("--dest", build.wheels, f"{name}=={version}"),
+def _build(folder: Path, say: Say) -> None:
+    prune(say)
+    _check_space()
+    partial, log = folder.with_name(f"{folder.name}.partial"), _log(folder)
+    partial.mkdir()
+    log.write_text("", encoding="utf-8")
+    say(f"vlab: building the lab image, once (log: {log})")
+    try:
+        _carry_out(partial, log, say)
+        _delete(folder)  # only a damaged one can be there
+        partial.rename(folder)
+    except BaseException:
+        _delete(partial)
+        raise
+
+
+def _check_space() -> None:
+    free = shutil.disk_usage(cache_root()).free
+    if free < NEEDED_BYTES:
+        raise VlabError(
+            f"building the lab image needs {_gigabytes(NEEDED_BYTES)} on the file system of "
+            f"{cache_root()}, and {_gigabytes(free)} are free; make room, or name another "
+            "folder with VLAB_CACHE"
         )
 
 
-def _configure(build: Build) -> None:
-    """Make the tree a host that can be logged in to, and that waits for nothing while it boots."""
-    shutil.copytree(HERE / "overlay", build.root, dirs_exist_ok=True, symlinks=True)
-    (build.root / "etc/fstab").write_text("/dev/vda / ext4 rw,noatime 0 1\n")
-    (build.root / "etc/hostname").write_text("vlab\n")
-    (build.root / "etc/hosts").write_text("127.0.0.1 localhost vlab\n")
-    (build.root / "etc/machine-id").write_text("uninitialized\n")
-    build.chroot(
-        build.root,
-        *("systemctl", "enable", "systemd-networkd.service", "ssh.service"),
-        *("containerd.service", "docker.service"),
-    )
-    build.chroot(
-        build.root,
-        *("systemctl", "mask", "apt-daily.timer", "apt-daily-upgrade.timer", "e2scrub_all.timer"),
-        *("e2scrub_reap.service", "dpkg-db-backup.timer", "fstrim.timer", "getty@tty1.service"),
-        *("systemd-networkd-wait-online.service", "man-db.timer", "dnf-makecache.timer"),
-        *("systemd-firstboot.service", "systemd-timesyncd.service"),
-    )
+def _carry_out(partial: Path, log: Path, say: Say) -> None:
+    """Run the recipe in namespaces of its own; what it prints is progress."""
+    command = namespace.entered(sys.executable, "-m", recipe.__name__, str(partial), str(log))
+    with tempfile.TemporaryFile("w+", errors="replace") as errors:
+        with subprocess.Popen(
+            command,
+            cwd=Path(__file__).parents[1],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            encoding="utf-8",
+            errors="replace",
+            # A Ctrl-C is for this process, which then ends that one and removes what it made.
+            start_new_session=True,
+        ) as process:
+            try:
+                for line in process.stdout or ():
+                    say(line.rstrip("\n"))
+            except BaseException:
+                _end(process)
+                raise
+        if process.returncode:
+            errors.seek(0)
+            raise VlabError(errors.read().strip() or f"the build ended with {process.returncode}")
 
 
-def _emulator(build: Build, folder: Path) -> None:
-    """Take QEMU and exactly the libraries that it loads out of the tree."""
-    target = folder / "emulator"
-    for name in ("bin", "lib", "firmware"):
-        (target / name).mkdir(parents=True)
-    for program in ("qemu-system-x86_64", "qemu-img"):
-        shutil.copy2(build.root / "usr/bin" / program, target / "bin")
-        listing = build.chroot(
-            build.root, "/lib64/ld-linux-x86-64.so.2", "--list", f"/usr/bin/{program}"
-        )
-        for line in listing.splitlines():
-            _, arrow, rest = line.partition("=> /")
-            if arrow:
-                library = Path(rest.split(" (")[0])
-                source = (build.root / library).resolve()
-                shutil.copy2(source, target / "lib" / library.name)
-    shutil.copy2((build.root / "lib64/ld-linux-x86-64.so.2").resolve(), target / "ld.so")
-    for share in ("qemu", "seabios"):
-        shutil.copytree(
-            build.root / "usr/share" / share,
-            target / "firmware",
-            dirs_exist_ok=True,
-            ignore_dangling_symlinks=True,
-        )
+def _end(process: subprocess.Popen[str]) -> None:
+    """End the build. It goes last of its namespace, so that nothing writes when it is gone."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
+            return
 
 
-def _pack(build: Build, folder: Path) -> None:
-    boot = build.root / "boot"
-    (kernel,) = boot.glob("vmlinuz-*")
-    (initrd,) = boot.glob("initrd.img-*")
-    shutil.copy2(kernel, folder / "vmlinuz")
-    shutil.move(initrd, folder / "initrd.img")
-    shutil.copy2(build.root / "etc/ssh/ssh_host_ed25519_key.pub", folder / "host_key.pub")
-    shutil.rmtree(build.root / "var/cache/apt", ignore_errors=True)
-    build.run(
-        *("mke2fs", "-q", "-t", "ext4", "-L", "lab", "-O", "^has_journal,^metadata_csum"),
-        *("-m", "0", "-d", build.root, folder / "lab.img", DISK_SIZE),
-    )
+def _delete(folder: Path) -> None:
+    """Remove a folder, with files in it that belong to subordinate ids of this user."""
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+    except PermissionError:
+        subprocess.run(namespace.entered("rm", "-rf", "--", str(folder)), check=True)
+
+
+def _in_use(folder: Path) -> bool:
+    """Whether a running machine names a file of the image on its command line."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"{folder}/".encode() in (process / "cmdline").read_bytes():
+                return True
+    return False
+
+
+def _log(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.log")
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"

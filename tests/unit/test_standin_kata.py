@@ -10,6 +10,8 @@ import pytest
 
 from vlab.standins.kata.agent import network as guest_network
 from vlab.standins.kata.runtime import config, kata_runtime, network, qemu, vfio
+from vlab.standins.kata.runtime.log import Log
+from vlab.standins.kata.runtime.machine import Machine, MachineError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -115,6 +117,28 @@ def test_every_member_of_a_group_but_bridges_is_passed(groups: str) -> None:
     assert [device.address for device in found] == ["0000:01:00.0", "0000:01:00.1"]
 
 
+def test_every_group_is_passed_once_in_the_order_asked_for(groups: str) -> None:
+    folder = Path(groups) / "5/devices/0000:02:00.0"
+    folder.mkdir(parents=True)
+    (folder / "class").write_text("0x030200\n", encoding="ascii")
+    asked = ("/dev/vfio/5", "/dev/vfio/3", "/dev/vfio/5")
+    found = vfio.plan(spec_with(*asked), "root-port", groups)
+    assert [(device.group, device.address) for device in found] == [
+        ("5", "0000:02:00.0"),
+        ("3", "0000:01:00.0"),
+        ("3", "0000:01:00.1"),
+    ]
+
+
+def test_more_devices_than_root_ports_are_refused(groups: str) -> None:
+    for number in range(17):
+        folder = Path(groups) / f"7/devices/0000:03:{number:02x}.0"
+        folder.mkdir(parents=True)
+        (folder / "class").write_text("0x030200\n", encoding="ascii")
+    with pytest.raises(vfio.VfioError, match="17 devices exceed the allowed 16"):
+        vfio.plan(spec_with("/dev/vfio/7"), "root-port", groups)
+
+
 def test_without_a_port_a_device_is_refused_in_katas_words(groups: str) -> None:
     with pytest.raises(
         vfio.VfioError,
@@ -187,6 +211,19 @@ def test_an_initrd_beside_the_kernel_is_used(settings: Path) -> None:
     beside = settings.parent / "kernel.initrd"
     beside.write_bytes(b"")
     assert pairs(qemu.command(*machine(settings)), "-initrd") == [str(beside)]
+
+
+def test_vfios_refusal_is_told_in_katas_words(settings: Path, tmp_path: Path) -> None:
+    said = "vfio 0000:01:00.0: group 3 is not viable"
+    script = tmp_path / "path"
+    script.write_text(f"#!/bin/sh\necho '{said}' >&2; exit 1\n", "ascii")
+    script.chmod(0o755)
+    loaded, plan = machine(settings)
+    failed = Machine(loaded, Log("c1"), str(tmp_path))
+    failed.boot(plan)
+    with pytest.raises(MachineError, match=f"failed to launch qemu: exit status 1, .*: {said}"):
+        failed.wait_for_agent()
+    failed.stop()
 
 
 # Network

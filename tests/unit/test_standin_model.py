@@ -140,6 +140,7 @@ def test_pages(url: str) -> None:
     metrics = requests.get(f"{url}/metrics", timeout=10).text.splitlines()
     assert "llamacpp:prompt_tokens_total 7" in metrics
     assert 'vllm:prompt_tokens_total{model_name="served"} 7' in metrics
+    assert "# TYPE vllm:prompt_tokens_total counter" in metrics
     assert requests.get(f"{url}/nothing", timeout=10).status_code == 404
 
 
@@ -166,6 +167,7 @@ def test_stream_is_passed_on_and_marked(url: str) -> None:
         ({"messages": []}, 400, "'messages'"),
         ({"messages": ["text"]}, 400, "'role'"),
         ({"max_tokens": 0}, 400, "max_tokens must be at least 1, got 0."),
+        ({"max_tokens": 100000}, 400, "maximum context length is 2048 tokens"),
         ({"temperature": -1}, 400, "temperature must be non-negative"),
         ({"seed": 400}, 400, "too long"),
     ],
@@ -180,9 +182,21 @@ def test_refusals_have_vllms_shape(
     assert words in response.json()["message"]
 
 
-def test_body_that_is_not_json_is_refused(url: str) -> None:
-    response = requests.post(f"{url}/v1/chat/completions", data=b"{", timeout=10)
+@pytest.mark.parametrize("body", [b"{", b"", b"[]", b"\xff"])
+def test_body_that_is_no_json_object_is_refused(url: str, body: bytes) -> None:
+    response = requests.post(f"{url}/v1/chat/completions", data=body, timeout=10)
     assert response.status_code == 400
+    assert response.json()["type"] == "BadRequestError"
+
+
+def test_server_lives_on_after_bad_requests(url: str) -> None:
+    with requests.Session() as client:  # one connection: what a refusal left would be read next
+        for body in (b"{", b'{"model": "other"}', b'{"model": "served"}'):
+            assert (
+                client.post(f"{url}/v1/chat/completions", data=body, timeout=10).status_code >= 400
+            )
+        assert client.get(f"{url}/health", timeout=10).status_code == 200
+    assert chat(url).status_code == 200
 
 
 def test_wheel_of_the_package_is_whole_and_the_same_each_time(tmp_path: Path) -> None:

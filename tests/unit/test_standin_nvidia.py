@@ -39,8 +39,8 @@ def _script(path: Path, text: str) -> None:
 def package(tmp_path: Path) -> Path:
     """A driver package whose compiled files are placeholders."""
     names = ("nvidia-smi", f"libnvidia-ml.so.{VERSION}", f"libcuda.so.{VERSION}")
-    path = tmp_path / driver.package_name(VERSION)
-    path.write_bytes(driver.pack(VERSION, {name: name.encode() for name in names}))
+    path = tmp_path / driver.package_name(VERSION, "x86_64")
+    path.write_bytes(driver.pack(VERSION, "x86_64", {name: name.encode() for name in names}))
     path.chmod(0o755)
     return path
 
@@ -147,6 +147,39 @@ def test_package_refuses_unknown_option(install: Run) -> None:
     done = install("--no-such-option")
     assert done.returncode == 1
     assert 'unrecognized option: "--no-such-option"' in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--help", "-h", "-A", "--advanced-options"])
+def test_package_explains_itself_and_changes_nothing(
+    install: Run, tmp_path: Path, option: str
+) -> None:
+    done = install(option)
+    assert (done.returncode, "--kernel-source-path=PATH" in done.stdout) == (0, True)
+    assert not (tmp_path / "installer.log").exists()
+    assert not (tmp_path / "modules").exists()
+
+
+def test_package_says_its_version(install: Run) -> None:
+    done = install("--version")
+    assert (done.returncode, f"version {VERSION}" in done.stdout) == (0, True)
+
+
+def test_package_waits_for_no_answer_where_nobody_can_give_one(
+    package: Path, bin_folder: Path, tree: Path, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [
+            *(package, f"--kernel-name={RELEASE}", f"--kernel-source-path={tree}"),
+            *(f"--utility-prefix={tmp_path}/usr", f"--log-file-name={tmp_path}/log"),
+        ],
+        env={"PATH": str(bin_folder), "TMPDIR": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "Would you like to rebuild the initramfs?" in done.stderr
+    assert "was not answered" in done.stderr
 
 
 def test_package_detects_damage(package: Path) -> None:

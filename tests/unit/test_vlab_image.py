@@ -1,80 +1,243 @@
-"""The image cache, without building an image."""
+"""The image cache, without building an image: only the recipe's process is replaced."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from vlab import image, machine, qemu
+from vlab import image, manifest, namespace, recipe
 from vlab.build import Build
 from vlab.errors import VlabError
-from vlab.image import Image
+
+# In the place of the recipe: it makes an image of one file, or does what a test is about.
+RECIPE = """\
+import os, pathlib, signal, subprocess, sys
+sys.path.insert(0, {root!r})
+from vlab import manifest
+folder = pathlib.Path(sys.argv[1])
+print("working", flush=True)
+{work}
+"""
+WHOLE = '(folder / "lab.img").write_bytes(b"disk"); manifest.write(folder)'
+HALF = '(folder / "lab.img").write_bytes(b"di"); '
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of our own, and a builder who is root."""
+    """A cache of our own on a disk that is large enough."""
     monkeypatch.setenv("VLAB_CACHE", str(tmp_path / "a cache"))
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(image, "NEEDED_BYTES", 1)
     return tmp_path / "a cache"
 
 
-def test_an_image_is_built_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    built = []
+@pytest.fixture
+def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Let a build do this instead of the recipe, in a process but not in namespaces."""
 
-    def build(_: Build, folder: Path) -> None:
-        built.append(folder)
-        (folder / "lab.img").touch()
+    def does(work: str) -> None:
+        script = tmp_path / "recipe.py"
+        script.write_text(RECIPE.format(root=str(Path(image.__file__).parents[1]), work=work))
+        monkeypatch.setattr(
+            namespace, "entered", lambda *words: [sys.executable, str(script), *words[-2:]]
+        )
 
-    monkeypatch.setattr(image, "_build", build)
-    first, second = image.ensure(print), image.ensure(print)
-    assert first == second
-    assert first.disk.exists()
-    assert len(built) == 1
+    return does
 
 
-@pytest.mark.parametrize("error", [VlabError("no space left"), KeyboardInterrupt()])
-def test_a_build_that_ends_early_leaves_nothing_to_take_for_an_image(
-    cache: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+def folders(cache: Path) -> list[str]:
+    return [path.name for path in cache.iterdir() if path.is_dir()]
+
+
+def test_an_image_is_built_once_and_what_the_build_says_is_shown(
+    cache: Path, builder: Callable[[str], None]
 ) -> None:
-    def build(_: Build, folder: Path) -> None:
-        (folder / "lab.img").touch()
-        raise error
+    said: list[str] = []
+    builder(WHOLE)
+    first, second = image.ensure(said.append), image.ensure(said.append)
+    assert first == second
+    assert first.disk.read_bytes() == b"disk"
+    assert said.count("working") == 1
 
-    monkeypatch.setattr(image, "_build", build)
-    with pytest.raises(type(error)):
+
+def test_a_build_that_fails_says_why_and_leaves_nothing(
+    cache: Path, builder: Callable[[str], None]
+) -> None:
+    builder(HALF + 'sys.exit("the mirror is gone")')
+    with pytest.raises(VlabError, match=r"^the mirror is gone$"):
         image.ensure(print)
-    assert [path.name for path in cache.iterdir() if path.is_dir()] == []
+    assert folders(cache) == []
 
 
-def test_only_root_builds(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(VlabError, match="needs root"):
+def test_an_interrupted_build_ends_its_processes_and_leaves_nothing(
+    cache: Path, builder: Callable[[str], None]
+) -> None:
+    builder(HALF + 'print("half", flush=True); signal.pause()')
+
+    def interrupt(text: str) -> None:
+        if text == "half":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        image.ensure(interrupt)
+    assert folders(cache) == []
+
+
+def test_what_a_killed_build_left_is_swept_by_the_next(
+    cache: Path, builder: Callable[[str], None]
+) -> None:
+    left = cache / "0123456789abcdef.partial"
+    left.mkdir(parents=True)
+    (left / "lab.img").write_bytes(b"di")
+    builder(WHOLE)
+    assert image.ensure(print).disk.read_bytes() == b"disk"
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda disk: disk.write_bytes(b"dusk"), "the content of lab.img has changed"),
+        (lambda disk: disk.write_bytes(b"disks"), "lab.img has 5 bytes, not 4"),
+        (lambda disk: disk.unlink(), "lab.img is missing"),
+        (lambda disk: (disk.parent / manifest.NAME).unlink(), "manifest.json cannot be read"),
+    ],
+)
+def test_a_damaged_image_is_built_again_and_never_used(
+    cache: Path,
+    builder: Callable[[str], None],
+    damage: Callable[[Path], object],
+    words: str,
+) -> None:
+    said: list[str] = []
+    builder(WHOLE)
+    damage(image.ensure(print).disk)
+    assert image.ensure(said.append).disk.read_bytes() == b"disk"
+    assert any(words in line and "built again" in line for line in said), said
+
+
+def test_an_image_is_hashed_again_after_a_boot(
+    cache: Path, builder: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder(WHOLE)
+    disk = image.ensure(print).disk
+    about = disk.stat()
+    disk.write_bytes(b"dusk")
+    os.utime(disk, ns=(about.st_atime_ns, about.st_mtime_ns))  # as a failing disk changes a file
+    assert image.ensure(print).disk.read_bytes() == b"dusk", "nothing to see before a boot"
+    monkeypatch.setattr(manifest, "BOOT_ID", tmp_path / "boot_id")
+    (tmp_path / "boot_id").write_text("another\n")
+    assert image.ensure(print).disk.read_bytes() == b"disk"
+
+
+def test_digest_does_not_mind_holes(tmp_path: Path) -> None:
+    sparse, filled = tmp_path / "sparse", tmp_path / "filled"
+    with sparse.open("wb") as file:
+        file.seek(5_000_000)
+        file.write(b"data")
+        file.truncate(9_000_001)
+    filled.write_bytes(sparse.read_bytes())
+    assert filled.stat().st_blocks > sparse.stat().st_blocks, "no holes here: nothing was shown"
+    assert manifest.digest(sparse) == manifest.digest(filled)
+    moved = bytes(1 << 16) + sparse.read_bytes()
+    filled.write_bytes(moved)
+    assert manifest.digest(sparse) != manifest.digest(filled)
+
+
+def test_a_second_builder_waits_for_the_first(cache: Path, builder: Callable[[str], None]) -> None:
+    cache.mkdir()
+    builder(WHOLE)
+    said: list[str] = []
+    waiting = threading.Event()
+
+    def say(text: str) -> None:
+        said.append(text)
+        if "waiting for it" in text:
+            waiting.set()
+
+    with (cache / "build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        second = threading.Thread(target=image.ensure, args=(say,))
+        second.start()
+        assert waiting.wait(30)
+        assert folders(cache) == []
+    second.join(30)
+    assert folders(cache) == [recipe.digest()]
+
+
+def test_old_images_go_when_no_machine_uses_them(
+    cache: Path, builder: Callable[[str], None]
+) -> None:
+    for age, name in enumerate(("newest", "used", "oldest")):
+        (cache / name).mkdir(parents=True)
+        (cache / name / "lab.img").touch()
+        os.utime(cache / name, (1e9 - age, 1e9 - age))
+    said: list[str] = []
+    builder(WHOLE)
+    program = [sys.executable, "-c", "input()", str(cache / "used/lab.img")]
+    with subprocess.Popen(program, stdin=subprocess.PIPE) as user:
+        image.ensure(said.append)
+        assert sorted(folders(cache)) == sorted([recipe.digest(), "newest", "used"])
+        assert any("deleting" in line and "oldest" in line for line in said)
+        user.communicate(b"\n")
+
+
+def test_too_little_room_is_said_before_anything_is_made(
+    cache: Path, builder: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image, "NEEDED_BYTES", 1 << 60)
+    with pytest.raises(VlabError, match=r"needs 1152921504\.6 GB .* and [0-9.]+ GB are free"):
+        image.ensure(print)
+    assert folders(cache) == []
+
+
+def test_a_cache_that_cannot_be_made_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VLAB_CACHE", str(tmp_path / "file/cache"))
+    with pytest.raises(VlabError, match=r"cannot be made \(Not a directory\); name another"):
         image.ensure(print)
 
 
-def test_each_gpu_is_a_device_of_its_own(tmp_path: Path) -> None:
-    (tmp_path / "key.pub").write_text("ssh-ed25519 AAAA vlab\n")
-    settings = qemu.Settings(gpus=2)
-    line = qemu.command_line(Image(tmp_path), settings, "tcg", tmp_path, 2222)
-    assert len([word for word in line if word.startswith("edu,")]) == 2
-    assert "intel-iommu" in " ".join(line)
+def test_a_file_system_that_fills_up_is_named(tmp_path: Path) -> None:
+    build = Build(tmp_path, tmp_path / "log", print)
+    with pytest.raises(VlabError, match=f"^the file system of {tmp_path} is full"):
+        build.run("dd", "if=/dev/zero", "of=/dev/full", "count=1")
 
 
-def test_the_lab_reaches_nobody(tmp_path: Path) -> None:
-    (tmp_path / "key.pub").write_text("ssh-ed25519 AAAA vlab\n")
-    line = qemu.command_line(Image(tmp_path), qemu.Settings(), "tcg", tmp_path, 2222)
-    (net,) = [word for word in line if word.startswith("user,")]
-    assert "restrict=on" in net
-    assert "hostfwd=tcp:127.0.0.1:2222-:22" in net
+def test_a_wheel_that_cannot_be_fetched_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (
+        ("CONFIG_FILE", "/dev/null"),
+        ("INDEX_URL", "http://127.0.0.1:9/simple"),
+        ("RETRIES", "0"),
+    ):
+        monkeypatch.setenv(f"PIP_{name}", value)
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+    build = Build(tmp_path, tmp_path / "log", print)
+    with pytest.raises(VlabError) as caught:
+        build.run(sys.executable, "-m", "pip", "download", "--no-deps", "-d", tmp_path, "no==1")
+    text = str(caught.value)
+    assert "'no==1' could not be fetched from http://127.0.0.1:9/simple" in text
+    assert str(tmp_path / "log") in text
+    assert "\n" not in text
 
 
-def test_files_of_a_dead_machine_are_swept(cache: Path) -> None:
-    dead = machine.machines_root() / "lab-1-dead"
-    dead.mkdir(parents=True)
-    (dead / "pid").write_text("4194999")
-    (dead / "port").write_text("1")
-    assert machine.find() == []
-    assert not dead.exists()
+def test_a_tool_that_is_missing_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(VlabError, match=r"^'no-such-tool' is not installed; \./bootstrap"):
+        Build(tmp_path, tmp_path / "log", print).run("no-such-tool")
+
+
+def test_a_command_that_fails_is_shown_with_its_last_words(tmp_path: Path) -> None:
+    with pytest.raises(VlabError, match=r"exited 3 .*\nlast words$") as caught:
+        Build(tmp_path, tmp_path / "log", print).run("sh", "-c", "echo last words; exit 3")
+    assert str(tmp_path / "log") in str(caught.value)

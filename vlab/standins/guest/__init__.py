@@ -5,7 +5,8 @@ Real: a bare ext4 root of a small distribution, filled so tightly that the drive
 before it is enlarged, an rpm database that dnf --installroot works on, Debian's own kernel with
 its modules, and its headers merged into one configured tree that builds modules.
 Not real: the system in the image is Debian's (thinned) and not openEuler's, the kernel needs an
-initrd, and its "source tree" is headers, not the whole source. The image is not partitioned.
+initrd, and its "source tree" is headers, not the whole source.
+There are two images of the same file system: rootfs.img, bare, and rootfs-partitioned.img.
 """
 
 import shutil
@@ -46,6 +47,7 @@ def install(build: Build) -> None:
     target = build.root / "srv/lab/rootfs.img"
     target.parent.mkdir(parents=True, exist_ok=True)
     rootfs.pack(build, target)
+    rootfs.pack_partitioned(target, target.with_name("rootfs-partitioned.img"))
     shutil.rmtree(build.root / rpmdb.SCRATCH, ignore_errors=True)
 
 

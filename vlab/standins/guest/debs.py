@@ -74,9 +74,9 @@ def _options(build: Build) -> tuple[str, ...]:
         "Dir::Etc::sourceparts=/dev/null",
         "Dir::Etc::preferencesparts=/dev/null",
         f"Dir::Cache={state}/cache",
-        "APT::Architecture=amd64",
-        "APT::Architectures=amd64",
-        # apt's download user may not enter the build folder, which root made.
+        f"APT::Architecture={build.arch.deb}",
+        f"APT::Architectures={build.arch.deb}",
+        # apt's download user may not enter the build folder.
         "APT::Sandbox::User=root",
     )
     return tuple(word for setting in settings for word in ("-o", setting))

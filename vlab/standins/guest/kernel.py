@@ -10,12 +10,8 @@ from vlab.build import Build
 from vlab.errors import VlabError
 from vlab.standins.guest import cpio, debs
 
-# Its release differs from that of the lab's own kernel, as a guest kernel's does from its host's.
-# It has ext4, virtio_pci, virtiofs and FUSE built in, and no 9p at all. "rt-amd64" would work too:
-# it has everything as modules.
-FLAVOUR = "cloud-amd64"
-
-# What the guest can load; a name that the kernel has built in is not looked for.
+# What the guest can load; a name that the kernel has built in is not looked for. (Debian's cloud
+# kernel has ext4, virtio_pci, virtiofs and FUSE built in, and no 9p at all.)
 MODULES = (
     "ext4",
     "virtio_pci",
@@ -55,9 +51,10 @@ KEPT_CONFIG = ("auto.conf", "kernel.release")  # the rest only says when to buil
 
 def fetch(build: Build) -> str:
     """Download and unpack the kernel's packages; return its release."""
-    image = debs.meaning_of(build, f"linux-image-{FLAVOUR}")
+    flavour = build.arch.flavour
+    image = debs.meaning_of(build, f"linux-image-{flavour}")
     release = image.removeprefix("linux-image-")
-    version = release.removesuffix(f"-{FLAVOUR}")
+    version = release.removesuffix(f"-{build.arch.flavour}")
     names = (
         image,
         f"linux-headers-{release}",
@@ -138,7 +135,7 @@ def install_headers(build: Build, release: str) -> Path:
     """Merge Debian's split headers into one folder that builds modules wherever it is put."""
     target = build.root / "srv/lab/kernel"
     target.parent.mkdir(parents=True, exist_ok=True)
-    version = release.removesuffix(f"-{FLAVOUR}")
+    version = release.removesuffix(f"-{build.arch.flavour}")
     sources = _unpacked(build) / "usr/src"
     common = sources / f"linux-headers-{version}-common"
     flavour = sources / f"linux-headers-{release}"
@@ -153,7 +150,7 @@ def install_headers(build: Build, release: str) -> Path:
         if where == Path():
             drop |= {"scripts", "tools", "vmlinux"}  # links out of the tree; BTF's input
         if where == Path("arch"):
-            drop |= {name for name in names if name != "x86"}
+            drop |= {name for name in names if name != build.arch.sources}
         return drop
 
     shutil.copytree(common, target, symlinks=True, ignore=ignore)

@@ -5,7 +5,7 @@ pciutils and tar as RPMs beside it (the guest's distribution would have them).
 Real: the forms, the procedure and its failures; a kernel module built against the guest's tree,
 which drives the PCI device that was passed through; programs that fail where it is not.
 Not real: the device is QEMU's ``edu``, not a GPU. Each file under driver/ and toolkit/ says what
-in it is real. The repository is not signed.
+in it is real.
 """
 
 from pathlib import Path

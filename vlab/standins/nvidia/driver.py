@@ -14,9 +14,9 @@ KERNEL_SOURCES = ("Kbuild", "nvidia.c", "edu.h", "nvidia-standin.h")
 SCRIPTS = ("nvidia-installer", "nvidia-modprobe")
 
 
-def package_name(version: str) -> str:
-    """The file name under which NVIDIA publishes this version."""
-    return f"NVIDIA-Linux-x86_64-{version}.run"
+def package_name(version: str, machine: str) -> str:
+    """The file name under which NVIDIA publishes this version, ``machine`` in uname's words."""
+    return f"NVIDIA-Linux-{machine}-{version}.run"
 
 
 def make(build: Build, tree: Path, folder: Path, version: str) -> Path:
@@ -31,24 +31,26 @@ def make(build: Build, tree: Path, folder: Path, version: str) -> Path:
         files[f"{name}.{version}"] = compiler.library(
             *(build, tree, f"{name}.{version}", "libstandin.c"), soname=f"{name}.1", macros=macros
         ).read_bytes()
-    package = folder / package_name(version)
-    package.write_bytes(pack(version, files))
+    machine = build.arch.machine
+    package = folder / package_name(version, machine)
+    package.write_bytes(pack(version, machine, files))
     package.chmod(0o755)
     return package
 
 
-def pack(version: str, programs: dict[str, bytes]) -> bytes:
+def pack(version: str, machine: str, programs: dict[str, bytes]) -> bytes:
     """The package with these compiled files and our scripts and sources."""
     members = {name: (data, 0o755) for name, data in programs.items()}
     for name in SCRIPTS:
         text = (HERE / name).read_text(encoding="utf-8").replace("@VERSION@", version)
-        members[name] = (text.encode(), 0o755)
+        members[name] = (text.replace("@MACHINE@", machine).encode(), 0o755)
     for name in KERNEL_SOURCES:
         members[f"kernel/{name}"] = ((HERE / name).read_bytes(), 0o644)
     payload = _archive(members)
     header = (HERE / "run-header.sh").read_text(encoding="utf-8")
     for key, value in (
         ("VERSION", version),
+        ("MACHINE", machine),
         ("LINES", str(header.count("\n"))),
         ("SHA256", hashlib.sha256(payload).hexdigest()),
     ):

@@ -1,11 +1,16 @@
-"""The RPM repository that the guide's dnf command installs from."""
+"""The RPM repository that the guide's dnf command installs from.
+
+Stands for: NVIDIA's repository of the container toolkit, and the base repository of the guest's
+distribution. Real: packages, index and signatures, as dnf wants them. Not real: it is one, where
+those are two, and it is read from the lab's own disk.
+"""
 
 import shutil
 from pathlib import Path
 
 from vlab.build import Build
 from vlab.standins.guest import debs
-from vlab.standins.nvidia import rewrap
+from vlab.standins.nvidia import rewrap, signing
 
 HERE = Path(__file__).parent / "toolkit"
 
@@ -14,14 +19,16 @@ DEV_PACKAGES = ("gcc", "make", "pciutils", "binutils")
 # apt takes it for installed: Debian calls it essential, and it was taken out of the guest.
 REMOVED_FROM_GUEST = ("tar",)
 REPO_FILE = "nvidia-container-toolkit.repo"
-# openEuler keeps base packages elsewhere; a lab needs one place. Signing is for later.
+# NVIDIA's file has repo_gpgcheck=1 and gpgcheck=0, since only its index is signed; here packages
+# are signed as well, as a distribution's are.
 REPO = """\
 [nvidia-container-toolkit]
 name=nvidia-container-toolkit (stand-in)
-baseurl=file:///srv/lab/repo
-repo_gpgcheck=0
-gpgcheck=0
+baseurl=file:///{repo}
+repo_gpgcheck=1
+gpgcheck=1
 enabled=1
+gpgkey=file:///{repo}/{key}
 """
 SCRATCH = "tmp/vlab-repo"
 # Installing is what costs in an emulated machine, so the payload is nearly not compressed.
@@ -61,12 +68,16 @@ def make(build: Build, shelf: Path, hook: Path, toolkit_version: str) -> None:
     repo = shelf / "repo"
     shutil.rmtree(repo, ignore_errors=True)
     repo.mkdir()
-    for package in sorted((scratch / "RPMS").glob("*/*.rpm")):
+    inside = str(repo.relative_to(build.root))
+    names = [package.name for package in sorted((scratch / "RPMS").glob("*/*.rpm"))]
+    for package in (scratch / "RPMS").glob("*/*.rpm"):
         shutil.move(package, repo)
+    shutil.rmtree(scratch)
+    signing.packages(build, (f"/{inside}/{name}" for name in names))
     build.chroot(
         build.root,
-        *("createrepo_c", "--quiet", "--no-database", "--general-compress-type=gz"),
-        f"/{repo.relative_to(build.root)}",
+        *("createrepo_c", "--quiet", "--no-database", "--general-compress-type=gz", f"/{inside}"),
     )
-    (shelf / REPO_FILE).write_text(REPO, encoding="utf-8")
-    shutil.rmtree(scratch)
+    signing.index(build, inside)
+    text = REPO.format(repo=inside, key=signing.PUBLIC_KEY)
+    (shelf / REPO_FILE).write_text(text, encoding="utf-8")

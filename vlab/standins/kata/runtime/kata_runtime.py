@@ -91,7 +91,7 @@ def environment(settings: Config) -> dict[str, Any]:
         },
         "Meta": {"Version": "1.0.27-standin"},
         "Image": {"Path": settings.image},
-        "Initrd": {"Path": ""},
+        "Initrd": {"Path": settings.initrd},
         "Hypervisor": {
             "MachineType": settings.machine_type,
             "Version": _version(settings.path),

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 _GROUPS = "/sys/kernel/iommu_groups"
 _BRIDGE = 0x0600  # kata's mask on the class; it covers more than bridges, NVSwitch (0680) too
+_MOST_PORTS = 16  # kata's limit; more would use up the slots and windows of the root bus
 
 
 class VfioError(Exception):
@@ -19,13 +20,13 @@ class Device(NamedTuple):
 
 
 def groups(spec: dict[str, Any]) -> list[str]:
-    """The IOMMU groups among a container's devices, in their order."""
-    found = []
+    """The IOMMU groups among a container's devices, in their order, each once."""
+    found: dict[str, None] = {}
     for device in spec.get("linux", {}).get("devices") or []:
         folder, _, name = device["path"].rpartition("/")
         if folder == "/dev/vfio" and name.isdigit():
-            found.append(name)
-    return found
+            found[name] = None
+    return list(found)
 
 
 def members(group: str, sysfs: str = _GROUPS) -> list[Device]:
@@ -48,7 +49,8 @@ def members(group: str, sysfs: str = _GROUPS) -> list[Device]:
 def plan(spec: dict[str, Any], port: str, sysfs: str = _GROUPS) -> list[Device]:
     """The devices that a container's machine gets.
 
-    Raises VfioError in kata's words when there are some and configuration.toml sets no port.
+    Raises VfioError when there are some and configuration.toml sets no port (kata's words), or
+    more than root ports.
     """
     devices = [device for group in groups(spec) for device in members(group, sysfs)]
     if devices and not port:
@@ -56,6 +58,8 @@ def plan(spec: dict[str, Any], port: str, sysfs: str = _GROUPS) -> list[Device]:
             "cold_plug_vfio= or hot_plug_vfio= port is not set for device "
             f"{devices[0].address} (BridgePort | RootPort | SwitchPort)"
         )
+    if len(devices) > _MOST_PORTS:
+        raise VfioError(f"{len(devices)} devices exceed the allowed {_MOST_PORTS} PCIe root ports")
     return devices
 
 

@@ -15,7 +15,8 @@
 #include "nvidia-smi.h"
 
 #ifndef NVML_FOLDERS
-#define NVML_FOLDERS "/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"
+#define NVML_FOLDERS \
+	"/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"
 #endif
 #define FACTORIAL_OF 10
 

@@ -18,6 +18,7 @@
 #include <linux/random.h>
 #include <linux/seq_file.h>
 #include <linux/uaccess.h>
+#include <linux/utsname.h>
 
 #include "edu.h"
 #include "nvidia-standin.h"
@@ -238,9 +239,8 @@ static struct pci_driver nvs_driver = {
 
 static int nvs_version_show(struct seq_file *out, void *data)
 {
-	seq_printf(out, "NVRM version: NVIDIA UNIX x86_64 Kernel Module  %s  (stand-in: QEMU edu)\n",
-		   NVS_VERSION);
-	seq_printf(out, "GCC version:  %s\n", __VERSION__);
+	seq_printf(out, "NVRM version: NVIDIA UNIX %s Kernel Module  %s  (stand-in: QEMU edu)\n"
+		   "GCC version:  %s\n", init_utsname()->machine, NVS_VERSION, __VERSION__);
 	return 0;
 }
 

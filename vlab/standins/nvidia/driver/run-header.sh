@@ -1,10 +1,10 @@
 #!/bin/sh
-# NVIDIA-Linux-x86_64-@VERSION@.run -- a stand-in for NVIDIA's driver package.
+# NVIDIA-Linux-@MACHINE@-@VERSION@.run -- a stand-in for NVIDIA's driver package.
 # Stands for: the self-extracting archive that NVIDIA ships. Real: its form (a shell script with
 #   the archive behind it, checked, unpacked with tar, then ./nvidia-installer with the arguments)
 #   and its own options below. Not real: the driver in it is for QEMU's edu device.
 version=@VERSION@
-name=NVIDIA-Linux-x86_64-@VERSION@
+name=NVIDIA-Linux-@MACHINE@-@VERSION@
 skip=@LINES@
 sum=@SHA256@
 
@@ -22,7 +22,7 @@ check() {
 
 unpack() {
     command -v tar > /dev/null || { echo "$0: tar: command not found" >&2; exit 1; }
-    printf 'Uncompressing NVIDIA Accelerated Graphics Driver for Linux-x86_64 %s...\n' "$version"
+    printf 'Uncompressing NVIDIA Accelerated Graphics Driver for Linux-@MACHINE@ %s...\n' "$version"
     mkdir -p "$1" && payload | tar -x -f - -C "$1" || exit 1
 }
 

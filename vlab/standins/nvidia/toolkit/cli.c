@@ -23,7 +23,9 @@
 
 #include "nvidia-standin.h"
 
-static const char *const library_folders[] = { "/usr/lib/x86_64-linux-gnu", "/usr/lib64" };
+static const char *const library_folders[] = {
+	"/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64"
+};
 
 static void load_module(void)
 {

@@ -26,8 +26,8 @@ class Refused(Exception):
         }
 
 
-def check(body: bytes, served: tuple[str, ...], *, chat: bool) -> dict[str, Any]:
-    """The request to give to the engine. Raises Refused."""
+def check(body: bytes, served: tuple[str, ...], context: int, *, chat: bool) -> dict[str, Any]:
+    """The request to give to the engine, whose model takes ``context`` tokens. Raises Refused."""
     try:
         request = json.loads(body)
     except ValueError as error:
@@ -43,7 +43,7 @@ def check(body: bytes, served: tuple[str, ...], *, chat: bool) -> dict[str, Any]
         _check_messages(request.get("messages"))
     elif not request.get("prompt"):
         raise _bad("'prompt': Field required")
-    _check_numbers(request)
+    _check_numbers(request, context)
     if "repetition_penalty" in request:  # vLLM's name; llama.cpp's is another
         request["repeat_penalty"] = request.pop("repetition_penalty")
     return request
@@ -57,12 +57,18 @@ def _check_messages(messages: object) -> None:
             raise _bad("'messages': each message needs a 'role'")
 
 
-def _check_numbers(request: dict[str, Any]) -> None:
+def _check_numbers(request: dict[str, Any], context: int) -> None:
     tokens = request.pop("max_completion_tokens", None) or request.get("max_tokens")
     if tokens is None:
         tokens = TOKENS
     if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 1:
         raise _bad(f"max_tokens must be at least 1, got {tokens}.")
+    if tokens >= context:  # vLLM counts the prompt too; here the engine does, and it stops there
+        raise _bad(
+            f"This model's maximum context length is {context} tokens. However, you requested "
+            f"{tokens} tokens in the completion. Please reduce the length of the messages or "
+            "completion."
+        )
     request["max_tokens"] = tokens
     temperature = request.get("temperature")
     if temperature is None:

@@ -24,12 +24,12 @@ from .requests import Refused, check
 MARK = f"vLLM stand-in; {MODEL} on the processor"
 FINGERPRINT = re.compile(rb'"system_fingerprint":"[^"]*"')
 MARKED = f'"system_fingerprint":"stand-in:{MODEL}"'.encode()
-# vLLM's name for a figure: the engine's name for the same figure.
+# vLLM's name for a figure: its kind, and the engine's name for the same figure.
 METRICS = {
-    "vllm:prompt_tokens_total": "llamacpp:prompt_tokens_total",
-    "vllm:generation_tokens_total": "llamacpp:tokens_predicted_total",
-    "vllm:num_requests_running": "llamacpp:requests_processing",
-    "vllm:num_requests_waiting": "llamacpp:requests_deferred",
+    "vllm:prompt_tokens_total": ("counter", "llamacpp:prompt_tokens_total"),
+    "vllm:generation_tokens_total": ("counter", "llamacpp:tokens_predicted_total"),
+    "vllm:num_requests_running": ("gauge", "llamacpp:requests_processing"),
+    "vllm:num_requests_waiting": ("gauge", "llamacpp:requests_deferred"),
 }
 ENGINE_PATIENCE = 3600
 """Seconds without a byte from the engine; a long prompt takes minutes where all is emulated."""
@@ -125,12 +125,17 @@ class Handler(BaseHTTPRequestHandler):
             text = response.read().decode()
         values = dict(line.split(" ", 1) for line in text.splitlines() if line[:1] not in ("", "#"))
         label = f'{{model_name="{self.server.arguments.served_names[0]}"}}'
-        renamed = [f"{ours}{label} {values[its]}" for ours, its in METRICS.items() if its in values]
+        renamed = [
+            f"# TYPE {ours} {kind}\n{ours}{label} {values[its]}"
+            for ours, (kind, its) in METRICS.items()
+            if its in values
+        ]
         return "\n".join([text.rstrip(), *renamed, ""]).encode()
 
     def _complete(self, path: str, body: bytes) -> None:
         served = self.server.arguments.served_names
-        request = check(body, served, chat=path == "/v1/chat/completions")
+        context = self.server.engine.context
+        request = check(body, served, context, chat=path == "/v1/chat/completions")
         connection, response = self._ask("POST", path, json.dumps(request).encode())
         with connection, response:
             if response.status >= 400:

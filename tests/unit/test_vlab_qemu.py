@@ -1,0 +1,42 @@
+"""QEMU's command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vlab import qemu
+from vlab.image import Image
+from vlab.qemu import Settings
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A machine's folder, deeper than the path of a socket may be."""
+    deep = tmp_path / ("deep" * 25)
+    deep.mkdir()
+    (deep / "key.pub").write_text("ssh-ed25519 AAAA vlab\n")
+    return deep
+
+
+def test_each_gpu_is_a_device_of_its_own(folder: Path) -> None:
+    line = qemu.command_line(Image(folder), Settings(gpus=2), "tcg", folder, 2222)
+    assert len([word for word in line if word.startswith("edu,")]) == 2
+    assert "intel-iommu" in " ".join(line)
+
+
+def test_a_multifunction_gpu_has_an_audio_device_behind_its_own_port() -> None:
+    words = qemu.gpus(Settings(gpus=2, multifunction=True))
+    for number in (0, 1):
+        functions = [word for word in words if f"bus=port{number}," in word]
+        assert [word.partition(",")[0] for word in functions] == ["edu", "ich9-intel-hda"]
+        assert "multifunction=on" in functions[0]
+    assert len([word for word in words if "pcie-root-port" in word and "acs=on" in word]) == 2
+
+
+def test_the_lab_reaches_nobody(folder: Path) -> None:
+    line = qemu.command_line(Image(folder), Settings(), "tcg", folder, 2222)
+    (net,) = [word for word in line if word.startswith("user,")]
+    assert "restrict=on" in net
+    assert "hostfwd=tcp:127.0.0.1:2222-:22" in net

@@ -1,0 +1,117 @@
+"""Waiting for a machine's boot to be over, and telling what became of one that is gone."""
+
+import re
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from vlab.errors import VlabError
+from vlab.launch import LOG
+from vlab.registry import Machine
+
+DEADLINE = 240.0  # seconds, on busy cores under emulation; 40 is usual
+
+# The kernel's last words (kernel/panic.c); panic=-1 then resets the machine, which ends QEMU.
+PANIC = re.compile(r"Kernel panic - not syncing: .*")
+
+
+def wait(machine: Machine) -> float:
+    """Until the machine's own boot is over: ssh answers long before docker does.
+
+    Returns the seconds from the machine's start until ssh answered. Raises VlabError, with the
+    console's last lines, when the boot is not over in time, or not well.
+    """
+    deadline = time.monotonic() + DEADLINE
+    _wait_for_ssh(machine, deadline)
+    ssh_after = time.time() - machine.since
+    state = ""
+    while state not in ("running", "degraded", "maintenance"):
+        # --wait returns at once, and says so on stderr, as long as there is no bus to ask.
+        state = _ask(machine, deadline, "systemctl", "is-system-running", "--wait")
+    if state != "running":
+        failed = _ask(machine, deadline, "systemctl", "--failed", "--no-legend", "--plain")
+        raise VlabError(
+            f"the lab booted to state '{state}', not 'running'; its failed units: "
+            f"{failed or 'none'}; {_last_words(machine)}"
+        )
+    return ssh_after
+
+
+def why_ended(machine: Machine, patience: float = 0.0) -> str | None:
+    """One line on what ended the machine; None while it runs.
+
+    Its end can come a moment after that of its connections: ``patience`` seconds are given to it.
+    """
+    if machine.process is None or (machine.alive() and not machine.process.wait(patience)):
+        return None
+    return f"the lab's machine ended: {cause(machine)}; console: {machine.console.resolve()}"
+
+
+def cause(machine: Machine) -> str:
+    """What ended a machine that has ended, as far as it can be known."""
+    if found := PANIC.search(_text(machine.console)):
+        return f"kernel panic: {found.group().strip()}"
+    status = machine.child.poll() if machine.child is not None else None
+    if status == -signal.SIGKILL:
+        return "QEMU was killed by SIGKILL (by somebody, or for want of memory: see dmesg)"
+    said = _text(machine.folder / LOG).strip().splitlines()
+    how = "QEMU is gone" if status is None else f"QEMU ended with status {status}"
+    return f"{how}, saying: {said[-1]}" if said else how
+
+
+def _wait_for_ssh(machine: Machine, deadline: float) -> None:
+    while not _greets(machine.port):
+        _check(machine, deadline, "did not answer on ssh")
+
+
+def _check(machine: Machine, deadline: float, symptom: str) -> None:
+    """Wait a moment; VlabError when the machine has ended, or its time is over."""
+    if why_ended(machine, 0.25):
+        raise VlabError(f"the lab's machine ended: {cause(machine)}; {_last_words(machine)}")
+    if time.monotonic() > deadline:
+        raise VlabError(f"the lab {symptom} within {DEADLINE:.0f} s; {_last_words(machine)}")
+
+
+def _ask(machine: Machine, deadline: float, *words: str) -> str:
+    """What a command in the lab prints; nothing while it cannot be asked yet."""
+    left = max(1.0, deadline - time.monotonic())
+    try:
+        done = subprocess.run(
+            [*machine.ssh, *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=left,
+        )
+    except subprocess.TimeoutExpired:
+        done = None
+    if done is None or not done.stdout.strip():
+        _check(machine, deadline, "did not finish its boot")
+    return done.stdout.strip() if done else ""
+
+
+def _greets(port: int) -> bool:
+    """Whether an ssh server speaks: the forwarder accepts long before the guest does."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+            return connection.recv(4) == b"SSH-"
+    except OSError:
+        return False
+
+
+def _last_words(machine: Machine, lines: int = 15) -> str:
+    tail = _text(machine.console).strip().splitlines()[-lines:]
+    return "its console said last:\n" + ("\n".join(tail) or "(nothing)")
+
+
+def _text(path: Path) -> str:
+    """A file's last 64 KiB; nothing where it is not there."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - 65536))
+            return file.read().decode(errors="replace")
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,201 @@
+"""The command line: build the lab's image, bring labs up, log in, look at them, take them down."""
+
+import argparse
+import contextlib
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from vlab import accel, image, machine, preflight, probe, qemu, registry
+from vlab.errors import VlabError
+from vlab.registry import Life, Machine
+
+DESCRIPTION = """\
+A lab host in a virtual machine: to run the acceptance suites on, or to follow the deployment
+guide in by hand. Nothing of this computer is changed; no KVM is needed.
+"""
+
+EPILOG = """\
+by hand:
+  python -m vlab up                      # the first time it builds the image: minutes, as root
+  python -m vlab ssh                     # a root shell in the lab; follow the guide there
+  python -m vlab ssh -- lspci -nn        # or one command
+  python -m vlab ssh -- sh -s all < vlab/by_hand.sh   # or the guide's steps, as a script
+  python -m vlab down
+
+in the lab:
+  /srv/lab/rootfs.img                    kata's guest image, too small, as the kata build makes it
+  /srv/lab/kernel                        the guest kernel's tree
+  /srv/lab/NVIDIA-Linux-*.run            the driver (a stand-in; see vlab/standins)
+  /srv/lab/nvidia-container-toolkit.repo the toolkit's repository, for dnf --installroot
+  /srv/lab/vllm-build                    the build context of the vLLM image
+  /etc/kata-containers/configuration.toml, cnitool, docker, ctr, kata-runtime: as the guide says
+  lspci -nn -d 1234:11e8                 the GPU: 1234:11e8 stands in for NVIDIA's 10de
+
+A pytest run uses a lab that is up, if it has the profile's settings and nobody else is in it.
+Images and labs are kept in ~/.cache/passthrough-acceptance/vlab; VLAB_CACHE moves it.
+"""
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Carry the command line out; returns the exit status."""
+    words = list(argv)
+    # What follows '--' is for the lab, whatever it looks like.
+    cut = words.index("--") if "--" in words else len(words)
+    arguments = parser().parse_args(words[:cut])
+    arguments.words = words[cut + 1 :]
+    try:
+        return int(arguments.carry_out(arguments) or 0)
+    except VlabError as error:
+        say(f"vlab: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="python -m vlab",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, carry_out: object, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        sub.set_defaults(carry_out=carry_out)
+        return sub
+
+    command("build", _build, "build the lab's disk image, if it is not there yet")
+    _declare_up(command("up", _up, "start a lab that stays until 'down'"))
+    ssh = command("ssh", _ssh, "log in to a lab as root, or run the command after '--' in it")
+    ssh.usage = "python -m vlab ssh [NAME] [-- COMMAND...]"
+    down = command("down", _down, "stop a lab; without a name all that stay and are not in use")
+    command("status", _status, "list the labs: age, settings, who uses them")
+    console = command("console", _console, "show what a lab's serial console said")
+    console.add_argument("-f", "--follow", action="store_true", help="go on as more is said")
+    for sub in (ssh, console, down):
+        sub.add_argument("name", nargs="?", metavar="NAME", help="default: the lab that is up")
+    probing = command("probe", _probe, "say what this computer can do for a lab")
+    probing.add_argument(
+        "--time", action="store_true", help="also measure a lab: boot, container, model, memory"
+    )
+    probing.add_argument(
+        "--build-anew", action="store_true", help="with --time: measure an image build, too"
+    )
+    return top
+
+
+def _declare_up(up: argparse.ArgumentParser) -> None:
+    default = qemu.Settings()
+    up.add_argument("--name", help="a name for 'ssh', 'console' and 'down'")
+    up.add_argument("--gpus", type=int, default=default.gpus, help="0 to 4 stand-ins (default 1)")
+    up.add_argument(
+        "--multifunction",
+        action="store_true",
+        help="each GPU with an audio device as function 1, in one IOMMU group with it",
+    )
+    up.add_argument(
+        "--memory", type=int, default=default.memory, metavar="MIB", help="default: %(default)s"
+    )
+    up.add_argument("--cpus", type=int, default=default.cpus, help="default: %(default)s")
+    up.add_argument(
+        "--accel",
+        choices=accel.MODES,
+        default=default.accel,
+        help="auto: KVM where a kernel boots under it, else software emulation (default)",
+    )
+
+
+def _build(arguments: argparse.Namespace) -> None:
+    preflight.check_architecture()
+    print(image.ensure(say).folder)
+
+
+def _up(arguments: argparse.Namespace) -> None:
+    settings = qemu.Settings(
+        gpus=arguments.gpus,
+        memory=arguments.memory,
+        cpus=arguments.cpus,
+        accel=arguments.accel,
+        multifunction=arguments.multifunction,
+    )
+    preflight.check(settings)
+    lab = machine.start(image.ensure(say), settings, say, life=Life.FREE, name=arguments.name)
+    say(f"vlab: log in with 'python -m vlab ssh {lab.name}', end it with 'down {lab.name}'; or:")
+    print(shlex.join(lab.ssh))
+
+
+def _ssh(arguments: argparse.Namespace) -> int:
+    lab = _chosen(arguments.name)
+    words = arguments.words
+    # One word is a line for the lab's shell; several are a command, and stay the words they are.
+    line = words if len(words) < 2 else [shlex.join(words)]
+    with contextlib.ExitStack() as stack:
+        # So that no test run takes the lab from under a person; a second person may come in.
+        with contextlib.suppress(registry.InUse):
+            stack.enter_context(registry.used(lab, f"'vlab ssh' (pid {os.getpid()})"))
+        return subprocess.call([*lab.ssh, *line])
+
+
+def _down(arguments: argparse.Namespace) -> None:
+    if arguments.name:
+        labs = [_chosen(arguments.name)]
+    else:
+        labs = [lab for lab in machine.find(say) if lab.owner is None]
+        if not labs:
+            say("vlab: no lab is up")
+    for lab in labs:
+        user = registry.user_of(lab)
+        if user and not arguments.name:
+            say(f"vlab: '{lab.name}' is in use by {user}; 'down {lab.name}' ends it all the same")
+            continue
+        machine.stop(lab)
+        say(f"vlab: '{lab.name}' is down")
+
+
+def _status(arguments: argparse.Namespace) -> None:
+    labs = machine.find(say)
+    if not labs:
+        say("vlab: no lab is up")
+        return
+    row = "{:<20} {:>7} {:<6} {:>10} {:>4}  {}".format
+    print(row("NAME", "AGE", "ACCEL", "MEMORY", "GPUS", "USE"))
+    for lab in labs:
+        age = int(time.time() - lab.since) // 60
+        use = registry.user_of(lab) or ("kept after a run" if lab.kept else "free")
+        gpus = f"{lab.settings.gpus}{'m' if lab.settings.multifunction else ''}"
+        print(row(lab.name, f"{age} min", lab.accel, f"{lab.settings.memory} MiB", gpus, use))
+
+
+def _console(arguments: argparse.Namespace) -> int:
+    follow = ["-f"] if arguments.follow else []
+    return subprocess.call(["tail", "-n", "+1", *follow, str(_chosen(arguments.name).console)])
+
+
+def _probe(arguments: argparse.Namespace) -> int:
+    ready = probe.report(say)
+    if arguments.time:
+        print(probe.table(probe.measure(say, anew=arguments.build_anew)))
+    return 0 if ready else 1
+
+
+def _chosen(name: str | None) -> Machine:
+    labs = machine.find(say)
+    if not labs:
+        raise VlabError("no lab is up; 'python -m vlab up' starts one")
+    if name is None:
+        return labs[-1]
+    for lab in labs:
+        if lab.name == name:
+            return lab
+    raise VlabError(f"there is no lab '{name}'; up: {', '.join(lab.name for lab in labs)}")
