@@ -1,11 +1,12 @@
 """Joins the parts: the profile's schema, the way to its host, the stages, the plugin."""
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from fixtures import lab
+from fixtures import clauses, lab
 from fixtures.schema import Profile
 from harness import budget, plugin
 from harness.host import Host
@@ -13,6 +14,8 @@ from harness.profile import BaseProfile
 
 pytest_plugins = [
     "harness.plugin",
+    "fixtures.guide",
+    "reports.plugin",
     "fixtures.platform",
     "fixtures.rootfs",
     "fixtures.kata",
@@ -24,21 +27,31 @@ pytest_plugins = [
 ]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The virtual lab's own option."""
+    lab.add_option(parser)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Tell the harness what a profile of ours looks like, and how to reach its host."""
 
     def connect(profile: BaseProfile, run_dir: Path) -> AbstractContextManager[Host]:
         assert isinstance(profile, Profile)
-        return lab.connect(profile, run_dir, lambda text: plugin.required(config).say(text))
+        return lab.connect(profile, run_dir, plugin.required(config))
 
-    plugin.configure(config, Profile, connect)
+    def leftovers(profile: BaseProfile, run_dir: Path) -> Iterable[AbstractContextManager[Host]]:
+        assert isinstance(profile, Profile)
+        return lab.leftovers(profile, run_dir, plugin.required(config))
+
+    def facts() -> dict[str, object]:
+        return {"guide": clauses.as_fact()}
+
+    plugin.configure(config, Profile, connect, leftovers=leftovers, facts=facts)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> None:
     """Give an acceptance test its time, that of the stages it waits for included."""
     if item.get_closest_marker(plugin.MARK):
-        profile = plugin.required(item.config).profile
-        assert isinstance(profile, Profile)
-        limits = profile.budget.model_dump()
+        limits = budget.limits(plugin.required(item.config).profile)
         budget.apply(item, limits, limits.pop("test"))

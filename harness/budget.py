@@ -6,6 +6,15 @@ from collections.abc import Mapping
 
 import pytest
 
+from harness.collection import definitions
+from harness.profile import BaseProfile
+
+
+def limits(profile: BaseProfile) -> dict[str, float]:
+    """Seconds for each stage, by its fixture's name, and for a "test": the profile's [budget]."""
+    section = getattr(profile, "budget", None)  # a schema need not have it
+    return {} if section is None else dict(section)
+
 
 def apply(item: pytest.Item, stages: Mapping[str, float], test: float) -> None:
     """Give an item that is about to run its limit in seconds, for pytest-timeout.
@@ -13,7 +22,9 @@ def apply(item: pytest.Item, stages: Mapping[str, float], test: float) -> None:
     pytest-timeout counts a test's fixtures in, and the first test that asks for a session-scoped
     stage waits for it. So an item gets ``test`` seconds for itself, and the budget of each stage
     (by its fixture's name) that has not come about or failed yet. That is known only when the
-    item's turn comes: an earlier one that should have waited for a stage may have been skipped.
+    item's turn comes: an earlier one that should have waited for a stage may have been skipped. A
+    stage that has been started in the background gets its whole budget all the same: it may have
+    done little so far.
     """
     limit = test + sum(stages[name] for name in _pending(item) if name in stages)
     item.add_marker(pytest.mark.timeout(limit), append=False)
@@ -21,8 +32,4 @@ def apply(item: pytest.Item, stages: Mapping[str, float], test: float) -> None:
 
 def _pending(item: pytest.Item) -> list[str]:
     """The fixtures of an item that have not been set up."""
-    info = getattr(item, "_fixtureinfo", None)
-    if info is None:
-        return []
-    definitions = info.name2fixturedefs
-    return [name for name, found in definitions.items() if found[-1].cached_result is None]
+    return [name for name, found in definitions(item).items() if found[-1].cached_result is None]

@@ -7,8 +7,9 @@ host into an argv for this machine, and `harness.process` runs that.
 from __future__ import annotations
 
 import json as _json
+import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ GUARD = 20.0  # seconds that this side waits beyond the far side's deadline
 MESSAGE_TAIL = 2000  # characters of a stream that an error message shows
 
 OnLine = Callable[[str], None]
+
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,9 @@ def tail(result: Result) -> str:
     ):
         if text.strip():
             cut = f" (the end of {size} bytes)" if size > MESSAGE_TAIL else ""
-            shown = text.rstrip()[-MESSAGE_TAIL:]
+            shown = text.rstrip()
+            if len(shown) > MESSAGE_TAIL:  # the dots tell masking that a secret may be cut
+                shown = f"...{shown[-MESSAGE_TAIL:]}"
             parts.append(f"\n{name}{cut}:\n{shown}")
     return "".join(parts)
 
@@ -96,6 +101,17 @@ def decode(data: bytes) -> str:
 def encode(data: str | bytes) -> bytes:
     """The reverse of `decode`."""
     return data if isinstance(data, bytes) else data.encode("utf-8", "surrogateescape")
+
+
+def env_argv(env: Mapping[str, str] | None, cwd: str | None) -> list[str]:
+    """The words before an argv that give it variables and a folder; none where it needs neither."""
+    if not env and cwd is None:
+        return []
+    for name in env or {}:
+        if not _ENV_NAME.fullmatch(name):
+            raise ValueError(f"'{name}' is no name for an environment variable")
+    words = ["env"] if cwd is None else ["env", "-C", cwd]
+    return [*words, *(f"{name}={value}" for name, value in (env or {}).items())]
 
 
 def deadline_argv(argv: Sequence[str], timeout: float) -> list[str]:

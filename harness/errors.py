@@ -28,3 +28,15 @@ class LabError(Exception):
         if self.hint:
             text += f"\nhint: {self.hint}"
         return text
+
+
+def sentence(error: BaseException | None) -> str:
+    """What a person can act upon without reading code; empty for what only a trace explains.
+
+    Of a failed assertion that is its message, without what pytest made of the expression.
+    """
+    if isinstance(error, LabError):
+        return str(error)
+    if isinstance(error, AssertionError):
+        return f"\n{error}".partition("\nassert ")[0].strip()
+    return ""

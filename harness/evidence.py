@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+import hashlib
+import queue
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
+
+from harness.trace import Trace
+
+DEADLINE = 60.0  # seconds that one collector may take
+LIMIT = 2 << 20  # bytes of a file; of more, the end is kept
 
 Collector = Callable[[], str | bytes]
 
 
 class Evidence:
-    """Collectors that stages register; a failed test runs them all into a folder of its own."""
+    """Collectors that stages register; a failed test runs them all into a folder of its own.
 
-    def __init__(self, directory: Path) -> None:
+    `directory` lies in the run's folder; each file is masked and becomes an event of the record.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        trace: Trace | None = None,
+        *,
+        deadline: float = DEADLINE,
+        limit: int = LIMIT,
+    ) -> None:
         self.directory = directory
+        self._trace = trace or Trace(None)
+        self._deadline = deadline
+        self._limit = limit
         self._collectors: dict[str, Collector] = {}
         self.collected: list[Path] = []
 
@@ -27,7 +50,7 @@ class Evidence:
 
     def folder(self, nodeid: str) -> Path:
         """The folder of a test id: `a/test_b.py::C::d[e]` is `a/test_b.py/C/d[e]`."""
-        path, *names = nodeid.split("::")
+        path, *names = self._trace.mask(nodeid).split("::")
         parts = [*path.split("/"), *names]
         safe = [re.sub(r"[^\w.\[\]=,+@-]", "_", part)[:120] for part in parts]
         return self.directory.joinpath(*(part for part in safe if part.strip(".")))
@@ -42,16 +65,55 @@ class Evidence:
         folder = self.folder(nodeid)
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in (extra or {}).items():
-            (folder / _file_name(name)).write_bytes(text.encode("utf-8", "surrogateescape"))
+            self._store(nodeid, folder, name, text)
         for name, collect in list(self._collectors.items()):
-            try:
-                data = collect()
-            except Exception as error:  # never hides the failure that it was called for
-                data = f"could not be collected: {type(error).__name__}: {error}\n"
-            raw = data if isinstance(data, bytes) else data.encode("utf-8", "surrogateescape")
-            (folder / _file_name(name)).write_bytes(raw)
+            self._store(nodeid, folder, name, self._gathered(collect))
         self.collected.append(folder)
         return folder
+
+    def _gathered(self, collect: Collector) -> str | bytes:
+        # In a thread, which cannot be ended but can be left behind; what it waits for on the host
+        # has a deadline of its own.
+        answer: queue.SimpleQueue[str | bytes] = queue.SimpleQueue()
+        work = threading.Thread(target=_work, args=(collect, answer), daemon=True, name="evidence")
+        work.start()
+        try:
+            return answer.get(timeout=self._deadline)
+        except queue.Empty:
+            return f"could not be collected: no answer within {self._deadline:g} s\n"
+        except pytest.fail.Exception as error:  # the test's own time is up
+            return f"could not be collected: {error}\n"
+
+    def _store(self, nodeid: str, folder: Path, name: str, data: str | bytes) -> None:
+        """Write a file under a name that is still free: a test can fail in more than one phase."""
+        raw = data if isinstance(data, bytes) else data.encode("utf-8", "surrogateescape")
+        raw = _end(self._trace.masker.data(raw), self._limit)
+        path = wanted = folder / _file_name(self._trace.mask(name))
+        number = 1
+        while path.exists():
+            number += 1
+            path = wanted.with_stem(f"{wanted.stem}-{number}")
+        path.write_bytes(raw)
+        self._trace.event(
+            "evidence",
+            nodeid=nodeid,
+            file=path.relative_to(self.directory.parent).as_posix(),
+            bytes=len(raw),
+            sha256=hashlib.sha256(raw).hexdigest(),
+        )
+
+
+def _work(collect: Collector, answer: queue.SimpleQueue[str | bytes]) -> None:
+    try:
+        answer.put(collect())
+    except BaseException as error:  # never hides the failure that it was called for
+        answer.put(f"could not be collected: {type(error).__name__}: {error}\n")
+
+
+def _end(raw: bytes, limit: int) -> bytes:
+    if len(raw) <= limit:
+        return raw
+    return b"[the last %d of %d bytes]\n" % (limit, len(raw)) + raw[-limit:]
 
 
 def _file_name(name: str) -> str:

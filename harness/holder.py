@@ -8,7 +8,9 @@ import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from harness.host import Host
+from harness.errors import LabError
+from harness.host import ANY, TOKEN, Host
+from harness.scripts import SWEEP
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,19 @@ def holder(host: Host, run_id: str) -> Holder:
         since=datetime.now(UTC).isoformat(timespec="seconds"),
         boot=host.boot_id,
     )
+
+
+def end_commands(host: Host, run_id: str) -> None:
+    """End what a dead run's commands still do on the host; LabError when they cannot be ended.
+
+    A command outlives the process that sent it, up to its deadline: nothing can be taken back
+    while it goes on changing things.
+    """
+    if host.sh(SWEEP, f"^{TOKEN}={run_id}[.]", "G", ok=ANY).rc != 0:
+        raise LabError(
+            f"What run '{run_id}' began on '{host.name}' still runs and cannot be ended.",
+            hint=f"as root there: grep -lz '^{TOKEN}={run_id}' /proc/[0-9]*/environ",
+        )
 
 
 def _own_boot() -> str:

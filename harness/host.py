@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
+import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import IO, Any, Protocol
 
 import testinfra.host
 
+from harness import context
 from harness.command import (
     GUARD,
     KILL_AFTER,
@@ -23,24 +24,23 @@ from harness.command import (
     Result,
     deadline_argv,
     encode,
+    env_argv,
     hit_deadline,
     tail,
 )
+from harness.endpoint import SshEndpoint
 from harness.errors import LabError
 from harness.infra import Backend
 from harness.process import execute
 from harness.scripts import REPLACE, SWEEP
 from harness.trace import Trace
-from harness.transport import LocalTransport, SshEndpoint, SshTransport, Transport
+from harness.transport import LocalTransport, SshTransport, Transport
 
 __all__ = ["ANY", "Host", "SshEndpoint", "Target", "open_host", "open_local", "open_ssh"]
 
 TOKEN = "HARNESS_COMMAND"  # environment variable by which a command's processes are found again
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 NEEDED = "timeout env mktemp mv chmod cat sync stat flock setsid"
-
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
 
 ANY: Collection[int] = range(256)  # every exit status
 
@@ -63,6 +63,10 @@ class Host:
         self._transport = transport
         self.infra = testinfra.host.Host(Backend(self))
         self.boot_id = ""
+        self._connections = 1  # how often the connection has been made
+        self._connecting = threading.Lock()
+        self._rebooted = False  # before the last time
+        self.run_id = ""  # the lock sets it: the mark of all that this run's commands start
 
     def greet(self) -> None:
         """Check that the host is what the harness needs and learn its boot id."""
@@ -108,14 +112,15 @@ class Host:
         """
         if not argv:
             raise ValueError("a command needs at least its name")
-        words = [*_env_argv(env, cwd), *argv]
+        words = [*env_argv(env, cwd), *argv]
         data = encode(input) if isinstance(input, str) else input
+        over = self._connections
         try:
             return self._once(words, timeout, ok, data, on_line)
         except HostUnreachable:
             if not probe:
                 raise
-            self.reconnect()
+            self.reconnect(over)
         return self._once(words, timeout, ok, data, on_line)
 
     def _once(
@@ -126,7 +131,8 @@ class Host:
         data: bytes | IO[bytes] | None,
         on_line: OnLine | None,
     ) -> Result:
-        mark = (TOKEN, uuid.uuid4().hex)
+        context.check()
+        mark = (TOKEN, f"{self.run_id}.{uuid.uuid4().hex}")
         token = "=".join(mark)
         far = deadline_argv(words, timeout)
         try:
@@ -174,7 +180,8 @@ class Host:
     def sweep(self, token: str) -> None:
         """End what still runs on the host with `token` (NAME=VALUE) in its environment."""
         far = deadline_argv(_sweep_argv(token), 15)
-        with contextlib.suppress(CommandError):  # best effort: an error is already under way
+        # best effort: an error is already under way
+        with contextlib.suppress(CommandError), context.unchecked():
             execute(self._transport.argv(far), guard=30)
 
     def sh(self, script: str, *args: str, **options: Any) -> Result:
@@ -209,29 +216,31 @@ class Host:
         """Reach address:port of the host's network at the (address, port) that this yields."""
         return self._transport.forward(address, port)
 
-    def reconnect(self) -> None:
-        """Make a lost connection anew; HostUnreachable also when the host has rebooted."""
-        self._transport.reconnect()
-        before, self.boot_id = self.boot_id, ""
-        self.greet()
-        if before and before != self.boot_id:
-            raise HostUnreachable(
-                f"Host '{self.name}' has rebooted since the run began.", hint="pytest --recover"
-            )
+    @property
+    def login(self) -> str:
+        """How a person gets to this host: a line for the shell, or 'this machine'."""
+        return self._transport.login
+
+    def reconnect(self, lost: int) -> None:
+        """Make a lost connection anew; HostUnreachable also when the host has rebooted.
+
+        `lost` is its number: where another thread has made it anew already, that is left alone.
+        """
+        with self._connecting:
+            if lost == self._connections:
+                self._transport.reconnect()
+                self._connections += 1
+                before = self.boot_id
+                self.greet()
+                self._rebooted = before not in ("", self.boot_id)
+            if self._rebooted:
+                raise HostUnreachable(
+                    f"Host '{self.name}' has rebooted since the run began.", hint="pytest --recover"
+                )
 
 
 def _sweep_argv(token: str) -> list[str]:
     return ["sh", "-c", SWEEP, "sh", token]
-
-
-def _env_argv(env: Mapping[str, str] | None, cwd: str | None) -> list[str]:
-    if not env and cwd is None:
-        return []
-    for name in env or {}:
-        if not _ENV_NAME.fullmatch(name):
-            raise ValueError(f"'{name}' is no name for an environment variable")
-    words = ["env"] if cwd is None else ["env", "-C", cwd]
-    return [*words, *(f"{name}={value}" for name, value in (env or {}).items())]
 
 
 @contextlib.contextmanager
@@ -262,12 +271,14 @@ def open_ssh(
     *,
     become: bool | None = None,
     options: Sequence[str] = (),
+    why: Callable[[], str | None] = lambda: None,
 ) -> contextlib.AbstractContextManager[Host]:
     """A host by ssh, with one master connection that is closed at the end.
 
-    `options` are further ssh options ("Name=value"). Raises HostUnreachable.
+    `options` are further ssh options ("Name=value"). `why` is asked when the connection is lost:
+    it may know more than ssh does of what became of the host. Raises HostUnreachable.
     """
-    transport = SshTransport(endpoint, name=name, become=become, options=options)
+    transport = SshTransport(endpoint, name=name, become=become, options=options, why=why)
     return _opened(transport, trace, transport.connect)
 
 

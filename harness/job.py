@@ -21,6 +21,7 @@ from harness.command import (
     Result,
     deadline_argv,
     encode,
+    env_argv,
     hit_deadline,
     tail,
 )
@@ -35,7 +36,8 @@ PATIENCE = 120.0  # seconds for which a host may be unreachable while its job go
 CHUNK = 1 << 18  # bytes of output fetched at a time
 STOP = 30.0  # seconds that a job gets to end when it is stopped
 
-# $1 directory, $2 unit, $3 token, then the command. The inner shell stays, to note the status.
+# $1 directory, $2 unit, $3 token, then the command. The inner shell stays, to note the status. A
+# job is no part of the command that starts it, and does not end with it: it loses its mark.
 _START = """
 dir=$1 unit=$2 token=$3; shift 3
 (umask 077; mkdir -p -- "$dir"; rm -f -- "$dir/rc" "$dir/up"; : >"$dir/out")
@@ -47,7 +49,7 @@ if [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then
         --property=TimeoutStopSec=10 --setenv="PATH=$PATH" --setenv="HOME=${HOME:-/root}" \\
         --setenv="LANG=${LANG:-C.UTF-8}" --setenv="$token" -- sh -c "$body" sh "$dir" "$@"
 fi
-env "$token" setsid -f sh -c "$body" sh "$dir" "$@" </dev/null >/dev/null 2>&1
+env -u HARNESS_COMMAND "$token" setsid -f sh -c "$body" sh "$dir" "$@" </dev/null >/dev/null 2>&1
 # setsid returns before its child has left this session, which ends with this very command.
 until [ -e "$dir/up" ]; do sleep 0.02; done
 """
@@ -106,6 +108,10 @@ class Job:
         head, _, data = encode(result.out).partition(b"\n")
         state, size = head.decode().split()
         return _Look(state, int(size), data)
+
+    def _stop_quietly(self) -> None:
+        with contextlib.suppress(LabError):  # an error is under way, and the journal has it too
+            self.stop()
 
     def alive(self) -> bool:
         """Whether it still runs."""
@@ -225,11 +231,11 @@ def start_job(
         f"job '{name}'",
         [job.stop_argv(), ["rm", "-rf", "--", directory]],
     )
-    words = list(argv)
-    if env or cwd is not None:
-        place = [] if cwd is None else ["-C", cwd]
-        words = ["env", *place, *(f"{key}={value}" for key, value in (env or {}).items()), *words]
-    host.sh(_START, directory, unit, job._token, *words)
+    try:
+        host.sh(_START, directory, unit, job._token, *env_argv(env, cwd), *argv)
+    except BaseException:  # it may have come about all the same
+        job._stop_quietly()
+        raise
     job.started = time.monotonic()
     return job
 
@@ -252,11 +258,7 @@ def run_job(
     Both streams are in `out`, in the order in which they were written. Raises CommandTimeout,
     CommandFailed (its status is not in `ok`) or HostUnreachable (for longer than `PATIENCE`).
     """
-    limited = deadline_argv(argv, timeout)
-    if env or cwd is not None:
-        place = [] if cwd is None else ["-C", cwd]
-        sets = [f"{key}={value}" for key, value in (env or {}).items()]
-        limited = deadline_argv(["env", *place, *sets, *argv], timeout)
+    limited = deadline_argv([*env_argv(env, cwd), *argv], timeout)
     job = start_job(host, name, limited, journal=journal, stage=stage)
     job.argv = tuple(argv)
     finished = False
@@ -265,8 +267,7 @@ def run_job(
         finished = True
     finally:
         if not finished:
-            with contextlib.suppress(LabError):  # the journal has it too
-                job.stop()
+            job._stop_quietly()
     return _judged(host, name, result, timeout, ok)
 
 

@@ -8,20 +8,30 @@ end is of a change that was never begun, and is ignored.
 from __future__ import annotations
 
 import json
+import threading
+import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from harness import context
 from harness.command import CommandError
 from harness.errors import LabError
-from harness.holder import Holder, holder
+from harness.holder import Holder, end_commands, holder
 from harness.host import ANY, Host
 from harness.state import STATE_DIR, secure
 
 VERSION = 1
 UNDO_TIMEOUT = 300.0  # seconds for one undo command (an unmount may have to flush gigabytes)
 
-_APPEND = 'umask 077; cat >>"$1"; sync "$1"'
+# $1 journal, $2 bytes. A connection that breaks looks like the end of the line over there: half a
+# line must not stand where another one may follow.
+_APPEND = """
+umask 077
+cat >"$1.new"; n=$(stat -c %s "$1.new")
+[ "$n" = "$2" ] || { echo "only $n of $2 bytes have come" >&2; exit 1; }
+cat "$1.new" >>"$1"; sync "$1" "${1%/*}"; rm -f "$1.new"
+"""
 _SAVE = """
 umask 077
 if [ -d "$1" ] && [ ! -L "$1" ]; then exit 4; fi
@@ -80,6 +90,7 @@ class Journal:
         self.header: dict[str, Any] = {}
         self.entries: list[Entry] = []
         self.done: set[int] = set()
+        self._lock = threading.Lock()  # one entry at a time: the undo goes by their order
 
     @classmethod
     def create(cls, host: Host, run_id: str, state: str = STATE_DIR) -> Journal:
@@ -99,12 +110,12 @@ class Journal:
         secure(host, journal.directory)
         text = host.sh('cat -- "$1"', journal.path, probe=True, timeout=120).out
         whole, _, torn = text.rpartition("\n")
-        if torn:
-            host.write(journal.path, whole + "\n" if whole else "", 0o600)
         for number, line in enumerate(whole.splitlines(), 1):
             journal._parse(number, line)
         if not journal.header and whole:
             raise JournalError(f"Journal '{journal.path}' has no header.")
+        if torn:
+            host.write(journal.path, whole + "\n" if whole else "", 0o600)
         return journal
 
     def _parse(self, number: int, line: str) -> None:
@@ -144,7 +155,10 @@ class Journal:
         return Holder(**fields) if fields else None
 
     def _append(self, data: dict[str, Any]) -> None:
-        self.host.sh(_APPEND, self.path, input=json.dumps(data) + "\n")
+        line = json.dumps(data) + "\n"
+        context.check()
+        with context.unchecked():  # a line is written whole, or not begun
+            self.host.sh(_APPEND, self.path, str(len(line)), input=line)
 
     def record(
         self,
@@ -162,23 +176,27 @@ class Journal:
         for argv in [*undo, *([when] if when is not None else [])]:
             if isinstance(argv, str) or not argv or not all(isinstance(a, str) for a in argv):
                 raise TypeError(f"an undo is a list of commands, each a list of words: {argv!r}")
-        entry = Entry(
-            id=len(self.entries) + 1,
-            stage=stage,
-            what=what,
-            undo=tuple(tuple(argv) for argv in undo),
-            when=None if when is None else tuple(when),
-            durable=durable,
+        with self._lock:
+            entry = Entry(
+                id=len(self.entries) + 1,
+                stage=stage,
+                what=what,
+                undo=tuple(tuple(argv) for argv in undo),
+                when=None if when is None else tuple(when),
+                durable=durable,
+            )
+            self._append(asdict(entry))
+            self.entries.append(entry)
+        self.host.trace.event(
+            "change", id=entry.id, stage=stage, what=what, durable=durable, run=self.run_id
         )
-        self._append(asdict(entry))
-        self.entries.append(entry)
 
     def save_file(self, stage: str, path: str, durable: bool = False) -> None:
         """Before a file is changed or made: keep it, byte for byte, with mode and owner.
 
         The undo puts it back at once (rename), or removes it where there was none.
         """
-        backup = f"{self.backups}/{len(self.entries) + 1}"
+        backup = f"{self.backups}/{uuid.uuid4().hex}"
         result = self.host.sh(_SAVE, path, backup, ok=ANY, timeout=UNDO_TIMEOUT)
         if result.rc == 3:
             self.record(stage, f"make '{path}'", [["rm", "-f", "--", path]], durable=durable)
@@ -212,7 +230,7 @@ class Journal:
             self.host.run("rm", "-rf", "--", f"{self.state}/stages")
         if not self.pending():
             self.host.run("rm", "-rf", "--", self.backups)
-            self.host.run("rm", "-f", "--", self.path)
+            self.host.run("rm", "-f", "--", self.path, f"{self.path}.new")
         return results
 
     def _undo(self, entry: Entry) -> UndoResult:
@@ -232,6 +250,7 @@ class Journal:
         self.host.trace.event(
             "undo",
             run=self.run_id,
+            id=entry.id,
             stage=entry.stage,
             what=entry.what,
             outcome=outcome,
@@ -263,7 +282,11 @@ def recover(host: Host, state: str = STATE_DIR, durable: bool = False) -> list[U
     """Finish the undo of every run that left one, the newest first.
 
     The caller holds the host's lock (`harness.lock.acquire` with `recover=True`), which says that
-    none of those runs is alive. With `durable` also what was kept for the next run.
+    none of those runs is alive; a command of theirs may be, and is ended first. With `durable`
+    also what was kept for the next run.
     """
     loaded = [Journal.load(host, run, state) for run in journals(host, state)]
+    for journal in loaded:
+        if journal.pending(durable=False):
+            end_commands(host, journal.run_id)
     return [result for journal in loaded for result in journal.undo(durable)]

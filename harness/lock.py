@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from harness.command import CommandError
 from harness.errors import LabError
-from harness.holder import Holder, holder
+from harness.holder import Holder, end_commands, holder
 from harness.host import ANY, Host
 from harness.state import STATE_DIR, secure
 
@@ -48,6 +48,7 @@ def acquire(host: Host, run_id: str, state: str = STATE_DIR, *, recover: bool = 
     known to be gone; of a run on another machine that is never known.
     """
     path = f"{state}/journal/host.lock"
+    host.run_id = run_id
     secure(host, f"{state}/journal")
     mine = json.dumps(asdict(holder(host, run_id))) + "\n"
     replace = ""
@@ -60,6 +61,7 @@ def acquire(host: Host, run_id: str, state: str = STATE_DIR, *, recover: bool = 
         other = _parse(host, path, result.out)
         if not (recover and other.dead):
             break
+        end_commands(host, other.run)
         replace = other.run
     raise _held(host, path, other)
 

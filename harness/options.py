@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,6 +16,11 @@ from harness.stage import Provision
 def add(parser: pytest.Parser) -> None:
     """Declare the options."""
     group = parser.getgroup("acceptance", "acceptance of a lab host")
+    _how_to_run(group)
+    _instead_of_running(group)
+
+
+def _how_to_run(group: pytest.OptionGroup) -> None:
     group.addoption(
         "--profile",
         default=None,
@@ -38,19 +45,27 @@ def add(parser: pytest.Parser) -> None:
         help="at the end also take back what is otherwise kept for the next run",
     )
     group.addoption(
+        "--allow-local",
+        action="store_true",
+        help="let a profile with target 'local' change this very machine",
+    )
+
+
+def _instead_of_running(group: pytest.OptionGroup) -> None:
+    group.addoption(
         "--recover",
         action="store_true",
         help="finish the undo of runs that died on the host, and end; runs no test",
     )
     group.addoption(
-        "--allow-local",
-        action="store_true",
-        help="let a profile with target 'local' change this very machine",
-    )
-    group.addoption(
         "--show-profile",
         action="store_true",
         help="print the effective profile, secrets masked, and end",
+    )
+    group.addoption(
+        "--plan",
+        action="store_true",
+        help="print what a run of the selected tests would do, and end; connects to nothing",
     )
 
 
@@ -77,9 +92,22 @@ def profile_name(config: pytest.Config) -> str:
     return str(config.option.profile or "vlab")
 
 
+def recover_line(config: pytest.Config, environ: Mapping[str, str]) -> str:
+    """The line for a shell that cleans up this very host, wherever the profile got it from."""
+    words = ["pytest", "--recover", "--profile", profile_name(config)]
+    if config.option.allow_local:
+        words.append("--allow-local")
+    target = [
+        f"{name}={shlex.quote(value)}"
+        for name, value in sorted(environ.items())
+        if name.startswith("ACCEPT_TARGET__")
+    ]
+    return " ".join([*target, shlex.join(words)])
+
+
 def may_run_acceptance(config: pytest.Config) -> bool:
     """Whether it is plain from the command line alone that acceptance tests are asked for."""
     mark = str(config.option.markexpr or "")
     option: Any = config.option
     asked = "acceptance" in mark and "not acceptance" not in mark
-    return asked or bool(option.show_profile or option.recover)
+    return asked or bool(option.show_profile or option.recover or option.plan)

@@ -12,20 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _pytest.junitxml import xml_key
 
-from harness import options
-from harness.errors import LabError
+from harness import background, budget, collection, exits, hooks, options, plan
+from harness.command import HostUnreachable
+from harness.ending import Ending
+from harness.errors import LabError, sentence
 from harness.host import Host
+from harness.output import Output
 from harness.profile import BaseProfile, show
-from harness.session import Connect, Session
+from harness.session import Connect, Facts, Leftovers, Session
 from harness.stage import Run, StageFailed
 from harness.state import STATE_DIR
 
 MARK = "acceptance"
 _SESSION = pytest.StashKey[Session]()
 _BROKEN = pytest.StashKey[dict[str, str]]()  # fixture -> the one line that says why
+_EARLY = pytest.StashKey[dict[pytest.FixtureDef[Any], list[pytest.FixtureDef[Any]]]]()
 _SIGTERM = pytest.StashKey[Any]()
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare the hooks of ours."""
+    pluginmanager.add_hookspecs(hooks)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,10 +47,19 @@ def configure(
     connect: Connect,
     *,
     state_dir: str = STATE_DIR,
+    leftovers: Leftovers | None = None,
+    facts: Facts = dict,
 ) -> None:
-    """Join the harness with a profile's schema and with the way to reach its host."""
-    session = Session(config, schema, connect, state_dir)
+    """Join the harness with a profile's schema and with the way to reach its host.
+
+    `leftovers` gives the hosts that `--recover` looks at, where that is not just this one; `facts`
+    are called for when a run begins, and go into its record.
+    """
+    session = Session(config, schema, connect, state_dir, leftovers, facts)
     config.stash[_SESSION] = session
+    config.pluginmanager.register(Output(session))
+    config.pluginmanager.register(Ending(session))
+    config.add_cleanup(session.screen.close)
     config.stash[_BROKEN] = {}
     # Without this, SIGTERM (a cancelled CI job) ends pytest with no teardown at all (#5243).
     config.stash[_SIGTERM] = signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -90,13 +107,14 @@ def _recover(session: Session) -> int:
     except LabError as error:
         session.say(f"ERROR: {session.trace.mask(str(error))}")
         session.closing_error = str(error)
-        session.end(1)
-        return 1
+        status = exits.UNREACHABLE if isinstance(error, HostUnreachable) else exits.FAILED
+        session.end(status)
+        return status
     for result in results:
         session.say(session.trace.mask(str(result)))
     failed = sum(not result.ok for result in results)
     session.say(f"{len(results) - failed} changes taken back, {failed} could not be.")
-    status = 1 if failed else 0
+    status = exits.RESIDUE if failed else exits.PASSED
     session.end(status)
     return status
 
@@ -111,37 +129,27 @@ def session_of(config: pytest.Config) -> Session | None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """A fixture that does not exist is told before anything is touched."""
-    for item in session.items:
-        info = getattr(item, "_fixtureinfo", None)
-        if info is None or item.get_closest_marker(MARK) is None:
-            continue
-        known = set(info.name2fixturedefs) | {"request"}
-        for name in item.fixturenames:  # type: ignore[attr-defined]
-            if name not in known:
-                raise pytest.UsageError(
-                    f"{item.nodeid}: needs fixture '{name}', and there is none by that name."
-                )
+    """What is wrong with fixtures or suites is told before anything is touched."""
+    items = [item for item in session.items if item.get_closest_marker(MARK)]
+    collection.check(items)
+    session.config.stash[_EARLY] = background.wanted(items)
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> None:
-    """Start the record, when acceptance tests are really about to run."""
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Start the record, when acceptance tests are really about to run; or tell the plan."""
     config = session.config
     mine = session_of(config)
     broken = session.testsfailed and not config.option.continue_on_collection_errors
-    if mine is None or config.option.collectonly or broken:
-        return
-    if not any(item.get_closest_marker(MARK) for item in session.items):
-        return
-    directory = mine.begin(_runs(config))
-    if not config.option.xmlpath:
-        config.option.xmlpath = str(directory / "junit.xml")
-        # junitxml has been configured already, when it could not be known that tests would run
-        junit = config.pluginmanager.get_plugin("junitxml")
-        if junit is not None:
-            junit.pytest_configure(config)
-            config.stash[xml_key].pytest_sessionstart()
+    items = [item for item in session.items if item.get_closest_marker(MARK)]
+    if mine is None or config.option.collectonly or broken or not items:
+        return None
+    if config.option.plan:
+        provision = options.Choices.of(config, mine.profile).provision
+        mine.say(plan.text(items, mine.profile, provision))
+        return True
+    mine.begin(_runs(config))
+    return None
 
 
 @pytest.fixture(scope="session")
@@ -176,9 +184,9 @@ def required(config: pytest.Config) -> Session:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """Remember which fixture a broken stage stands behind."""
+    """Remember which fixture a broken stage stands behind; start what waited for a good one."""
     try:
-        return (yield)
+        value = yield
     except (Exception, pytest.fail.Exception) as error:
         broken = request.config.stash.get(_BROKEN, None)
         if broken is not None and (isinstance(error, StageFailed) or fixturedef.scope == "session"):
@@ -186,6 +194,11 @@ def pytest_fixture_setup(
             brief = error.brief if isinstance(error, StageFailed) else reason
             broken.setdefault(fixturedef.argname, brief)
         raise
+    mine = session_of(request.config)
+    if mine is not None and mine.run is not None and mine.run.provision != "never":
+        waiting = request.config.stash.get(_EARLY, {})
+        mine.run.background.start_ready(waiting, budget.limits(mine.profile))
+    return value
 
 
 def _first_line(error: BaseException) -> str:
@@ -216,10 +229,13 @@ def pytest_runtest_makereport(
         return report
     error = call.excinfo.value if call.excinfo is not None else None
     full = session.trace.mask(report.longreprtext) if report.failed else ""
-    if isinstance(error, LabError) and report.failed:
-        report.longrepr = session.trace.mask(str(error))  # the sentence; the trace is evidence
+    if report.failed and (said := sentence(error)):
+        report.longrepr = session.trace.mask(said)  # the trace is evidence
+    if report.failed:
+        session.saw(error)
     if report.failed and session.run is not None:
-        session.run.evidence.collect(report.nodeid, {"failure": full})
+        folder = session.run.evidence.collect(report.nodeid, {"failure": full})
+        report.sections.append(("evidence", str(folder)))
     _record(session, item, report)
     return report
 
@@ -238,49 +254,5 @@ def _record(session: Session, item: pytest.Item, report: pytest.TestReport) -> N
         outcome=outcome,
         seconds=round(report.duration, 3),
         clauses=[str(a) for mark in item.iter_markers("clause") for a in mark.args],
-        message=str(reason) or None,
+        message=str(reason).removeprefix("Skipped: ") or None,
     )
-
-
-def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-    """Nothing to do: pytest_sessionfinish sees the exit status."""
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
-    """After every fixture's own teardown: undo, and let the exit status tell of what is left."""
-    mine = session_of(session.config)
-    if mine is None or mine.run_dir is None:
-        return
-    mine.interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
-    mine.close(failed=exitstatus != pytest.ExitCode.OK)
-    left = mine.closing_error or any(not result.ok for result in mine.undo)
-    if left and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    mine.end(int(session.exitstatus))
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Where to look, and what is left on the host."""
-    mine = session_of(config)
-    if mine is None or mine.run_dir is None:
-        return
-    mask = mine.trace.mask
-    terminalreporter.section("acceptance run")
-    failed = [result for result in mine.undo if not result.ok]
-    done = len(mine.undo) - len(failed)
-    terminalreporter.write_line(f"undo: {done} changes taken back, {len(failed)} could not be")
-    for result in failed:
-        terminalreporter.write_line(mask(f"LEFT ON THE HOST {result}"), red=True)
-    if mine.closing_error:
-        terminalreporter.write_line(mask(mine.closing_error), red=True)
-    if mine.kept or failed or mine.closing_error:
-        name = options.profile_name(config)
-        terminalreporter.write_line(f"to clean up: pytest --recover --profile {name}")
-    terminalreporter.write_line(f"record: {mine.run_dir / 'record.jsonl'}")
-    terminalreporter.write_line(f"junit: {config.option.xmlpath}")
-    evidence = mine.run_dir / "evidence"
-    if evidence.exists():
-        terminalreporter.write_line(f"evidence: {evidence}")

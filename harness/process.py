@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import selectors
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import IO
 
+from harness import context
 from harness.command import CAPTURE, CommandTimeout, OnLine, Result, decode, tail
 
 DRAIN = 2.0  # seconds that a finished command's pipes may stay open (a daemon may hold them)
@@ -126,6 +128,8 @@ def _move(
 ) -> bool:
     """Serve the pipes until the command has ended and closed them; False at the deadline.
 
+    Raises what this thread is to be ended with (`harness.context`).
+
     Popen.wait and Popen.communicate look in growing intervals, up to 50 ms late: the pipes' end
     tells at once. What is there to be looked at is only a daemon that keeps them open.
     """
@@ -136,6 +140,7 @@ def _move(
                 event = selectors.EVENT_WRITE if isinstance(end, _Feed) else selectors.EVENT_READ
                 selector.register(end.pipe.fileno(), event, end)
         while selector.get_map():
+            context.check()
             now = time.monotonic()
             if ended is None and process.poll() is not None:
                 ended = now
@@ -146,11 +151,36 @@ def _move(
                 key.data.move()
                 if not key.data.open:
                     selector.unregister(key.fd)
-    try:
-        process.wait(max(0.0, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        return False
+    return _ended(process, deadline)
+
+
+def _ended(process: subprocess.Popen[bytes], deadline: float) -> bool:
+    """Wait for the end of a command that has closed its pipes; False at the deadline.
+
+    Popen.wait with a timeout looks in growing intervals; a pidfd tells at once.
+    """
+    if process.poll() is None:
+        descriptor = os.pidfd_open(process.pid)
+        try:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                return False
+        finally:
+            os.close(descriptor)
+        process.wait()
     return True
+
+
+def _start(argv: Sequence[str], input: bytes | IO[bytes] | None) -> subprocess.Popen[bytes]:
+    given = subprocess.DEVNULL if input is None else input
+    return subprocess.Popen(
+        list(argv),
+        stdin=subprocess.PIPE if isinstance(given, bytes) else given,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # a Ctrl-C in the terminal is for us to handle, not for ssh
+    )
 
 
 def execute(
@@ -165,17 +195,11 @@ def execute(
 
     `guard` (seconds) is the last line of defence: the deadline proper is the far side's. `input`
     may be an open file, which the command then reads itself. `on_line` is called in this thread.
-    Raises CommandTimeout when the guard struck; any exit status is a Result.
+    Raises CommandTimeout when the guard struck, and what this thread is to be ended with
+    (`harness.context`); any exit status is a Result.
     """
     started = time.monotonic()
-    given = subprocess.DEVNULL if input is None else input
-    process = subprocess.Popen(
-        list(argv),
-        stdin=subprocess.PIPE if isinstance(given, bytes) else given,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,  # a Ctrl-C in the terminal is for us to handle, not for ssh
-    )
+    process = _start(argv, input)
     assert process.stdout is not None
     assert process.stderr is not None
     streams = (_Stream(process.stdout, on_line), _Stream(process.stderr, on_line))

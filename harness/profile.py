@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import urllib.parse
 from collections.abc import Mapping
@@ -10,10 +11,11 @@ from typing import Any, Literal, TypeVar
 
 import pydantic
 
+from harness.endpoint import SshEndpoint
 from harness.errors import LabError
+from harness.masking import SHORTEST, Masker
 from harness.profile_errors import explain
 from harness.profile_source import Source, read
-from harness.transport import SshEndpoint
 
 __all__ = ["BaseProfile", "Policy", "ProfileError", "Section", "Target", "load", "show"]
 
@@ -76,17 +78,28 @@ class Policy(Section):
     keep: Literal["never", "on-failure", "always"] = "never"
 
 
+class Waiver(Section):
+    """A figure that may be worse than its band for a while (`--baseline`), and who says so."""
+
+    what: str = pydantic.Field(min_length=1)  # as summary.json names it: 'stage rootfs seconds'
+    owner: str = pydantic.Field(min_length=1)
+    reason: str = pydantic.Field(min_length=1)
+    expires: datetime.date  # the last day on which it holds, UTC
+
+
 class BaseProfile(Section):
     """What the harness itself needs of a profile."""
 
     name: str = pydantic.Field(min_length=1)
     target: Target
     policy: Policy = Policy()
-    # Each the name of an environment variable whose value is secret, or else the value itself.
+    waiver: tuple[Waiver, ...] = ()
+    # Each the name of an environment variable whose value is secret, or else the value itself; at
+    # least harness.masking.SHORTEST characters.
     secrets: tuple[str, ...] = ()
 
     def secret_values(self, environ: Mapping[str, str]) -> tuple[str, ...]:
-        """The texts that must not appear in any record."""
+        """The texts that must not appear in anything that a run writes."""
         return tuple(environ.get(entry) or entry for entry in self.secrets if entry)
 
 
@@ -99,14 +112,37 @@ def load(name_or_path: str, schema: type[P], environ: Mapping[str, str], search:
     Raises ProfileError for whatever is wrong with it, and nothing else.
     """
     source = read(name_or_path, environ, search)
-    if source.problems:
-        raise ProfileError("\n".join(source.problems))
-    try:
-        return _validate(schema, source)
-    except pydantic.ValidationError as error:
-        raise ProfileError("\n".join(explain(error, schema, source))) from None
-    except (ValueError, RecursionError) as error:  # what JSON cannot carry
-        raise ProfileError(f"{source.file}: expected values that JSON can hold: {error}") from None
+    problems = source.problems
+    if not problems:
+        try:
+            profile = _validate(schema, source)
+        except pydantic.ValidationError as error:
+            problems = explain(error, schema, source)
+        except (ValueError, RecursionError) as error:  # what JSON cannot carry
+            problems = [f"{source.file}: expected values that JSON can hold: {error}"]
+        else:
+            problems = _too_short(profile, source, environ)
+            if not problems:
+                return profile
+    # What is said to be wrong may well be a secret.
+    raise ProfileError(Masker(_declared(source, environ)).text("\n".join(problems)))
+
+
+def _declared(source: Source, environ: Mapping[str, str]) -> list[str]:
+    """The secrets of a profile that may not be valid."""
+    entries = source.tree.get("secrets", [])
+    entries = entries if isinstance(entries, list) else [entries]
+    return [environ.get(entry) or entry for entry in entries if isinstance(entry, str)]
+
+
+def _too_short(profile: BaseProfile, source: Source, environ: Mapping[str, str]) -> list[str]:
+    """A line for each secret that cannot be masked, for it would stand in every other word."""
+    return [
+        f"{source.where(('secrets',))}: secrets.{index}: expected at least {SHORTEST} characters"
+        f"{' as the value of this variable' if environ.get(entry) else ''}, found {len(value)}"
+        for index, entry in enumerate(profile.secrets)
+        if len(value := (environ.get(entry) or entry).strip()) < SHORTEST
+    ]
 
 
 def _validate(schema: type[P], source: Source) -> P:
@@ -124,9 +160,7 @@ def show(profile: BaseProfile, environ: Mapping[str, str]) -> str:
     """The effective profile as TOML, secrets masked."""
     import tomlkit
 
-    from harness.trace import Trace
-
     data: Any = profile.model_dump(mode="json", exclude_none=True)
-    masked = Trace(None, profile.secret_values(environ)).masked(data)
+    masked = Masker(profile.secret_values(environ)).value(data)
     assert isinstance(masked, dict)
     return tomlkit.dumps(masked)

@@ -1,8 +1,10 @@
 """Constant scripts that the door runs on the host, by POSIX sh; values are their arguments."""
 
 # Ends whatever carries $1 in its environment, also what left the process group: TERM, then KILL.
+# With "G" as $2, $1 is a basic regular expression.
 SWEEP = """
-mine() { grep -lszxF "$1" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 || true; }
+how=xF; [ $# -lt 2 ] || how=$2
+mine() { grep -lsz$how "$1" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 || true; }
 for signal in TERM TERM TERM TERM TERM KILL KILL; do
     pids=$(mine "$1"); [ -n "$pids" ] || exit 0
     kill -s $signal $pids 2>/dev/null || true

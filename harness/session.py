@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import platform
+import shlex
 import signal
 import socket
+import sys
 import types
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from harness import exits, lock
 from harness import journal as journals
-from harness import lock
+from harness.command import HostUnreachable
 from harness.errors import LabError
 from harness.evidence import Evidence
 from harness.host import Host
 from harness.journal import Journal, UndoResult
-from harness.options import Choices, profile_name
+from harness.options import Choices, profile_name, recover_line
 from harness.profile import BaseProfile, ProfileError, load
-from harness.stage import Run
+from harness.revision import commit
+from harness.screen import Screen, can_be_live
+from harness.stage import Run, StageFailed
 from harness.state import STATE_DIR
 from harness.trace import FORMAT, Trace
 
 Connect = Callable[[BaseProfile, Path], contextlib.AbstractContextManager[Host]]
+# Every host on which dead or kept runs of a profile may have left something.
+Leftovers = Callable[[BaseProfile, Path], Iterable[contextlib.AbstractContextManager[Host]]]
+Facts = Callable[[], Mapping[str, object]]
 
 
 class Undone(LabError):
@@ -43,16 +53,32 @@ class Session:
     schema: type[BaseProfile]
     connect: Connect
     state_dir: str = STATE_DIR
+    leftovers: Leftovers | None = None  # None: the profile's own host
+    facts: Facts = dict  # what every record of ours begins with
     run_dir: Path | None = None
     run: Run | None = None
     host: Host | None = None
     trace: Trace = field(default_factory=lambda: Trace(None))
     undo: list[UndoResult] = field(default_factory=list)
     kept: bool = False
+    login: str = ""  # how a person gets to the host
+    farewell: list[str] = field(default_factory=list)  # what `connect` has to tell instead of that
     closing_error: str = ""
     interrupted: bool = False
+    unreachable: bool | None = None  # whether that is the first failure; None: none yet
+    screen: Screen = field(init=False)
     _profile: BaseProfile | None = None
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def __post_init__(self) -> None:
+        # Now, while output is not captured.
+        captured = self.config.option.capture != "no"
+        self.screen = Screen(
+            sys.stdout,
+            lambda text: self.trace.mask(text),
+            captured=captured,
+            live=captured and can_be_live(sys.stdout, os.environ),
+        )
 
     @property
     def profile(self) -> BaseProfile:
@@ -71,6 +97,7 @@ class Session:
                     " say --allow-local if that is meant."
                 )
             self._profile = profile
+            self.trace = Trace(None, profile.secret_values(os.environ))
         return self._profile
 
     def begin(self, runs: Path) -> Path:
@@ -81,16 +108,22 @@ class Session:
         self.run_dir.mkdir(parents=True)
         _point_last(runs, run_id)
         self.trace = Trace(self.run_dir / "record.jsonl", self.profile.secret_values(os.environ))
+        profile = self.trace.masker.value(self.profile.model_dump(mode="json"))
         self.trace.event(
             "run",
             state="started",
             format=FORMAT,
             id=run_id,
-            profile=self.profile.model_dump(mode="json"),
+            command=shlex.join(["pytest", *self.config.invocation_params.args]),
+            profile=profile,
+            profile_digest=_digest(profile),
+            commit=commit(),
             runner=socket.gethostname(),
             python=platform.python_version(),
             pytest=pytest.__version__,
         )
+        for name, value in self.facts().items():
+            self.trace.event("fact", name=name, value=value)
         return self.run_dir
 
     def open_host(self) -> Host:
@@ -107,7 +140,7 @@ class Session:
             self._refuse_leftovers(host)
             journal = Journal.create(host, run_id, self.state_dir)
             self._stack = stack.pop_all()
-        self.host = host
+        self.host, self.login = host, host.login
         self.run = Run(
             id=run_id,
             dir=self.run_dir,
@@ -115,7 +148,7 @@ class Session:
             host=host,
             journal=journal,
             trace=self.trace,
-            evidence=Evidence(self.run_dir / "evidence"),
+            evidence=Evidence(self.run_dir / "evidence", self.trace),
             provision=Choices.of(self.config, self.profile).provision,
             out=self.say,
         )
@@ -129,22 +162,12 @@ class Session:
             raise LabError(
                 f"Host '{host.name}' still has what run {ids} changed, such as:"
                 f" [{first.stage}] {first.what}.",
-                hint=f"pytest --recover --profile {profile_name(self.config)}",
+                hint=recover_line(self.config, os.environ),
             )
 
     def say(self, text: str) -> None:
-        """A line for the terminal, at once, though pytest captures output."""
-        manager = self.config.pluginmanager
-        terminal = manager.get_plugin("terminalreporter")
-        capture = manager.get_plugin("capturemanager")
-        off = capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
-        with off:
-            if terminal is None:
-                print(text, flush=True)
-            else:
-                terminal.ensure_newline()
-                terminal.write_line(text)
-                terminal.flush()
+        """A line for the terminal, at once and masked, from any thread."""
+        self.screen.say(text)
 
     def close(self, failed: bool) -> None:
         """Undo, unless it is to be kept, and let go of everything; can be called again."""
@@ -154,14 +177,18 @@ class Session:
         choices = Choices.of(self.config, self.profile)
         wanted = choices.keep == "always" or (choices.keep == "on-failure" and failed)
         self.kept = wanted and not self.interrupted
-        with self._undisturbed():
+        with self._undisturbed(), self.screen.task("undo"):
             try:
+                if stuck := run.background.close():
+                    names = ", ".join(f"'{name}'" for name in stuck)
+                    self.closing_error = f"Background stage {names} could not be ended. "
                 if not self.kept:
                     self.undo = run.journal.undo(choices.restore)
                     if choices.restore:
                         self.undo += journals.recover(run.host, self.state_dir, durable=True)
             except LabError as error:
-                self.closing_error = f"The undo could not be finished: {error}"
+                self.unreachable = self.unreachable or isinstance(error, HostUnreachable)
+                self.closing_error += f"The undo could not be finished: {error}"
             finally:
                 try:
                     self._stack.close()
@@ -182,8 +209,31 @@ class Session:
             for signum, handler in before.items():
                 signal.signal(signum, handler)
 
+    def saw(self, error: BaseException | None) -> None:
+        """Keep in mind whether the first failure is that the host could not be reached."""
+        cause = error.cause if isinstance(error, StageFailed) else error
+        if self.unreachable is None:
+            self.unreachable = isinstance(cause, HostUnreachable)
+
+    def status(self, own: int, error: bool, regression: bool) -> int:
+        """The exit status of the run, from that of pytest (`harness.exits`)."""
+        return exits.status(
+            own,
+            unreachable=bool(self.unreachable),
+            residue=bool(self.closing_error) or any(not result.ok for result in self.undo),
+            error=error,
+            regression=regression,
+        )
+
+    def way_back(self) -> list[str]:
+        """What to tell of a host that is not as it was: how to get in, and how to clean up."""
+        return self.farewell or [
+            f"to get in: {self.login}",
+            f"to clean up: {recover_line(self.config, os.environ)}",
+        ]
+
     def end(self, exit_status: int) -> None:
-        """Finish the record."""
+        """Finish the record, and mask what others wrote for this run: junit, a lab's console."""
         failed = [str(result) for result in self.undo if not result.ok]
         self.trace.event(
             "run",
@@ -195,15 +245,23 @@ class Session:
             error=self.closing_error or None,
         )
         self.trace.close()
+        assert self.run_dir is not None
+        ours = self.run_dir / "record.jsonl"
+        others = [path for path in self.run_dir.rglob("*") if path != ours]
+        junit = self.config.option.xmlpath
+        self.trace.masker.files([*others, *([Path(junit)] if junit else [])])
 
     def recover(self, runs: Path) -> list[UndoResult]:
-        """Finish the undo of dead runs on the host of this profile."""
+        """Finish the undo of dead runs on the host of this profile, or on all that it may have."""
         directory = self.begin(runs)
-        with self.connect(self.profile, directory) as host:
-            host.trace = self.trace
-            with lock.locked(host, directory.name, self.state_dir, recover=True):
-                restore = bool(self.config.option.restore)
-                self.undo = journals.recover(host, self.state_dir, durable=restore)
+        one = [self.connect(self.profile, directory)] if self.leftovers is None else []
+        with self.screen.task("recover"):
+            for opened in self.leftovers(self.profile, directory) if self.leftovers else one:
+                with opened as host:
+                    host.trace = self.trace
+                    with lock.locked(host, directory.name, self.state_dir, recover=True):
+                        restore = bool(self.config.option.restore)
+                        self.undo += journals.recover(host, self.state_dir, durable=restore)
         return self.undo
 
 
@@ -211,3 +269,8 @@ def _point_last(runs: Path, run_id: str) -> None:
     fresh = runs / f".last-{run_id}"
     fresh.symlink_to(run_id)
     fresh.replace(runs / "last")
+
+
+def _digest(profile: object) -> str:
+    """Of the effective profile, secrets masked; it tells that a value was changed, not which."""
+    return hashlib.sha256(json.dumps(profile, sort_keys=True).encode()).hexdigest()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import pytest
 
+from harness.background import Background
+from harness.context import STAGE, at_stage
 from harness.errors import LabError
 from harness.evidence import Evidence
 from harness.host import Host
@@ -54,6 +57,14 @@ class Stage(ABC, Generic[F]):
 
     name: ClassVar[str]
     durable: ClassVar[bool] = False
+
+    @classmethod
+    def plan(cls, profile: Any) -> Sequence[str]:
+        """What `provision` changes, a line each, from the profile alone (`--plan`); none: nothing.
+
+        By default the first line of the class's docstring.
+        """
+        return [(inspect.getdoc(cls) or cls.name).partition("\n")[0]]
 
     def inputs(self) -> Mapping[str, object]:
         """All that the result depends on; another value means provisioning anew."""
@@ -98,16 +109,19 @@ class Run:
         self.provision = provision
         self.facts: dict[str, object] = {}
         self.failed: dict[str, StageFailed] = {}
+        self.background = Background()
         self._out = out
-        self._stage = ""
 
     def stage(self, stage: Stage[F]) -> F:
         """Bring a stage about and return its facts; StageFailed, the same one for ever, if not."""
         if known := self.failed.get(stage.name):
             raise known
+        with at_stage(stage.name):
+            return self._carry_out(stage)
+
+    def _carry_out(self, stage: Stage[F]) -> F:
         started = time.monotonic()
         self.trace.event("stage", name=stage.name, state="started", provision=self.provision)
-        outer, self._stage = self._stage, stage.name
         try:
             facts, how = self._bring_about(stage)
         except (Exception, pytest.fail.Exception) as error:  # pytest-timeout raises the latter
@@ -118,8 +132,6 @@ class Run:
         except BaseException as error:
             self._ended(stage.name, "interrupted", started, error=type(error).__name__)
             raise
-        finally:
-            self._stage = outer
         self._ended(stage.name, "ok", started, how=how, facts=_plain(facts))
         return facts
 
@@ -127,9 +139,7 @@ class Run:
         seconds = round(time.monotonic() - started, 3)
         self.trace.event("stage", name=name, state=state, seconds=seconds, **fields)
         how = f" ({fields['how']})" if "how" in fields else ""
-        self._stage = name
         self.progress(f"{state}{how}, {seconds:.0f} s")
-        self._stage = ""
 
     def _bring_about(self, stage: Stage[F]) -> tuple[F, str]:
         if self.provision == "never":
@@ -176,8 +186,8 @@ class Run:
 
     def progress(self, text: str) -> None:
         """Tell the person who waits; also into the record."""
-        if self._stage:
-            text = f"[{self._stage}] {text}"
+        if stage := STAGE.get():
+            text = f"[{stage}] {text}"
         self.trace.event("progress", text=text)
         self._out(self.trace.mask(text))
 

@@ -1,11 +1,13 @@
 """The record of a run: append-only JSON lines, one schema (reports/record.schema.json).
 
 `time` is UTC; `at` and every `seconds` come from a monotonic clock, so that a clock that is set
-during a run changes no duration. Secrets are masked by value, wherever they stand.
+during a run changes no duration. Secrets are masked (`harness.masking`), wherever they stand.
+`chain` joins each event to all before it, so that a later change to any of them can be told.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -15,13 +17,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
+from harness.context import STAGE
+from harness.masking import Masker
+
 if TYPE_CHECKING:
     from harness.command import Result
 
-FORMAT = 1  # the record's version, written in its first event
+FORMAT = 2  # the record's version, written in its first event
 STREAM_TAIL = 16_384  # characters of each stream of a command that the record keeps
-MASK = "***"
-KINDS = ("run", "stage", "command", "test", "fact", "undo", "progress")
+GENESIS = "0" * 64  # what the first event is chained to
+KINDS = ("run", "stage", "command", "test", "fact", "change", "undo", "progress", "evidence")
 
 
 class Trace:
@@ -29,10 +34,10 @@ class Trace:
 
     def __init__(self, path: Path | None, secrets: Iterable[str] = ()) -> None:
         self.path = path
-        # The longest first, so that a secret that contains another leaves nothing behind.
-        self._secrets = sorted({s for s in secrets if s}, key=len, reverse=True)
+        self.masker = Masker(secrets)
         self._lock = threading.Lock()
         self._started = time.monotonic()
+        self._chain = GENESIS
         self._file: TextIO | None = None
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,23 +63,7 @@ class Trace:
 
     def mask(self, text: str) -> str:
         """`text` with every secret value replaced."""
-        for secret in self._secrets:
-            text = text.replace(secret, MASK)
-        return text
-
-    def masked(self, value: object) -> object:
-        """`value` as JSON can hold it, with every secret in it replaced."""
-        if isinstance(value, str):
-            return self.mask(value)
-        if isinstance(value, Mapping):
-            return {self.mask(str(key)): self.masked(item) for key, item in value.items()}
-        if isinstance(value, list | tuple | set | frozenset):
-            return [self.masked(item) for item in value]
-        if value is None or isinstance(value, bool | int | float):
-            # A secret may look like a number (a PIN): it is one all the same.
-            text = str(value)
-            return MASK if text in self._secrets else value
-        return self.mask(str(value))
+        return self.masker.text(text)
 
     def event(self, kind: str, **fields: object) -> None:
         """Append one event; `kind` is one of KINDS."""
@@ -85,10 +74,12 @@ class Trace:
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "at": round(time.monotonic() - self._started, 3),
         }
-        body = {key: self.masked(value) for key, value in fields.items()}
-        line = json.dumps(head | body, ensure_ascii=True)  # lone surrogates need the escapes
+        body = {key: self.masker.value(value) for key, value in fields.items()}
         with self._lock:
             if self._file is not None:
+                self._chain = link(self._chain, head | body)
+                # lone surrogates need the escapes
+                line = json.dumps(head | body | {"chain": self._chain}, ensure_ascii=True)
                 self._file.write(line + "\n")
                 self._file.flush()
 
@@ -97,13 +88,25 @@ class Trace:
         self.event(
             "command",
             host=host,
+            stage=STAGE.get() or None,
             argv=list(result.argv),
             line=result.line,
             rc=result.rc,
             seconds=round(result.seconds, 3),
-            out=result.out[-STREAM_TAIL:],
-            err=result.err[-STREAM_TAIL:],
+            # masked before it is cut: a secret at the edge would not be known for one
+            out=self.mask(result.out)[-STREAM_TAIL:],
+            err=self.mask(result.err)[-STREAM_TAIL:],
             out_bytes=result.out_bytes,
             err_bytes=result.err_bytes,
             error=error,
         )
+
+
+def link(before: str, event: Mapping[str, object]) -> str:
+    """The `chain` of an event that follows one whose chain is `before`: a sha256 in hex.
+
+    Of `before` and of the event as JSON, keys sorted, its own `chain` left out.
+    """
+    body = {key: value for key, value in event.items() if key != "chain"}
+    text = json.dumps(body, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(f"{before}{text}".encode()).hexdigest()

@@ -12,12 +12,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from harness.command import HostUnreachable, Result
+from harness.endpoint import SshEndpoint, with_options
 from harness.process import execute, kill_group
 
 CONNECT_TIMEOUT = 30.0  # seconds for the TCP connection and the handshake
@@ -38,22 +38,15 @@ _SSH_SAYS = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class SshEndpoint:
-    """Where and how to log in: everything that ssh needs, already resolved."""
-
-    user: str
-    host: str
-    port: int = 22
-    identity: Path | None = None  # private key; None: what the user's ssh would offer
-    known_hosts: Path | None = None  # None: the user's own file
-
-
 class Transport(Protocol):
     """Turns an argv for the host into one for this machine."""
 
     name: str
     become: bool  # whether commands go through sudo -n
+
+    @property
+    def login(self) -> str:
+        """How a person gets there: a line for the shell, or 'this machine'."""
 
     def argv(
         self, argv: Sequence[str], *, mark: tuple[str, str] | None = None, sweep: Sequence[str] = ()
@@ -91,6 +84,7 @@ class LocalTransport:
     def __init__(self, *, become: bool = False) -> None:
         self.name = "local"
         self.become = become
+        self.login = "this machine"
 
     def argv(
         self, argv: Sequence[str], *, mark: tuple[str, str] | None = None, sweep: Sequence[str] = ()
@@ -121,8 +115,10 @@ class SshTransport:
         name: str | None = None,
         become: bool | None = None,
         options: Sequence[str] = (),
+        why: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.endpoint = endpoint
+        self._why = why
         self.name = name or f"{endpoint.user}@{endpoint.host}"
         self.become = endpoint.user != "root" if become is None else become
         self._options = tuple(options)
@@ -134,12 +130,12 @@ class SshTransport:
         self._master: subprocess.Popen[bytes] | None = None
 
     @property
-    def _target(self) -> list[str]:
-        return ["-p", str(self.endpoint.port), "-l", self.endpoint.user, "--", self.endpoint.host]
-
-    @property
     def _control_path(self) -> str:
         return f"ControlPath={str(self._socket).replace('%', '%%')}"
+
+    @property
+    def login(self) -> str:
+        return self.endpoint.login(self._options)
 
     def _common(self) -> list[str]:
         options = [
@@ -154,12 +150,7 @@ class SshTransport:
             "ForwardAgent=no",
             "LogLevel=ERROR",
         ]
-        if self.endpoint.identity is not None:
-            options += [f'IdentityFile="{self.endpoint.identity}"', "IdentitiesOnly=yes"]
-        if self.endpoint.known_hosts is not None:
-            options.append(f'UserKnownHostsFile="{self.endpoint.known_hosts}"')
-        options += self._options
-        return ["ssh", *(word for option in options for word in ("-o", option))]
+        return ["ssh", *with_options([*options, *self.endpoint.options, *self._options])]
 
     def argv(
         self, argv: Sequence[str], *, mark: tuple[str, str] | None = None, sweep: Sequence[str] = ()
@@ -176,7 +167,7 @@ class SshTransport:
         if sweep:
             end = shlex.join(_far(sweep, self.become, None))
             script += f"; case $rc in 124|137) {end} >/dev/null 2>&1;; esac"
-        return [*self._client(), *self._target, f"{script}; exit $rc"]
+        return [*self._client(), *self.endpoint.target, f"{script}; exit $rc"]
 
     def _client(self) -> list[str]:
         # The master has read the user's configuration; for a command over it only harm could come
@@ -191,7 +182,7 @@ class SshTransport:
             "EscapeChar=none",
             "LogLevel=ERROR",
         ]
-        return ["ssh", "-F", "none", "-T", *(w for option in options for w in ("-o", option))]
+        return ["ssh", "-F", "none", "-T", *with_options(options)]
 
     def lost(self, result: Result) -> str | None:
         if result.rc != 255:
@@ -199,15 +190,18 @@ class SshTransport:
         if not _SSH_SAYS.search(result.err) and self._alive():
             return None  # the command's own 255
         lines = result.err.strip().splitlines()
-        return lines[-1] if lines else "the ssh master connection is gone"
+        return self._why() or (lines[-1] if lines else "the ssh master connection is gone")
 
     def connect(self) -> None:
-        """Start the master and wait until it answers; HostUnreachable says what ssh said."""
+        """Start the master and wait until it answers; HostUnreachable says what ssh said.
+
+        It lasts as long as its input, which is ours: kill -9 of us leaves no connection behind.
+        """
         log = self._dir / "log"
         with log.open("wb") as stream:
             self._master = subprocess.Popen(
-                [*self._common(), "-o", "ControlMaster=yes", "-N", "-n", "-T", *self._target],
-                stdin=subprocess.DEVNULL,
+                [*self._common(), "-o", "ControlMaster=yes", "-T", *self.endpoint.target, "cat"],
+                stdin=subprocess.PIPE,
                 stdout=stream,
                 stderr=stream,
                 start_new_session=True,
@@ -231,20 +225,28 @@ class SshTransport:
 
     def _refused(self, said: str) -> HostUnreachable:
         end = self.endpoint
+        name = f"Host '{self.name}' (ssh://{end.user}@{end.host}:{end.port})"
+        known = end.known_hosts or Path.home() / ".ssh" / "known_hosts"
+        if "HOST IDENTIFICATION HAS CHANGED" in said:
+            entry = end.host if end.port == 22 else f"[{end.host}]:{end.port}"
+            forget = ["ssh-keygen", "-f", str(known), "-R", entry]
+            return HostUnreachable(
+                f"{name} shows another host key than the one in '{known}'.",
+                hint="somebody may stand in between; if it has been installed anew, compare its"
+                f" key, then remove the old one: {shlex.join(forget)}",
+            )
         hint = f"try: ssh -p {end.port} {end.user}@{end.host} true"
         if "Host key verification failed" in said or "host key is known" in said:
             hint = (
-                f"its host key is not in {end.known_hosts or '~/.ssh/known_hosts'}; compare it"
-                f" with the host's own and add it: ssh-keyscan -p {end.port} {end.host}"
+                f"its host key is not in '{known}'; compare it with the host's own and add it:"
+                f" ssh-keyscan -p {end.port} {end.host}"
             )
         return HostUnreachable(
-            f"Host '{self.name}' (ssh://{end.user}@{end.host}:{end.port}) cannot be reached:"
-            f" {said or 'no answer in time'}",
-            hint=hint,
+            f"{name} cannot be reached: {self._why() or said or 'no answer in time'}", hint=hint
         )
 
     def _control(self, request: str, *args: str) -> Result:
-        argv = [*self._client(), "-O", request, *args, *self._target]
+        argv = [*self._client(), "-O", request, *args, *self.endpoint.target]
         return execute(argv, guard=CONTROL_TIMEOUT)
 
     def reconnect(self) -> None:
@@ -287,4 +289,6 @@ class SshTransport:
                 master.wait(5)
         if master is not None:
             kill_group(master)
+            if master.stdin is not None:
+                master.stdin.close()
         self._socket.unlink(missing_ok=True)

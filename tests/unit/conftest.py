@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -30,14 +31,27 @@ UsePAM no
 PasswordAuthentication no
 PermitRootLogin prohibit-password
 MaxSessions 50
-SetEnv SHLVL=2
+SetEnv SHLVL=2 {setenv}
 """
+
+# A shell starts what is in the background with SIGINT ignored, and Python then leaves it so: the
+# tests of Ctrl-C, and the runs that they start, want it as in a terminal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def runs(pid: int) -> bool:
+    """Whether a process of this machine runs; one that nobody has waited for yet does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
 class Sshd:
     """An sshd of our own for our own user; it can be ended, to lose its connections."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, setenv: str = "") -> None:
         program = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
         assert program, "these tests need sshd: apt-get install openssh-server"
         self.directory = directory
@@ -50,7 +64,7 @@ class Sshd:
         key = (directory / "host_key.pub").read_text()
         (directory / "known_hosts").write_text(f"[127.0.0.1]:{port} {key}")
         config = directory / "sshd_config"
-        config.write_text(SSHD_CONFIG.format(port=port, dir=directory))
+        config.write_text(SSHD_CONFIG.format(port=port, dir=directory, setenv=setenv))
         if os.geteuid() == 0:  # sshd's privilege separation, as root alone
             Path("/run/sshd").mkdir(exist_ok=True)
         self.process = subprocess.Popen(

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
-import subprocess
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-QUICK = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:anyio"]
+import jsonschema
+import pytest
+
+from harness.holder import _start_time
+from harness.wait import wait_for
+
+# Plugins that are installed with libraries of ours and take time to load.
+QUICK = [
+    *("-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
+    *("-p", "no:anyio", "-p", "no:benchmark"),
+]
 ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = json.loads((ROOT / "reports" / "record.schema.json").read_text())
+EVENT = jsonschema.Draft202012Validator(SCHEMA)
 
 CONFTEST = '''
 import os
@@ -20,7 +35,7 @@ from pathlib import Path
 import pytest
 
 from harness import plugin
-from harness.host import open_local
+from harness.host import open_local, open_ssh
 from harness.profile import BaseProfile
 from harness.stage import Stage
 
@@ -28,6 +43,8 @@ pytest_plugins = ["harness.plugin"]
 
 
 def connect(profile, run_dir):
+    if profile.target.kind == "ssh":
+        return open_ssh(profile.target.endpoint(), become=False)
     return open_local(become=False)
 
 
@@ -120,17 +137,81 @@ kind = "local"
 """
 
 
+# Each run is a process of its own, forked from one that has done the imports: they take longer
+# than the run.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["harness.plugin", "harness.job", "tests.unit.mini"])
+
+
+def _main(folder: Path, environ: dict[str, str], args: Sequence[str], out: Connection) -> None:
+    os.setsid()
+    for stream in (1, 2):
+        os.dup2(out.fileno(), stream)
+    out.close()
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environ)
+    sys.exit(pytest.main([*args]))
+
+
+class Running:
+    """A pytest process that runs; it leads a process group."""
+
+    def __init__(self, folder: Path, environ: dict[str, str], args: Sequence[str]) -> None:
+        reader, writer = _FORKS.Pipe(duplex=False)
+        given = (folder, environ, args, writer)
+        self._process = _FORKS.Process(target=_main, args=given, daemon=True)
+        with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT)):  # for the server's own imports
+            self._process.start()
+        writer.close()
+        self.stdout = open(os.dup(reader.fileno()), encoding="utf-8")  # noqa: SIM115
+        reader.close()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def send_signal(self, signum: int) -> None:
+        os.kill(self.pid, signum)
+
+    def kill(self) -> None:
+        """SIGKILL to the whole process group; returns when it is dead."""
+        os.killpg(self.pid, signal.SIGKILL)
+        assert self.finish()[0] == -signal.SIGKILL
+
+    def until(self, text: str) -> None:
+        """Read its output until a line says `text`; an error if it ends before."""
+        seen = []
+        for line in self.stdout:
+            seen.append(line)
+            if text in line:
+                return
+        raise AssertionError(f"it ended without saying '{text}':\n{''.join(seen)}")
+
+    def finish(self) -> tuple[int, str]:
+        """Exit status, and the output that has not been read yet."""
+        with self.stdout:
+            out = self.stdout.read()
+        self._process.join(60)
+        assert self._process.exitcode is not None, "it does not end"
+        return self._process.exitcode, out
+
+
 class Mini:
     """The suite in a folder of its own; `two` is the body of the second stage's change."""
 
-    def __init__(self, folder: Path, two: str = "pass", suite: str = SUITE) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        two: str = "pass",
+        suite: str = SUITE,
+        conftest: str = CONFTEST,
+    ) -> None:
         self.folder = folder
         self.state = folder / "host" / "state"
         self.host = folder / "host"
         self.host.mkdir(parents=True)
         (folder / "profiles").mkdir()
         (folder / "profiles" / "vlab.toml").write_text(PROFILE)
-        (folder / "conftest.py").write_text(CONFTEST.replace("TWO", two))
+        (folder / "conftest.py").write_text(conftest.replace("TWO", two))
         (folder / "test_mini.py").write_text(suite)
         (folder / "pytest.ini").write_text(INI)
 
@@ -139,39 +220,35 @@ class Mini:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("ACCEPT_", "PYTEST_"))}
         return clean | {
             "PYTHONPATH": str(ROOT),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # a third of the time of a run, otherwise
             "MINI_STATE": str(self.state),
             "MINI_SECRET": "s3cr3t-value",
         }
 
     def start(
         self, *args: str, local: bool = True, environ: Mapping[str, str] | None = None
-    ) -> subprocess.Popen[str]:
+    ) -> Running:
         allow = ["--allow-local"] if local else []
-        return subprocess.Popen(
-            [sys.executable, "-m", "pytest", *QUICK, "-rs", *allow, *args],
-            cwd=self.folder,
-            env=self.environ | dict(environ or {}),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        words = [*QUICK, "-p", "pytest_timeout", "-rs", *allow, *args]
+        return Running(self.folder, self.environ | dict(environ or {}), words)
 
     def pytest(
         self, *args: str, local: bool = True, environ: Mapping[str, str] | None = None
     ) -> tuple[int, str]:
         """Exit status and output."""
-        process = self.start(*args, local=local, environ=environ)
-        out, _ = process.communicate(timeout=100)
-        return process.returncode, out
+        return self.start(*args, local=local, environ=environ).finish()
 
     @property
     def last(self) -> Path:
         return self.folder / "reports" / "runs" / "last"
 
     def record(self) -> list[dict[str, Any]]:
-        """The last run's events."""
+        """The last run's events; each keeps to the schema."""
         lines = (self.last / "record.jsonl").read_text().splitlines()
-        return [json.loads(line) for line in lines]
+        events = [json.loads(line) for line in lines]
+        for event in events:
+            EVENT.validate(event)
+        return events
 
     def made(self) -> list[str]:
         """What the stages left on the host."""
@@ -179,3 +256,10 @@ class Mini:
 
     def journals(self) -> list[str]:
         return sorted(path.name for path in (self.state / "journal").glob("*.jsonl"))
+
+
+def gone(pid_file: Path) -> bool:
+    """The process that wrote its id there dies soon, be it that nobody reaps it; else an error."""
+    pid = int(pid_file.read_text())
+    wait_for(f"process {pid} is dead", lambda: _start_time(pid) == -1, 10, 0.02)
+    return True

@@ -39,9 +39,10 @@ def test_a_gigabyte_of_output_stays_within_64_MiB() -> None:
     assert after >= before > 0
 
 
-def test_the_guard_strikes_where_the_far_side_does_not() -> None:
+@pytest.mark.parametrize("script", ["sleep 1000", "exec >&- 2>&-; sleep 1000"])
+def test_the_guard_strikes_where_the_far_side_does_not(script: str) -> None:
     with pytest.raises(CommandTimeout, match="no answer within"):
-        execute(["sleep", "1000"], guard=0.2)
+        execute(["sh", "-c", script], guard=0.2)
 
 
 def test_a_daemon_may_still_be_in_the_group_when_its_starter_ends(tmp_path: Path) -> None:

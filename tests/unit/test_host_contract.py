@@ -14,6 +14,7 @@ from harness.command import CAPTURE, CommandFailed, CommandTimeout
 from harness.errors import LabError
 from harness.host import ANY, Host
 from harness.wait import wait_for
+from tests.unit.conftest import runs
 
 WORDS = ["a b", "", "$HOME", "`id`", "'", '"', "\\", "*", "a\nb", "机密容器", "-n", "; exit 3"]
 
@@ -102,7 +103,7 @@ def test_a_hung_command_is_killed_with_its_children(any_host: Host, tmp_path: Pa
     assert "timeout: sending signal" not in str(caught.value)
     started = [int(pid) for pid in pids.read_text().split()]
     assert len(started) == 3
-    assert [pid for pid in started if _runs(pid)] == []
+    assert [pid for pid in started if runs(pid)] == []
 
 
 def test_what_ignores_TERM_is_killed_too(
@@ -112,15 +113,7 @@ def test_what_ignores_TERM_is_killed_too(
     pids = tmp_path / "pid"
     with pytest.raises(CommandTimeout):
         any_host.sh('trap "" TERM; echo $$ >"$1"; while :; do sleep 1; done', str(pids), timeout=1)
-    assert not _runs(int(pids.read_text()))
-
-
-def _runs(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
+    assert not runs(int(pids.read_text()))
 
 
 def test_a_daemon_does_not_hold_the_command(any_host: Host) -> None:
@@ -136,7 +129,7 @@ def test_the_end_of_much_output_is_kept(any_host: Host) -> None:
     assert result.out.endswith("xend\n")
 
 
-def test_lines_come_while_the_command_runs(any_host: Host, tmp_path: Path) -> None:
+def test_lines_come_while_the_commandruns(any_host: Host, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     seen: list[str] = []
@@ -216,4 +209,4 @@ def test_an_interrupted_command_ends_on_the_host(any_host: Host, tmp_path: Path)
             'echo $$ >"$1"; echo started; exec sleep 1000', str(pid_file), on_line=interrupt
         )
     pid = int(pid_file.read_text())
-    wait_for("the command has ended", lambda: not _runs(pid), 10, 0.05)
+    wait_for("the command has ended", lambda: not runs(pid), 10, 0.05)

@@ -20,6 +20,7 @@ from harness.job import run_job, start_job
 from harness.journal import Journal, JournalError
 from harness.state import StateRefused
 from harness.wait import wait_for
+from tests.unit.conftest import runs
 
 
 @pytest.fixture
@@ -250,9 +251,4 @@ def test_undo_stops_a_job_with_its_children(any_journal: Journal) -> None:
     pids = wait_for("the job speaks", lambda: job.tail().split(), 20, 0.05)
     assert job.alive()
     assert all(result.ok for result in any_journal.undo(False))
-    assert not any(os.path.exists(f"/proc/{pid}") and _lives(pid) for pid in pids)
-
-
-def _lives(pid: str) -> bool:
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
+    assert not any(runs(int(pid)) for pid in pids)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import jsonschema
 import pytest
 
-from tests.unit.mini import ROOT, SUITE, Mini
+from harness import exits
+from harness.trace import KINDS
+from tests.unit.mini import EVENT, SCHEMA, SUITE, Mini
 
 HANG = (
     'self.run.host.sh("echo hung; exec sleep 1000", on_line=lambda line: self.run.progress(line))'
@@ -27,8 +26,6 @@ def test_a_good_run(tmp_path: Path) -> None:
     assert "[two] ok (provisioned)" in out
     assert mini.made() == []
     assert mini.journals() == []
-    cases = ET.parse(mini.last / "junit.xml").findall(".//testcase")
-    assert len(cases) == 5
     text = (mini.last / "record.jsonl").read_text()
     assert "hush-hush" not in text
     assert "s3cr3t" not in text
@@ -40,13 +37,11 @@ def test_a_good_run(tmp_path: Path) -> None:
 def test_the_record_keeps_to_its_schema(tmp_path: Path) -> None:
     mini = Mini(tmp_path / "m", two='self.run.fact("f", {"a": 1}); raise KeyError("x")')
     mini.pytest("-m", "acceptance")
-    schema = json.loads((ROOT / "reports" / "record.schema.json").read_text())
-    check = jsonschema.Draft202012Validator(schema)
     events = mini.record()
+    assert {e["kind"] for e in events} == {*KINDS} == {*SCHEMA["properties"]["kind"]["enum"]}
     for event in events:
-        check.validate(event)
-    assert {e["kind"] for e in events} == {*schema["properties"]["kind"]["enum"]}
-    assert not check.is_valid(events[0] | {"more": 1})
+        assert not EVENT.is_valid(event | {"more": 1})
+        assert not EVENT.is_valid({key: event[key] for key in ("kind", "time", "at")})
 
 
 def test_a_broken_stage_is_one_error_and_named_skips(tmp_path: Path) -> None:
@@ -86,53 +81,51 @@ def test_bad(run, one):
     status, out = mini.pytest("-m", "acceptance")
     assert status == 1
     assert "the failure itself" in out
+    assert "def test_bad" not in out, "what to do is told without code; that is evidence"
     folder = mini.last / "evidence" / "test_mini.py" / "test_bad"
+    assert str(folder.resolve()) in out
+    assert "def test_bad" in (folder / "failure.txt").read_text()
     assert "made-one" in (folder / "listing.txt").read_text()
     assert "ZeroDivisionError" in (folder / "broken.txt").read_text()
     assert mini.made() == []
+
+
+def test_time_that_is_up_while_evidence_is_collected(tmp_path: Path) -> None:
+    suite = """
+import threading
+import pytest
+
+pytestmark = pytest.mark.acceptance
+
+
+def test_first(run):
+    run.evidence.register("hangs", threading.Event().wait)
+    run.evidence.register("next", lambda: "is collected")
+
+
+@pytest.mark.timeout(0.5)
+def test_bad(run):
+    assert run is None
+"""
+    mini = Mini(tmp_path / "m", suite=suite)
+    status, out = mini.pytest("-m", "acceptance")
+    assert status == 1
+    assert "1 failed, 1 passed" in out
+    folder = mini.last / "evidence" / "test_mini.py" / "test_bad"
+    assert "could not be collected: Timeout" in (folder / "hangs.txt").read_text()
+    assert (folder / "next.txt").read_text() == "is collected"
+    assert "run is None" in (folder / "failure.txt").read_text()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_in_a_stage_undoes_everything(tmp_path: Path, signum: int) -> None:
     mini = Mini(tmp_path / "m", two=HANG)
     process = mini.start("-m", "acceptance")
-    _until(process.stdout, "hung")
+    process.until("hung")
     process.send_signal(signum)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 2, out
+    status, out = process.finish()
+    assert status == 2, out
     assert "undo: 2 changes taken back, 0 could not be" in out
-    assert mini.made() == []
-    assert mini.journals() == []
-    assert not (mini.state / "journal" / "host.lock").exists()
-
-
-def _until(stream: object, text: str) -> None:
-    """Read a process's output until a line says `text`; it hangs up if it never does."""
-    for line in stream:  # type: ignore[attr-defined]
-        if text in line:
-            return
-    raise AssertionError(f"it ended without saying '{text}'")
-
-
-@pytest.mark.parametrize("stage", ["one", "two", "three"])
-def test_kill_9_and_recover(tmp_path: Path, stage: str) -> None:
-    mini = Mini(tmp_path / "m")
-    conftest = mini.folder / "conftest.py"
-    kill = f'if self.name == "{stage}": import signal; os.kill(os.getpid(), signal.SIGKILL)'
-    text = conftest.read_text().replace("        self.during()", f"        {kill}")
-    conftest.write_text(text)
-    status, _ = mini.pytest("-m", "acceptance")
-    assert status == -signal.SIGKILL
-    made = ["one", "two", "three"][: ["one", "two", "three"].index(stage) + 1]
-    assert mini.made() == sorted(f"made-{name}" for name in made)
-    if stage == "two":
-        status, out = mini.pytest("-m", "acceptance")
-        assert "pytest --recover" in out
-        assert "is in use by" in out
-        assert status == 1
-    status, out = mini.pytest("--recover")
-    assert status == 0, out
-    assert f"{len(made)} changes taken back, 0 could not be." in out
     assert mini.made() == []
     assert mini.journals() == []
     assert not (mini.state / "journal" / "host.lock").exists()
@@ -141,7 +134,7 @@ def test_kill_9_and_recover(tmp_path: Path, stage: str) -> None:
 def test_a_second_run_is_refused_by_name(tmp_path: Path) -> None:
     mini = Mini(tmp_path / "m", two=HANG)
     first = mini.start("-m", "acceptance")
-    _until(first.stdout, "hung")
+    first.until("hung")
     status, out = mini.pytest("-m", "acceptance")
     assert status == 1
     assert f"process {first.pid}," in out
@@ -152,7 +145,7 @@ def test_a_second_run_is_refused_by_name(tmp_path: Path) -> None:
     assert f"process {first.pid}," in out
     assert mini.made() == ["made-one", "made-two"]  # it took nothing away from the first
     first.send_signal(signal.SIGTERM)
-    first.communicate(timeout=60)
+    first.finish()
     assert mini.made() == []
 
 
@@ -160,13 +153,13 @@ def test_an_undo_that_fails_is_told_and_the_rest_runs(tmp_path: Path) -> None:
     two = 'self.run.journal.record("two", "stuck", [["sh", "-c", "echo why >&2; exit 5"]])'
     mini = Mini(tmp_path / "m", two=two)
     status, out = mini.pytest("-m", "acceptance")
-    assert status == 1
+    assert status == exits.RESIDUE
     assert "5 passed" in out
     assert "undo: 3 changes taken back, 1 could not be" in out
     assert "LEFT ON THE HOST [two] stuck: failed" in out
     assert "why" in out
     assert mini.made() == []
-    assert mini.record()[-1]["exit_status"] == 1
+    assert mini.record()[-1]["exit_status"] == exits.RESIDUE
     assert len(mini.journals()) == 1
 
 
@@ -233,17 +226,10 @@ def test_no_run_no_folder(tmp_path: Path, args: list[str]) -> None:
     assert not (mini.folder / "reports").exists(), out
 
 
-def test_a_fixture_that_is_not_there_is_told_first(tmp_path: Path) -> None:
-    mini = Mini(tmp_path / "m", suite=SUITE + "\n\ndef test_x(one, tow):\n    assert tow\n")
-    status, out = mini.pytest("-m", "acceptance")
-    assert status == pytest.ExitCode.USAGE_ERROR
-    assert "needs fixture 'tow'" in out
-    assert not mini.state.exists()
-
-
 def test_a_timeout_in_a_stage_is_that_stages_failure(tmp_path: Path) -> None:
-    mini = Mini(tmp_path / "m", two='self.run.host.run("sleep", "1000")')
-    status, out = mini.pytest("-m", "acceptance", "-o", "timeout=3")
+    suite = SUITE.replace("def test_two(two)", "@pytest.mark.timeout(1)\ndef test_two(two)")
+    mini = Mini(tmp_path / "m", two='self.run.host.run("sleep", "1000")', suite=suite)
+    status, out = mini.pytest("-m", "acceptance")
     assert status == 1
     assert "2 passed, 2 skipped, 1 error in" in out
     assert 'stage "two" failed: Failed: Timeout' in out

@@ -157,6 +157,27 @@ def test_show_masks_secrets(tmp_path: Path) -> None:
     assert tomlkit.parse(text)["name"] == "***"
 
 
+@pytest.mark.parametrize(
+    ("entry", "environ", "found"),
+    [("abc", {}, "found 3"), ("", {}, "found 0"), ("PIN", {"PIN": "12\n"}, "variable, found 2")],
+)
+def test_a_secret_that_stands_in_every_word(
+    tmp_path: Path, entry: str, environ: dict[str, str], found: str
+) -> None:
+    put(tmp_path, f'secrets = ["long enough", "{entry}"]\n' + GOOD)
+    text = refused(tmp_path, environ)
+    assert "secrets.1: expected at least 4 characters" in text
+    assert text.endswith(found)
+
+
+@pytest.mark.parametrize("secrets", ['["TOKEN"]', '["hunter2"]', '"hunter2"'])
+def test_an_error_shows_no_secret(tmp_path: Path, secrets: str) -> None:
+    put(tmp_path, f"secrets = {secrets}\n{GOOD}[policy]\nkeep = 'hunter2'\n")
+    text = refused(tmp_path, {"TOKEN": "hunter2"})
+    assert "found string '***'" in text
+    assert "hunter2" not in text
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.datetimes(),
     lambda inner: (

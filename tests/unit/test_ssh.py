@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.command import HostUnreachable
+from harness.command import CommandTimeout, HostUnreachable
 from harness.host import ANY, Host, open_ssh
 from harness.transport import SshTransport
 from harness.wait import wait_for
-from tests.unit.conftest import Sshd
+from tests.unit.conftest import Sshd, runs
 
 
 @pytest.fixture
@@ -50,6 +50,14 @@ def test_a_lost_connection_is_not_made_anew_for_a_change(own: Host, tmp_path: Pa
     with pytest.raises(HostUnreachable, match="'own' was lost during 'touch"):
         own.run("touch", str(tmp_path / "f"))
     assert not (tmp_path / "f").exists()
+
+
+def test_who_knows_what_became_of_the_host_is_asked(sshd: Sshd) -> None:
+    with open_ssh(sshd.endpoint, "own", become=False, why=lambda: "its kernel panicked") as own:
+        own.run("true")
+        _break(own)
+        with pytest.raises(HostUnreachable, match="lost during 'true': its kernel panicked"):
+            own.run("true")
 
 
 def test_a_connection_lost_in_a_command_is_no_exit_status(own: Host) -> None:
@@ -113,20 +121,57 @@ def test_closing_leaves_no_process_and_no_socket(sshd: Sshd) -> None:
     assert not folder.exists()
 
 
-def test_sudo_is_asked_for_without_a_password(sshd: Sshd, tmp_path: Path) -> None:
-    """The remote user's PATH leads to a sudo that says how it was called, and does it."""
-    sudo = tmp_path / "sudo"
-    sudo.write_text('#!/bin/sh\n[ "$1 $2" = "-n --" ] || exit 9\nshift 2\nBECAME=yes exec "$@"\n')
-    sudo.chmod(0o755)
-    transport = SshTransport(sshd.endpoint, become=True)
-    argv = transport.argv(["env"], mark=("MARK", "it"), sweep=["true"])
-    script = argv[-1]
-    result = subprocess.run(
-        ["sh", "-c", script],
-        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    transport.close()
-    assert {"BECAME=yes", "MARK=it"} <= {*result.stdout.splitlines()}
+SUDO = """#!/bin/sh
+if [ -e "$0.refuses" ]; then echo "sudo: a password is required" >&2; exit 1; fi
+[ "$1 $2" = "-n --" ] || exit 9
+shift 2
+exec env -i PATH="$PATH" SUDO_USER=somebody "$@"
+"""
+
+
+@pytest.fixture
+def sudo(tmp_path: Path) -> Path:
+    """A sudo that says how it was called and clears the environment, as the real one does.
+
+    It does not change the user: the real one cannot be set up for a test.
+    """
+    program = tmp_path / "sudo bin" / "sudo"
+    program.parent.mkdir()
+    program.write_text(SUDO)
+    program.chmod(0o755)
+    return program
+
+
+def test_a_user_who_is_not_root_goes_through_sudo(sudo: Path, tmp_path: Path) -> None:
+    server = Sshd(tmp_path, f'"PATH={sudo.parent}:/usr/bin:/bin"')
+    try:
+        with open_ssh(server.endpoint, "by sudo", become=True) as host:
+            environ = host.sh("cat; env", input="in\n", env={"OURS": "a b"}).out.splitlines()
+            assert {"in", "SUDO_USER=somebody", "OURS=a b"} <= {*environ}
+            script = 'setsid sleep 1000 & echo $! >"$1"; wait'
+            with pytest.raises(CommandTimeout):
+                host.sh(script, str(tmp_path / "pid"), timeout=1)
+            assert not runs(int((tmp_path / "pid").read_text()))
+        Path(f"{sudo}.refuses").touch()
+        with (
+            pytest.raises(HostUnreachable, match=r"password is required(.|\n)*hint: .*'sudo -n'"),
+            open_ssh(server.endpoint, "by sudo", become=True),
+        ):
+            pass
+    finally:
+        server.close()
+
+
+def test_another_host_key_than_the_known_one_is_refused(sshd: Sshd, tmp_path: Path) -> None:
+    """As after a reinstallation, or with somebody in between."""
+    key = tmp_path / "other"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    known = tmp_path / "known_hosts"
+    known.write_text(f"[127.0.0.1]:{sshd.endpoint.port} {key.with_suffix('.pub').read_text()}")
+    endpoint = replace(sshd.endpoint, known_hosts=known)
+    with pytest.raises(HostUnreachable) as caught, open_ssh(endpoint, "changed"):
+        pass
+    text = str(caught.value)
+    assert f"shows another host key than the one in '{known}'" in text
+    assert f"ssh-keygen -f {known} -R '[127.0.0.1]:{endpoint.port}'" in text
+    assert "@@@" not in text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from harness.host import Host
 from harness.journal import Journal
 from harness.stage import Provision, Run, Stage, StageFailed
 from harness.trace import Trace
+from tests.unit.mini import EVENT
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,41 @@ def test_evidence_mirrors_the_test_id_and_stays_in_its_folder(tmp_path: Path) ->
     assert folder == tmp_path / "e" / "suites" / "test_a.py" / "C" / "test_b[x_.._y_z]"
     assert sorted(p.name for p in folder.iterdir()) == ["_.._out", "dmesg.txt"]
     assert (folder / "dmesg.txt").read_bytes() == b"\xff"
+    again = evidence.collect("suites/test_a.py::C::test_b[x/../y z]")
+    assert again == folder
+    assert sorted(p.name for p in folder.iterdir())[2:] == ["dmesg-2.txt", "dmesg.txt"]
     outside = evidence.collect("../../etc::t")
     assert outside is not None
     assert outside.is_relative_to(tmp_path / "e")
+
+
+def test_evidence_is_masked_bounded_and_in_the_record(tmp_path: Path) -> None:
+    trace = Trace(tmp_path / "record.jsonl", ["hush-hush"])
+    evidence = Evidence(tmp_path / "evidence", trace, limit=60)
+    evidence.register("fails", lambda: f"{1 / 0}")
+    evidence.register("long", lambda: "x" * 100 + "the hush-hush end")
+    folder = evidence.collect("a.py::t", {"failure": "of hush-hush"})
+    assert folder is not None
+    assert (folder / "failure.txt").read_text() == "of ***"
+    expected = f"[the last 60 of 111 bytes]\n{'x' * 49}the *** end"
+    assert (folder / "long.txt").read_text() == expected
+    assert "ZeroDivisionError" in (folder / "fails.txt").read_text()
+    events = [json.loads(line) for line in (tmp_path / "record.jsonl").read_text().splitlines()]
+    assert len(events) == 3
+    for event in events:
+        EVENT.validate(event)
+        data = (tmp_path / event["file"]).read_bytes()
+        assert event["nodeid"] == "a.py::t"
+        assert event["bytes"] == len(data)
+        assert event["sha256"] == hashlib.sha256(data).hexdigest()
+
+
+def test_a_collector_that_hangs_is_left_behind(tmp_path: Path) -> None:
+    evidence = Evidence(tmp_path / "evidence", deadline=0.05)
+    end = threading.Event()
+    evidence.register("hangs", lambda: str(end.wait()))
+    folder = evidence.collect("a.py::t")
+    end.set()
+    assert folder is not None
+    text = (folder / "hangs.txt").read_text()
+    assert text == "could not be collected: no answer within 0.05 s\n"

@@ -1,0 +1,120 @@
+"""The exit statuses, and what a run leaves behind with each; README has their table."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from harness import exits
+from reports.__main__ import main
+from reports.history import opened
+from tests.unit.mini import CONFTEST, ROOT, Mini
+from tests.unit.records import CONFTEST_PLUGINS
+
+DOCUMENTS = {"record.jsonl", "junit.xml", "report.html", "summary.json", "ocp.jsonl"}
+NO_CARD = 'from harness.errors import LabError; raise LabError("No card.", hint="put one in")'
+NOWHERE = {
+    "ACCEPT_TARGET__KIND": "ssh",
+    "ACCEPT_TARGET__ADDRESS": "ssh://root@127.0.0.1:1",  # nobody listens on port 1
+}
+
+
+def _mini(folder: Path, two: str = "pass") -> Mini:
+    return Mini(folder, two=two, conftest=CONFTEST.replace(*CONFTEST_PLUGINS))
+
+
+@pytest.mark.parametrize(
+    ("own", "what", "status"),
+    [
+        (0, {}, exits.PASSED),
+        (1, {}, exits.FAILED),
+        (5, {}, exits.NO_TESTS),
+        (0, {"regression"}, exits.REGRESSION),
+        (1, {"regression"}, exits.FAILED),
+        (1, {"error"}, exits.HARNESS_ERROR),
+        (2, {"error"}, exits.INTERRUPTED),
+        (2, {"residue", "error"}, exits.RESIDUE),
+        (1, {"unreachable", "residue", "error"}, exits.UNREACHABLE),
+    ],
+)
+def test_what_comes_first(own: int, what: set[str], status: int) -> None:
+    every = ("unreachable", "residue", "error", "regression")
+    assert exits.status(own, **{name: name in what for name in every}) == status
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
+def test_the_readme_has_every_status(readme: str) -> None:
+    rows = re.findall(r"^\| (\d+) \|", (ROOT / readme).read_text(), re.M)
+    ours = {value for name, value in vars(exits).items() if name.isupper()}
+    assert {int(row) for row in rows} == ours
+
+
+def test_a_run_that_failed_leaves_all_documents(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mini = _mini(tmp_path / "m", NO_CARD)
+    status, out = mini.pytest("-m", "acceptance", "--baseline", "last-good")
+    assert status == exits.FAILED
+    folder = mini.last.resolve()
+    assert {path.name for path in folder.iterdir()} == DOCUMENTS | {"evidence"}
+    said = out[out.index(" verdict ") : out.index(" short test summary ")].splitlines()
+    assert max(map(len, said)) <= 80
+    assert any(line.startswith("mini ") and "failed" in line for line in said)
+    assert "first failure: test_mini.py::test_two" in said
+    assert "  Stage 'two' failed: No card." in said
+    assert f"report: reports/runs/{folder.name}/report.html" in said
+    assert "baseline: 0 of 1 figures held against 0 good runs; a band takes 3" in said
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["verdict"], summary["exit_status"]) == ("failed", 1)
+    with opened(folder.parents[1] / "history" / "history.sqlite") as history:
+        assert [(run.id, run.cause) for run in history.runs("mini")] == [
+            (folder.name, "Stage 'two' failed: No card.")
+        ]
+    mini.record()
+    monkeypatch.setattr("sys.argv", ["reports", "render", str(folder)])
+    assert main() == 0, capsys.readouterr().err
+
+
+def test_a_document_that_cannot_be_written_is_an_error_of_the_harness(tmp_path: Path) -> None:
+    mini = _mini(tmp_path / "m")
+    (mini.folder / "reports").mkdir()
+    (mini.folder / "reports" / "history").write_text("in the way")
+    status, out = mini.pytest("-m", "acceptance")
+    assert status == exits.HARNESS_ERROR
+    assert "REPORTS: FileExistsError: " in out
+    assert "5 passed" in out
+    assert mini.made() == []
+    assert mini.record()[-1]["exit_status"] == 0, "the run itself was good"
+    assert (mini.last / "report.html").exists()
+
+
+def test_an_expired_waiver_fails_a_run_with_a_baseline_alone(tmp_path: Path) -> None:
+    mini = _mini(tmp_path / "m")
+    profile = mini.folder / "profiles" / "vlab.toml"
+    waiver = '[[waiver]]\nwhat = "x"\nowner = "ann"\nreason = "why"\nexpires = 2020-01-31\n'
+    profile.write_text(f"{profile.read_text()}\n{waiver}")
+    status, out = mini.pytest("-m", "acceptance", "--baseline", "last-good")
+    assert status == exits.REGRESSION
+    assert "baseline: expired: the waiver of ann for 'x' ended on 2020-01-31 (why)" in out
+    assert mini.record()[-1]["exit_status"] == exits.REGRESSION
+    assert "conditional" in out
+    status, out = mini.pytest("-m", "acceptance", "-k", "free")
+    assert status == exits.PASSED
+    profile.write_text(profile.read_text().replace('owner = "ann"\n', ""))
+    status, out = mini.pytest("-m", "acceptance")
+    assert status == exits.USAGE
+    assert "waiver.0.owner: expected a value, found nothing" in out
+
+
+def test_a_host_that_cannot_be_reached(tmp_path: Path) -> None:
+    mini = _mini(tmp_path / "m")
+    status, out = mini.pytest("-m", "acceptance", environ=NOWHERE)
+    assert status == exits.UNREACHABLE
+    assert "cannot be reached" in out
+    assert mini.record()[-1]["exit_status"] == exits.UNREACHABLE
+    assert {path.name for path in mini.last.iterdir()} >= DOCUMENTS
+    status, out = mini.pytest("--recover", environ=NOWHERE)
+    assert status == exits.UNREACHABLE

@@ -1,0 +1,86 @@
+"""A host at the end of a run, over a real sshd: kept or put back, and what is said of it."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from pathlib import Path
+
+from tests.unit.conftest import Sshd
+from tests.unit.mini import PROFILE, Mini
+from tests.unit.test_plugin import HANG
+
+
+def _mini(sshd: Sshd, folder: Path, two: str = "pass") -> Mini:
+    """A mini-suite whose host is reached by ssh; its profile is a file with a space in its name."""
+    end = sshd.endpoint
+    target = (
+        'kind = "ssh"\n'
+        f'address = "ssh://{end.user}@{end.host}:{end.port}"\n'
+        f'identity = "{end.identity}"\n'
+        f'known_hosts = "{end.known_hosts}"'
+    )
+    mini = Mini(folder, two=two)
+    (mini.folder / "my lab.toml").write_text(PROFILE.replace('kind = "local"', target))
+    return mini
+
+
+REMOTE = ["-m", "acceptance", "--profile", "my lab.toml"]
+
+
+def _said(out: str, what: str) -> str:
+    (line,) = [line for line in out.splitlines() if line.startswith(f"{what}: ")]
+    return line.partition(": ")[2]
+
+
+def _pasted(line: str, *words: str) -> subprocess.CompletedProcess[str]:
+    whole = f"{line} {shlex.join(words)}"
+    return subprocess.run(["sh", "-c", whole], capture_output=True, text=True, timeout=60)
+
+
+def test_a_kept_host_can_be_entered_and_cleaned_up(sshd: Sshd, tmp_path: Path) -> None:
+    mini = _mini(sshd, tmp_path / "m")
+    status, out = mini.pytest(*REMOTE, "--keep", "always", local=False)
+    assert status == 0, out
+    assert mini.made() == ["made-one", "made-three", "made-two"]
+    entered = _pasted(_said(out, "to get in"), "ls", str(mini.host))
+    assert "made-two" in entered.stdout, entered.stderr
+    program, *args = shlex.split(_said(out, "to clean up"))
+    assert program == "pytest"
+    status, out = mini.pytest(*args, local=False)
+    assert status == 0, out
+    assert mini.made() == []
+
+
+def test_a_host_from_the_environment_is_named_by_what_is_said(tmp_path: Path) -> None:
+    mini = Mini(tmp_path / "m")
+    status, out = mini.pytest(
+        "-m", "acceptance", "--keep", "always", environ={"ACCEPT_TARGET__KIND": "local"}
+    )
+    assert status == 0
+    assert _said(out, "to get in") == "this machine"
+    clean = "ACCEPT_TARGET__KIND=local pytest --recover --profile vlab --allow-local"
+    assert _said(out, "to clean up") == clean
+    setting, program, *args = shlex.split(clean)
+    assert mini.pytest(*args, local=False, environ=dict([setting.split("=")]))[0] == 0
+    assert program == "pytest"
+    assert mini.made() == []
+
+
+def test_two_runs_on_one_host(sshd: Sshd, tmp_path: Path) -> None:
+    """The second is refused by name; kill -9 of the first leaves no connection behind."""
+    before = sshd.connections()
+    mini = _mini(sshd, tmp_path / "m", two=HANG)
+    first = mini.start(*REMOTE, local=False)
+    first.until("hung")
+    for args in (REMOTE, ["--recover", *REMOTE[2:]]):
+        status, out = mini.pytest(*args, local=False)
+        assert status == 1
+        assert f"process {first.pid}, run {mini.journals()[0].partition('.')[0]}" in out
+        assert mini.made() == ["made-one", "made-two"]
+    first.kill()
+    status, out = mini.pytest("--recover", *REMOTE[2:], local=False)
+    assert status == 0, out
+    assert mini.made() == []
+    assert mini.journals() == []
+    assert sshd.connections() == before

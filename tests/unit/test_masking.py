@@ -1,0 +1,210 @@
+"""Secrets: every common form of them is found, and a run leaves none behind."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import shlex
+import urllib.parse
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness import exits
+from harness.masking import Masker
+from tests.unit.mini import CONFTEST, Mini
+from tests.unit.records import CONFTEST_PLUGINS
+
+PLAIN = "zebra-4711-in-the-attic"
+HARD = 'p\'q "r" <&> \\机密/+%'
+
+ENCODERS: dict[str, Callable[[str], str]] = {
+    "literal": str,
+    "json": json.dumps,
+    "json in Chinese": lambda v: json.dumps([v], ensure_ascii=False),
+    "json within json": lambda v: json.dumps(json.dumps({v: v})),
+    "repr": repr,
+    "repr of bytes": lambda v: repr(v.encode()),
+    "test id": lambda v: v.encode("unicode_escape").decode(),
+    "repr of json": lambda v: repr(json.dumps(v)),
+    "shell": shlex.quote,
+    "shell within shell": lambda v: shlex.join(["sh", "-c", f"echo {shlex.quote(v)}"]),
+    "url": urllib.parse.quote,
+    "url, all of it": lambda v: urllib.parse.quote(v, safe=""),
+    "url query": lambda v: urllib.parse.urlencode({"q": v}),
+    "url in small letters": lambda v: urllib.parse.quote_plus(v).lower(),
+    "xml": html.escape,
+    "base64": lambda v: base64.b64encode(v.encode()).decode(),
+    "base64 for urls": lambda v: base64.urlsafe_b64encode(v.encode()).decode(),
+    "base64 of more, 0": lambda v: base64.b64encode(f"{v}:me".encode()).decode(),
+    "base64 of more, 1": lambda v: base64.b64encode(f"root:me{v}".encode()).decode(),
+    "base64 of more, 2": lambda v: base64.b64encode(f"root:mine{v}more".encode()).decode(),
+}
+
+
+@pytest.mark.parametrize("secret", [PLAIN, HARD])
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_a_secret_in_every_form(secret: str, encoder: str) -> None:
+    encode = ENCODERS[encoder]
+    before, *_, after = Masker([secret]).text(f"before {encode(secret)} after").split("***")
+    assert before.startswith("before ")
+    assert after.endswith(" after")
+    # What is left over is what stands around any other value, too: quotes, other words.
+    assert len(before + after) <= len(f"before {encode('')} after") + 4
+
+
+@pytest.mark.parametrize(
+    ("secrets", "text", "masked"),
+    [
+        (["hush", "hush-hush"], "hush-hush hush hush-", "*** *** ***-"),
+        (["abcdef", "defghi"], "xabcdefghix", "x***x"),
+        (["aaaa"], "aaaaaaab", "***b"),
+        (["first-line\nsecond-line\n}\n"], "E   first-line\nE   second-line\nE   }", "E   ***\n"
+         "E   ***\nE   }"),
+        (["file-ends-so\n"], "file-ends-so", "***"),
+        (["s3cr3t-value"], "is s3cr3t-v... and ...t-value.", "is ***... and ...***."),
+        (["s3cr3t-value"], "s3c... …lue value", "s3c... …lue value"),
+        ([], "text...", "text..."),
+    ],
+)  # fmt: skip
+def test_what_is_replaced(secrets: list[str], text: str, masked: str) -> None:
+    assert Masker(secrets).text(text) == masked
+
+
+def test_bytes_that_are_no_text_survive() -> None:
+    assert Masker(["hush"]).data(b"\xff hush \xe6\x9c") == b"\xff *** \xe6\x9c"
+
+
+SUITE = '''
+import base64, json, logging, os, shlex, sys, warnings
+
+import pytest
+
+from harness.errors import LabError
+
+pytestmark = pytest.mark.acceptance
+PLAIN, HARD = os.environ["MINI_PLAIN"], os.environ["MINI_HARD"]
+
+
+def collector():
+    raise KeyError(HARD)
+
+
+def test_command(run):
+    for secret in (PLAIN, HARD):
+        run.host.run("echo", secret, env={"TOKEN": secret})
+        run.host.run("sh", "-c", "echo " + shlex.quote(secret))
+        run.host.run("sh", "-c", 'env; printf %s "$MINI_HARD" | base64; echo "$MINI_PLAIN" >&2')
+        run.fact(secret, {secret: [json.dumps(secret), base64.b64encode(secret.encode()).decode()]})
+        run.progress(f"with {secret}")
+    run.evidence.register(f"of {PLAIN}", lambda: PLAIN + HARD)
+    run.evidence.register("failing", collector)
+    run.host.run("sh", "-c", 'echo "$MINI_PLAIN" "$MINI_HARD"; exit 3')
+
+
+@pytest.mark.parametrize("secret", [PLAIN, HARD])
+def test_assertion(run, secret, record_property, record_testsuite_property, record_xml_attribute):
+    record_property("token", secret)
+    record_testsuite_property("all", secret)
+    record_xml_attribute("one", secret)
+    long, longer = "x" * 110 + secret + "x" * 110, ["y" * 50 + secret] * 9
+    print(secret)
+    print("err", secret, file=sys.stderr)
+    logging.getLogger("x").warning("log %s", secret)
+    warnings.warn(secret)
+    os.system('echo "$MINI_HARD $MINI_PLAIN"')
+    assert secret + "1" == secret + "2", {secret: secret.encode()}
+
+
+def test_chain(run):
+    try:
+        raise KeyError(PLAIN)
+    except KeyError as error:
+        raise LabError(f"It was '{HARD}'.", hint=PLAIN) from error
+
+
+def test_skipped(run):
+    pytest.skip(f"for {PLAIN} and {HARD}")
+
+
+@pytest.mark.xfail(reason=PLAIN + HARD)
+def test_expected(run):
+    raise OSError(HARD)
+
+
+def test_stage(two):
+    """Its stage fails."""
+
+
+def test_after(two):
+    """It is skipped for that."""
+'''
+TWO = """
+            from harness.errors import LabError
+            secret = os.environ["MINI_PLAIN"]
+            self.run.journal.record("two", secret, [["sh", "-c", "echo $MINI_PLAIN; exit 1"]])
+            raise LabError(f"stage with {secret}", hint=os.environ["MINI_HARD"])
+"""
+
+
+def test_a_run_leaves_no_secret(tmp_path: Path) -> None:
+    conftest = CONFTEST.replace(*CONFTEST_PLUGINS)
+    mini = Mini(tmp_path / "m", two=TWO.strip(), suite=SUITE, conftest=conftest)
+    (mini.folder / "profiles" / "vlab.toml").write_text(
+        f'name = "lab {PLAIN}"\nsecrets = ["{PLAIN}", "MINI_HARD"]\n[target]\nkind = "local"\n'
+        f'[[waiver]]\nwhat = "{PLAIN}"\nowner = "{PLAIN}"\nreason = "x"\nexpires = 2020-01-31\n'
+    )
+    secrets = {"MINI_PLAIN": PLAIN, "MINI_HARD": HARD}
+    ini = [
+        "--junitxml=junit.xml",
+        "-o",
+        "junit_logging=all",
+        "-o",
+        "junit_family=xunit1",
+        "-o",
+        "log_cli=true",
+    ]
+    status, out = mini.pytest(
+        "-m", "acceptance", "-rA", "-v", "--showlocals", "--color=yes", *ini, environ=secrets
+    )
+    assert status == exits.RESIDUE, "an undo of it fails"
+    for count in ("4 failed", "2 skipped", "1 xfailed", "1 error"):
+        assert count in out, out
+    _, shown = mini.pytest("--show-profile", environ=secrets)
+    assert 'name = "lab ***"' in shown
+    folder = mini.folder / "reports"
+    junit = (mini.folder / "junit.xml").read_text()
+    written = {"terminal": out, "profile": shown, "junit.xml": junit}
+    for path in folder.rglob("*"):
+        raw = path.read_bytes() if path.is_file() else b""
+        written[str(path.relative_to(folder))] = raw.decode(errors="replace")
+    assert len([name for name in written if "/failure" in name]) == 5, written.keys()
+    run = mini.last.resolve().relative_to(folder)
+    every = ("record.jsonl", "junit.xml", "report.html", "summary.json", "ocp.jsonl")
+    full = ["terminal", "junit.xml", "history/history.sqlite", *(f"{run}/{name}" for name in every)]
+    assert all("***" in written[name] for name in full)
+    for name, text in written.items():
+        for pieces in (_pieces(PLAIN), _forms(HARD)):
+            left = [piece for piece in pieces if piece in text or piece in name]
+            assert not left, (name, left[0], text[max(0, text.find(left[0]) - 300) :][:600])
+    mini.record()
+
+
+def _pieces(secret: str) -> set[str]:
+    """Of a secret without characters that anybody escapes: any part of it."""
+    return {secret[at : at + 6] for at in range(len(secret) - 5)} | _forms(secret)
+
+
+def _forms(secret: str) -> set[str]:
+    return {encode(secret).strip("'\"=") for encode in ENCODERS.values()}
+
+
+def test_a_suite_that_cannot_be_collected(tmp_path: Path) -> None:
+    suite = "import os\nraise OSError(os.environ['MINI_SECRET'])"
+    mini = Mini(tmp_path / "m", suite=suite)
+    status, out = mini.pytest("-m", "acceptance", "--showlocals")
+    assert status == 2
+    assert "OSError: ***" in out
+    assert "s3cr3t" not in out

@@ -1,0 +1,48 @@
+"""What two files of the repository have to say alike."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import tomllib
+from importlib.metadata import packages_distributions
+
+from tests.unit.mini import ROOT
+
+
+def test_pre_commit_runs_what_lint_and_type_run() -> None:
+    tox = configparser.ConfigParser()
+    tox.read(ROOT / "tox.ini")
+    wanted = [
+        command
+        for name in ("lint", "type")
+        for command in tox[f"testenv:{name}"]["commands"].strip().splitlines()
+    ]
+    text = (ROOT / ".pre-commit-config.yaml").read_text()
+    hooks = text.split("- id: ")[1:]
+    assert [re.findall("^ *entry: (.*)$", hook, re.M) for hook in hooks] == [[c] for c in wanted]
+    for hook in hooks:
+        assert {"language: system", "pass_filenames: false", "always_run: true"} <= {
+            line.strip() for line in hook.splitlines()
+        }
+
+
+def test_what_the_code_imports_is_declared_and_locked() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    dev = project["optional-dependencies"]["dev"]
+    declared = {_name(line) for line in [*project["dependencies"], *dev]}
+    locked = {_name(line) for line in (ROOT / "requirements.lock").read_text().splitlines()}
+    assert declared <= locked
+    found = packages_distributions()
+    for folder in ("harness", "fixtures", "suites", "reports", "vlab", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            if "standins" in path.parts:  # they run in the lab, by what is there
+                continue
+            text = path.read_text(encoding="utf-8")
+            for module in re.findall(r"^\s*(?:import|from) (\w+)", text, re.M):
+                names = {_name(name) for name in found.get(module, [])}
+                assert not names or names & declared, f"{path} imports '{module}'"
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[<>=]", requirement)[0].strip().lower().replace("_", "-")
