@@ -57,11 +57,14 @@ class Finished:
 def started(
     *arguments: str, env: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """``pytest`` in a session of its own, as from another terminal; never left running."""
+    """``pytest`` in a session of its own, as from another terminal; never left running.
+
+    A virtual lab that happens to be up is not used: what these runs find must be as it was built.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
         cwd=ROOT,
-        env={**os.environ, **(env or {})},
+        env={**os.environ, "ACCEPT_VLAB__FRESH": "true", **(env or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

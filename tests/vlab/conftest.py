@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+
 import pytest
 
 from tests.vlab import acceptance
 from tests.vlab.acceptance import Finished
+from tests.vlab.by_hand import Lab
+from vlab import image, machine
+from vlab.qemu import Settings
 
 
 def carry_out(
@@ -42,3 +49,19 @@ def run_without_gpu(pytestconfig: pytest.Config) -> Finished:
 def terminated_run(pytestconfig: pytest.Config) -> Finished:
     """A run that gets SIGTERM, as a cancelled CI job does, when the network stage has ended."""
     return carry_out(pytestconfig, "-m", "gpu or network", stop_at="[network] ok")
+
+
+@pytest.fixture(scope="module")
+def lab(pytestconfig: pytest.Config) -> Iterator[Lab]:
+    """A lab to work in by hand, whose GPU has an audio function in its IOMMU group."""
+    capture = pytestconfig.pluginmanager.get_plugin("capturemanager")
+    assert capture is not None
+
+    def say(text: str) -> None:
+        print(f"    | {text}", file=sys.__stdout__, flush=True)
+
+    with ExitStack() as stack:
+        with capture.global_and_fixture_disabled():
+            settings = Settings(multifunction=True)
+            up = stack.enter_context(machine.running(image.ensure(say), settings, say))
+        yield Lab(up.ssh)

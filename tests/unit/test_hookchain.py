@@ -1,0 +1,88 @@
+"""The hook's chain: each link is judged by its own trace, and the first broken one is named."""
+
+from dataclasses import replace
+
+import pytest
+
+from fixtures import hookchain
+from fixtures.hookchain import Traces
+from fixtures.kata_machine import Machine
+from fixtures.nvidia_smi import SmiGpu, memory_used, parse, read
+from harness.command import Result
+
+HOOK = "/usr/share/oci/hooks/prestart/nvidia-container-toolkit.sh"
+
+# As kata's runtime logs a line of the guest's console: JSON, escaped in a field of a log line.
+LOG = (
+    r'level=debug msg="reading guest console" vmconsole="{\"msg\": \"found prestart hook '
+    rf'\\\"{HOOK}\\\" mode 100755\", \"level\": \"INFO\"}}" sandbox=arch-1' + "\n"
+    r'level=debug vmconsole="{\"msg\": \"exit status of hook \\\"'
+    rf'{HOOK}\\\" : Exited(0)\"}}" sandbox=arch-1' + "\n"
+)
+GOOD = Traces(
+    hook_path="/usr/share/oci/hooks",
+    hook=HOOK,
+    hook_mode="755 regular file",
+    environment=("PATH=/bin", "NVIDIA_VISIBLE_DEVICES=all"),
+    log=LOG,
+    modules="nvidia 12345 0 - Live 0x0000000000000000 (O)",
+    program="/usr/bin/nvidia-smi",
+    nodes="/dev/nvidia0 /dev/nvidiactl",
+    smi_status=0,
+    smi_says="",
+)
+
+
+def test_a_whole_chain_has_no_broken_link() -> None:
+    links = hookchain.chain(GOOD)
+    assert [link.name for link in links] == list(hookchain.LINKS)
+    assert hookchain.broken(links) is None, hookchain.broken(links)
+
+
+@pytest.mark.parametrize(
+    ("change", "broken"),
+    [
+        ({"hook_path": ""}, hookchain.CONFIGURED),
+        ({"hook_mode": "644 regular file"}, hookchain.IMAGE),
+        ({"hook_mode": "777 symbolic link"}, hookchain.IMAGE),
+        ({"environment": ("PATH=/bin",)}, hookchain.ASKED),
+        ({"log": ""}, hookchain.FOUND),
+        ({"log": LOG.replace("Exited(0)", "Exited(1)")}, hookchain.SUCCEEDED),
+        ({"modules": "nvidia_uvm 1 0 - Live 0x0"}, hookchain.MODULE),
+        ({"program": ""}, hookchain.PROGRAM),
+        ({"nodes": "/dev/nvidia0"}, hookchain.NODES),
+        ({"smi_status": 15}, hookchain.ANSWERS),
+    ],
+)
+def test_the_first_broken_link_is_named(change: dict[str, object], broken: str) -> None:
+    links = hookchain.chain(replace(GOOD, **change))  # type: ignore[arg-type]
+    found = hookchain.broken(links)
+    assert found is not None
+    assert found.name == broken
+    assert found.seen
+    assert found.cause
+
+
+def test_a_query_is_read_field_by_field() -> None:
+    line = "550.127.08, A100, GPU-1, 00000000:01:00.0, 0x20F110DE, 40960, 1024, [N/A], Disabled"
+    gpu = parse(line)
+    assert (gpu.driver_version, gpu.memory_total, gpu.ecc) == ("550.127.08", 40960, None)
+    assert gpu.device_id == "0x20F110DE"
+    assert memory_used([gpu, gpu]) == 2048
+    silent = parse(line.replace("1024", "[N/A]"))
+    assert memory_used([gpu, silent]) is None
+
+
+def test_an_exit_status_is_explained() -> None:
+    said = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n"
+    smi = read(Result(("nvidia-smi",), 9, said, "", 0.1, len(said), 0))
+    assert "9: the driver is not loaded in the guest" in smi.meaning
+    assert smi.gpus == ()
+    assert isinstance(parse(""), SmiGpu)
+
+
+@pytest.mark.parametrize(("word", "mib"), [("1536M", 1536), ("20G,slots=10,maxmem=40G", 20480)])
+def test_a_machines_memory_is_read_from_its_command_line(word: str, mib: int) -> None:
+    machine = Machine(1, ("/usr/bin/qemu", "-m", word, "-device", "a", "-device", "b"), ())
+    assert machine.memory == mib
+    assert machine.option("-device") == ["a", "b"]

@@ -1,0 +1,153 @@
+"""Which devices a profile means, and which ones the host itself lives on."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fixtures import pci, vfio
+from fixtures.pci import PciDevice
+from fixtures.schema import Gpu as Wanted
+from fixtures.vital import carriers, mounted
+from harness.errors import LabError
+
+BRIDGE = PciDevice("0000:00:1c.0", "8086", "a110", "0604", "7", "pcieport")
+CARD = PciDevice("0000:01:00.0", "10de", "20f1", "0302", "7", "nvidia")
+SOUND = PciDevice("0000:01:00.1", "10de", "1aef", "0403", "7", "snd_hda_intel")
+OTHER = PciDevice("0000:02:00.0", "10de", "20f1", "0302", "8", "-")
+SWITCH = PciDevice("0000:03:00.0", "10de", "1af1", "0680", "8", "nvidia")
+BUS = (BRIDGE, CARD, SOUND, OTHER, SWITCH)
+
+
+def test_a_line_of_the_listing_is_read() -> None:
+    line = "0000:01:00.0 0x10de 0x20f1 0x030200 0x10de 0x145f 7 nvidia (null) flr bus"
+    device = pci.parse(line)
+    assert device == PciDevice(
+        *("0000:01:00.0", "10de", "20f1", "0302", "7", "nvidia"),
+        subsystem="10de:145f",
+        reset=("flr", "bus"),
+    )
+    assert device.id == "10de:20f1"
+
+
+def test_a_device_without_driver_group_and_reset_is_read() -> None:
+    device = pci.parse("0000:00:10.0 0x1234 0x11e8 0x00ff00 0x1af4 0x1100 - - vfio-pci ")
+    assert (device.group, device.driver, device.override, device.reset) == (
+        "-",
+        "-",
+        "vfio-pci",
+        (),
+    )
+
+
+def test_a_gpu_is_found_by_vendor_and_class_and_not_by_name() -> None:
+    assert pci.select(BUS, Wanted(), "lab") == (CARD,)
+
+
+def test_several_gpus_are_found_by_count() -> None:
+    assert pci.select(BUS, Wanted(count=2), "lab") == (CARD, OTHER)
+    assert pci.select(BUS, Wanted(count="all"), "lab") == (CARD, OTHER)
+
+
+def test_gpus_can_be_named_by_their_address() -> None:
+    wanted = Wanted.model_validate_json('{"bdf": "0000:02:00.0"}')
+    assert pci.select(BUS, wanted, "lab") == (OTHER,)
+    both = Wanted.model_validate_json('{"bdf": ["0000:02:00.0", "0000:01:00.0"]}')
+    assert pci.select(BUS, both, "lab") == (CARD, OTHER)
+
+
+def test_the_whole_group_but_its_bridges_is_bound() -> None:
+    assert pci.members(BUS, [CARD]) == (CARD, SOUND)
+
+
+def test_an_nvswitch_is_no_bridge() -> None:
+    assert pci.members(BUS, [OTHER]) == (OTHER, SWITCH)
+
+
+def test_no_gpu_is_an_error_that_says_what_was_looked_for() -> None:
+    with pytest.raises(LabError, match="vendor 10de, class 0300 or 0302") as caught:
+        pci.select((BRIDGE, SOUND), Wanted(), "lab")
+    assert "lspci" in str(caught.value)
+
+
+@pytest.mark.parametrize("wanted", [Wanted(count=3), Wanted(bdf=("0000:01:00.0", "0000:99:00.0"))])
+def test_too_few_gpus_are_an_error_that_names_those_that_are_there(wanted: Wanted) -> None:
+    with pytest.raises(LabError, match=r"GPUs are to be passed through.*0000:01:00\.0"):
+        pci.select(BUS, wanted, "lab")
+
+
+def test_a_gpu_without_a_group_is_refused() -> None:
+    lone = PciDevice("0000:01:00.0", "10de", "20f1", "0302", "-", "-")
+    with pytest.raises(LabError, match="in no IOMMU group"):
+        pci.select((lone,), Wanted(), "lab")
+
+
+def test_every_function_on_the_way_to_a_disk_is_vital() -> None:
+    located = (
+        "block/nvme0n1 /sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1\n"
+        "block/nvme0n1 /sys/devices/pci0000:00/0000:00:1d.0/0000:05:00.0/nvme/nvme0\n"
+        "net/bond0 /sys/devices/virtual/net/bond0\n"
+        "net/bond0 /sys/devices/pci0000:80/0000:81:00.1/net/eth1\n"
+    )
+    why = {"block/nvme0n1": "disk", "net/bond0": "network"}
+    assert carriers(why, located) == {
+        "0000:00:1d.0": "disk",
+        "0000:05:00.0": "disk",
+        "0000:81:00.1": "network",
+    }
+
+
+def test_mounts_below_a_disk_are_found() -> None:
+    root = {"name": "vg-root", "mountpoint": "/"}
+    swap = {"name": "sda1", "mountpoint": "[SWAP]"}
+    volume = {"name": "sda2", "mountpoint": None, "children": [root]}
+    assert mounted({"name": "sda", "mountpoint": None, "children": [swap, volume]}) == {
+        "/",
+        "[SWAP]",
+    }
+    assert mounted({"name": "sdb"}) == set()
+
+
+def test_a_vital_device_is_refused_by_name() -> None:
+    vfio.refuse_vital([])
+    with pytest.raises(LabError, match=r"0000:05:00\.0: disk nvme0n1 with /"):
+        vfio.refuse_vital(["0000:05:00.0: disk nvme0n1 with /"])
+
+
+@pytest.fixture
+def bus(tmp_path: Path) -> Path:
+    """A folder as sysfs has it: device 0000:01:00.0 bound to nvidia."""
+    device, driver = tmp_path / "devices" / "0000:01:00.0", tmp_path / "drivers" / "nvidia"
+    device.mkdir(parents=True)
+    driver.mkdir(parents=True)
+    (device / "driver").symlink_to(driver)
+    (tmp_path / "drivers_probe").touch()
+    return tmp_path
+
+
+def rebind(bus: Path, driver: str) -> subprocess.CompletedProcess[str]:
+    argv = vfio.rebind_argv("0000:01:00.0", driver, driver, patience=0.2, bus=str(bus))
+    return subprocess.run(argv, capture_output=True, text=True, timeout=30)
+
+
+def test_a_device_that_has_its_driver_is_left_with_it(bus: Path) -> None:
+    assert rebind(bus, "nvidia").returncode == 0
+    assert (bus / "devices/0000:01:00.0/driver_override").read_text() == "nvidia\n"
+
+
+def test_a_driver_that_never_lets_go_does_not_take_us_along(bus: Path) -> None:
+    unbind = bus / "drivers" / "nvidia" / "unbind"
+    os.mkfifo(unbind)  # opening it to write waits for a reader
+    done = rebind(bus, "vfio-pci")
+    os.close(os.open(unbind, os.O_RDONLY | os.O_NONBLOCK))  # lets the child go
+    assert done.returncode == 1
+    assert "nvidia still has 0000:01:00.0" in done.stderr
+    assert "has not come back after 0.2 s" in done.stderr
+
+
+def test_a_driver_that_refuses_is_named(bus: Path) -> None:
+    (bus / "drivers" / "nvidia" / "unbind").touch()  # takes what is written, and does nothing
+    done = rebind(bus, "vfio-pci")
+    assert done.returncode == 1
+    assert "0000:01:00.0 is bound to nvidia, it should be bound to vfio-pci" in done.stderr

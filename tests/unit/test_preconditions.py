@@ -1,0 +1,120 @@
+"""What the platform and kata stages decide by themselves; the kernel's lines are its source's."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fixtures import room, tee
+from fixtures.kata import KERNEL_RELEASE, configured
+from fixtures.schema import Profile
+from harness.errors import LabError
+from harness.host import Host
+from harness.profile import ProfileError, load
+from tests.unit.mini import ROOT
+
+KATA = (ROOT / "vlab" / "standins" / "kata" / "configuration.toml").read_text("utf-8")
+PROFILES = sorted(path.stem for path in (ROOT / "profiles").glob("*.toml"))
+
+LOG = """\
+[    0.000000] Kernel command line: virtcca_cvm_host=1
+[    1.234567] TMM feature0: 0x1f
+[    2.000000] S_SMMU: secure smmu id:0 init end!
+[    2.000001] S_SMMU: secure smmu id:1 init end!
+[    2.100000] arm_smmu_v3 arm-smmu-v3.1.auto: does not implement secure state
+[    9.000000] vfio-pci 0000:81:00.0: failed to delegate device
+"""
+
+
+def test_the_kernels_log_is_searched_on_the_host(
+    local: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, lines in {"dmesg": LOG, "journalctl": "TMM feature0: 0x1f\n"}.items():
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\ncat <<'E'\n{lines}E\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    found = tee.look(local)
+    assert found.tmm == ("TMM feature0: 0x1f",)  # once, though both logs have it
+    assert len(found.secure_smmus) == 2
+    assert found.smmu_errors == (
+        "arm_smmu_v3 arm-smmu-v3.1.auto: does not implement secure state",
+        "vfio-pci 0000:81:00.0: failed to delegate device",
+    )
+    assert found.kvm != 1  # this machine is no Kunpeng: 0, or no /dev/kvm at all
+    assert (found.kvm is None) == bool(found.kvm_says)
+
+
+def test_a_boot_parameter_counts_with_its_value() -> None:
+    line = (
+        "root=/dev/sda virtcca_cvm_host=1 arm_smmu_v3.disable_ecmdq=0 xvfio_pci.disable_idle_d3=1"
+    )
+    wanted = ["virtcca_cvm_host=1", "arm_smmu_v3.disable_ecmdq=1", "vfio_pci.disable_idle_d3=1"]
+    assert tee.missing_parameters(line, wanted) == wanted[1:]
+
+
+def test_room_is_measured_where_a_path_will_be(local: Host, tmp_path: Path) -> None:
+    assert room.free(local, str(tmp_path / "not" / "there")) > 0
+    assert room.free(local, "/proc/not/there") == 0  # a file system with no room at all
+    assert room.size_of("20G") == 20 << 30
+    short = room.Room("/x", free=1 << 30, needed=3 << 30, use="the image")
+    assert short.short
+    assert str(short) == "/x: 1.0 GiB free, 3.0 GiB needed for the image"
+
+
+SETTINGS = {"image": "/work.img", "cold_plug_vfio": "root-port", "default_memory": 512}
+
+
+def test_katas_file_keeps_all_that_it_said_besides() -> None:
+    text = configured("c.toml", KATA, SETTINGS, debug=True)
+    before, after = tomllib.loads(KATA), tomllib.loads(text)
+    before["hypervisor"]["qemu"] |= SETTINGS | {"enable_debug": True}
+    before["agent"]["kata"]["enable_debug"] = True
+    before["runtime"] = {"enable_debug": True}
+    assert after == before
+    comments = [line for line in KATA.splitlines() if line.startswith("#")]
+    assert [line for line in text.splitlines() if line.startswith("#")] == comments
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("[hypervisor.clh]\n", "no section"), ("[hypervisor.qemu\n", "not valid TOML")],
+)
+def test_a_file_that_is_not_katas_is_refused(text: str, says: str) -> None:
+    with pytest.raises(LabError, match=says) as caught:
+        configured("c.toml", text, SETTINGS, debug=False)
+    assert caught.value.clause == "kata.configuration"
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "release"),
+    [
+        (
+            b"\0" * 0x202 + b"HdrS" + b"\0" * 8 + b"\x10\x02" + b"\0" * 0x200 + b"6.6.0-olk (x@y)",
+            "6.6.0-olk",
+        ),
+        (b"\0" * 600 + b"Linux version %s (x)\0Linux version 6.6.0-olk (x@y)", "6.6.0-olk"),
+        (b"\x1f\x8b" + b"\0" * 600, ""),
+    ],
+)
+def test_the_release_of_a_kernel_file(
+    local: Host, tmp_path: Path, content: bytes, release: str
+) -> None:
+    path = tmp_path / "kernel"
+    path.write_bytes(content)
+    said = local.run("python3", "-c", KERNEL_RELEASE, str(path))
+    assert said.out.strip() == release
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_profile_that_is_shipped_parses(name: str) -> None:
+    profile = load(name, Profile, {}, ROOT / "profiles")
+    assert profile.name == name
+
+
+def test_a_kernel_release_is_a_regular_expression() -> None:
+    with pytest.raises(ProfileError, match=r"platform\.kernel_release"):
+        load("vlab", Profile, {"ACCEPT_PLATFORM__KERNEL_RELEASE": "6.6("}, ROOT / "profiles")
