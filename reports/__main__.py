@@ -1,0 +1,71 @@
+"""``python -m reports``: make a run's documents again, or the page of all runs over time."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from reports import documents, history, summary, trend
+from reports.integrity import check
+from reports.record import RecordError, load
+from reports.texts import LANGUAGES
+
+RUNS = Path(__file__).parent / "runs"
+HISTORY = Path(__file__).parent / history.FILE
+
+
+def main() -> int:
+    """Parse the command line and carry it out; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m reports",
+        description="Documents of acceptance runs, made from their records alone.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    render = commands.add_parser("render", help="make a run's documents again, and say its verdict")
+    render.add_argument("run", nargs="?", default="last", help="id or folder (default: last)")
+    render.add_argument("--out", type=Path, help="folder to write to (default: the run's own)")
+    over_time = commands.add_parser("trend", help="make the page of all runs over time")
+    over_time.add_argument("--out", type=Path, default=HISTORY.with_name("trend.html"))
+    over_time.add_argument("--history", type=Path, default=HISTORY, help="the SQLite file")
+    over_time.add_argument("--add", nargs="*", default=[], metavar="RUN", help="runs to put in")
+    for command in (render, over_time):
+        command.add_argument("--lang", choices=LANGUAGES, default="en", help="default: en")
+    arguments = parser.parse_args()
+    try:
+        return _render(arguments) if arguments.command == "render" else _trend(arguments)
+    except (RecordError, history.HistoryError) as error:
+        print(f"reports: {error}", file=sys.stderr)
+        return 2
+
+
+def _folder(run: str) -> Path:
+    """A run by its id under reports/runs, or by its path."""
+    return RUNS / run if (RUNS / run).exists() else Path(run)
+
+
+def _render(arguments: argparse.Namespace) -> int:
+    record = load(_folder(arguments.run))
+    integrity = check(record)
+    out = arguments.out or record.folder
+    report = documents.write(record, integrity, out, arguments.lang)
+    for line in summary.lines(record):
+        print(line)
+    for problem in integrity.problems:
+        print(f"ALTERED: {problem}", file=sys.stderr)
+    print(f"report: {report}")
+    return 0 if integrity.intact else 1
+
+
+def _trend(arguments: argparse.Namespace) -> int:
+    with history.opened(arguments.history) as known:
+        for run in arguments.add:
+            known.add(load(_folder(run)))
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(trend.page(known, arguments.lang), encoding="utf-8")
+    print(arguments.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,21 @@
+"""What all pages have in common."""
+
+from __future__ import annotations
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def environment() -> Environment:
+    """jinja2 with the templates of this package; every value is escaped, none may be missing."""
+    return Environment(
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+
+
+def language_tag(language: str) -> str:
+    """The language as HTML's `lang` wants it."""
+    return {"en": "en", "zh": "zh-CN"}[language]
