@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from harness import tunnel
 from harness.command import HostUnreachable, Result
 from harness.endpoint import SshEndpoint, with_options
 from harness.process import execute, kill_group
@@ -72,10 +72,13 @@ class Transport(Protocol):
         """End the connection."""
 
 
-def _far(argv: Sequence[str], become: bool, mark: tuple[str, str] | None) -> list[str]:
-    sudo = ["sudo", "-n", "--"] if become else []
-    env = ["env", "=".join(mark)] if mark else []
-    return [*sudo, *env, *argv]
+# sudo gives neither the user's PATH on (secure_path), by which tools of the host are found, nor the
+# address that he comes from (env_reset).
+_KEPT = ("PATH", "SSH_CONNECTION")
+
+
+def _marked(mark: tuple[str, str] | None) -> list[str]:
+    return ["=".join(mark)] if mark else []
 
 
 class LocalTransport:
@@ -89,7 +92,12 @@ class LocalTransport:
     def argv(
         self, argv: Sequence[str], *, mark: tuple[str, str] | None = None, sweep: Sequence[str] = ()
     ) -> list[str]:
-        return _far(argv, self.become, mark)
+        sudo: list[str] = []
+        if self.become:
+            kept = (f"{name}={os.environ.get(name, '')}" for name in _KEPT)
+            sudo = ["sudo", "-n", "--", "env", *kept]
+        env = ["env", *_marked(mark)] if mark and not sudo else _marked(mark)
+        return [*sudo, *env, *argv]
 
     def lost(self, result: Result) -> str | None:
         return None
@@ -157,17 +165,20 @@ class SshTransport:
     ) -> list[str]:
         # The shell stays to the end; that turns a death by signal into 128+n, which ssh cannot
         # carry. At a deadline (124, 137) sshd would wait for whatever still holds the output,
-        # hence the sweep over there. The shell itself sets the mark, one program the less to
-        # start; sudo would not let it through.
-        if mark and not self.become:
-            line = f"{mark[0]}={shlex.quote(mark[1])} {shlex.join(argv)}"
-        else:
-            line = shlex.join(_far(argv, self.become, mark))
-        script = f"{SBIN}; {line}; rc=$?"
+        # hence the sweep over there.
+        script = f"{SBIN}; {self._line(argv, mark)}; rc=$?"
         if sweep:
-            end = shlex.join(_far(sweep, self.become, None))
-            script += f"; case $rc in 124|137) {end} >/dev/null 2>&1;; esac"
+            script += f"; case $rc in 124|137) {self._line(sweep)} >/dev/null 2>&1;; esac"
         return [*self._client(), *self.endpoint.target, f"{script}; exit $rc"]
+
+    def _line(self, argv: Sequence[str], mark: tuple[str, str] | None = None) -> str:
+        """The command as the shell over there is told it, as root where that takes sudo."""
+        if self.become:
+            kept = " ".join(f'"{name}=${{{name}-}}"' for name in _KEPT)
+            return f"sudo -n -- env {kept} {shlex.join([*_marked(mark), *argv])}"
+        # The shell itself sets the mark, one program the less to start.
+        variable = f"{mark[0]}={shlex.quote(mark[1])} " if mark else ""
+        return variable + shlex.join(argv)
 
     def _client(self) -> list[str]:
         # The master has read the user's configuration; for a command over it only harm could come
@@ -253,28 +264,11 @@ class SshTransport:
         self._end_master()
         self.connect()
 
-    @contextlib.contextmanager
-    def forward(self, address: str, port: int) -> Iterator[tuple[str, int]]:
-        shown = f"[{address}]" if ":" in address else address
-        for attempt in range(5):
-            with socket.socket() as probe:  # ssh -L cannot choose a free port by itself
-                probe.bind(("127.0.0.1", 0))
-                local = int(probe.getsockname()[1])
-            spec = f"127.0.0.1:{local}:{shown}:{port}"
-            result = self._control("forward", "-L", spec)
-            if result.rc == 0:
-                break
-            if attempt == 4 or self.lost(result):
-                raise HostUnreachable(
-                    f"Port {port} of '{address}' cannot be forwarded over '{self.name}':"
-                    f" {result.err.strip()}",
-                    result=result,
-                )
-        try:
-            yield "127.0.0.1", local
-        finally:
-            with contextlib.suppress(Exception):  # with the master gone, so is the forward
-                self._control("cancel", "-L", spec)
+    def forward(
+        self, address: str, port: int
+    ) -> contextlib.AbstractContextManager[tuple[str, int]]:
+        line = shlex.join(tunnel.relay_argv(address, port))
+        return tunnel.opened([*self._client(), *self.endpoint.target, line])
 
     def close(self) -> None:
         self._end_master()

@@ -90,16 +90,24 @@ def test_machine_holds_every_group(container: Container, gpu: Gpu) -> None:
 
 
 @pytest.mark.clause("container.device")
-def test_machine_has_every_device_behind_a_root_port(container: Container, gpu: Gpu) -> None:
-    devices = machine_of(container).option("-device")
-    missing = [m.bdf for m in gpu.members if not any(f"host={m.bdf}" in d for d in devices)]
+def test_machine_has_every_device(container: Container, gpu: Gpu) -> None:
+    missing = [member.bdf for member in gpu.members if not machine_of(container).vfio(member.bdf)]
     assert not missing, (
         f"of group {[g.number for g in gpu.groups]} QEMU has no {', '.join(missing)} on its "
         "command line: all of a group is passed through (cold_plug_vfio)"
     )
-    assert any(d.startswith("pcie-root-port") for d in devices), (
-        "QEMU has no pcie-root-port: kata's virtCCA patch before 2024-12-17 dropped its -device "
-        "(virtCCA_sdk b460207)"
+
+
+@pytest.mark.clause("container.device")
+def test_every_device_is_behind_a_root_port(container: Container, gpu: Gpu) -> None:
+    qemu = machine_of(container)
+    ports = {device.get("id") for device in qemu.devices("pcie-root-port")}
+    buses = {member.bdf: (qemu.vfio(member.bdf) or {}).get("bus") for member in gpu.members}
+    bare = {bdf: bus for bdf, bus in buses.items() if bus not in ports}
+    assert not bare, (
+        f"not behind a pcie-root-port of QEMU's ({', '.join(filter(None, ports)) or 'none'}), but "
+        f"on a bus of its own: {bare}. kata's virtCCA patch before 2024-12-17 dropped the port's "
+        "-device (virtCCA_sdk b460207)"
     )
 
 

@@ -18,8 +18,9 @@ from harness.host import Host, SshEndpoint, open_local, open_ssh
 from harness.trace import Trace
 from harness.wait import wait_for
 
-# SHLVL: bash reads ~/.bashrc for a command from sshd at the outermost level alone, and what a
-# developer's does there (100 ms a command, here) is none of the tests' business.
+# AllowTcpForwarding: off, as openEuler has it. SHLVL: bash reads ~/.bashrc for a command from sshd
+# at the outermost level alone, and what a developer's does there (100 ms a command, here) is none
+# of the tests' business.
 SSHD_CONFIG = """
 Port {port}
 ListenAddress 127.0.0.1
@@ -31,6 +32,7 @@ UsePAM no
 PasswordAuthentication no
 PermitRootLogin prohibit-password
 MaxSessions 50
+AllowTcpForwarding no
 SetEnv SHLVL=2 {setenv}
 """
 

@@ -29,9 +29,15 @@ def find(folder: str, kind: str) -> list[str]:
     for entry in entries:
         mode = entry.stat(follow_symlinks=False).st_mode
         if stat.S_ISREG(mode) and mode & 0o111:
-            log("INFO", f'found {kind} hook "{entry.path}" mode {mode:o}', "hooks")
+            log("INFO", f"found {kind} hook {described(entry.path, kind)} mode {mode:o}", "hooks")
             found.append(entry.path)
     return found
+
+
+def described(path: str, kind: str) -> str:
+    """A hook as kata's agent logs it: the struct in Rust's Debug form (kata-containers #10672)."""
+    arguments = f'"{os.path.basename(path)}", "{kind}"'
+    return f'Hook {{ path: "{path}", args: Some([{arguments}]), env: None, timeout: None }}'
 
 
 def run_all(folder: str, kind: str, state: dict[str, Any]) -> None:
@@ -63,9 +69,10 @@ def run(path: str, kind: str, state: dict[str, Any]) -> int | None:
         return None
     _say(path, done.stderr, done.stdout)
     kind_of_end = "Signaled" if done.returncode < 0 else "Exited"
-    log("INFO", f'exit status of hook "{path}" : {kind_of_end}({abs(done.returncode)})', "hooks")
+    hook = described(path, kind)
+    log("INFO", f"exit status of hook {hook} : {kind_of_end}({abs(done.returncode)})", "hooks")
     if done.returncode:
-        log("WARN", f'hook "{path}" exit status with {done.returncode}', "hooks")
+        log("WARN", f"hook {hook} exit status with {done.returncode}", "hooks")
     return done.returncode
 
 

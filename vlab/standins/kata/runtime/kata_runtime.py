@@ -82,8 +82,8 @@ def _env(settings: Config, *, as_json: bool) -> int:
 
 
 def environment(settings: Config) -> dict[str, Any]:
-    """The tree of ``kata-runtime env --json``."""
-    semver = {"Semver": VERSION, "Commit": _COMMIT, "OCI": "1.0.2"}
+    """The tree of ``kata-runtime env --json``: kata's own keys (src/runtime, kata-env.go) alone."""
+    version = {"OCI": "1.0.2", "Version": {"Semver": VERSION, "Commit": _COMMIT}}
     return {
         "Kernel": {
             "Path": settings.kernel,
@@ -101,16 +101,17 @@ def environment(settings: Config) -> dict[str, Any]:
             "VirtioFSDaemon": settings.virtio_fs_daemon,
             "HotPlugVFIO": settings.hot_plug_vfio,
             "ColdPlugVFIO": settings.cold_plug_vfio,
-            "GuestHookPath": settings.guest_hook_path,
-            "MemorySize": settings.default_memory,
-            "CPUs": settings.default_vcpus,
             "Debug": settings.hypervisor_debug,
+            "SecurityInfo": {
+                "GuestHookPath": settings.guest_hook_path,
+                "ConfidentialGuest": False,  # there is no TEE behind this stand-in
+            },
         },
         "Runtime": {
             "Path": "/usr/local/bin/kata-runtime",
             "GuestSeLinuxLabel": "",
             "Debug": settings.runtime_debug,
-            "Version": semver,
+            "Version": version,
             "Config": {"Path": settings.source},
         },
         "Host": _host(),

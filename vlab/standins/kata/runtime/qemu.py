@@ -89,7 +89,8 @@ def _devices(devices: Sequence[Device]) -> list[str]:
             "-device",
             f"pcie-root-port,id={port},bus=pcie.0,chassis={number + 1},slot={number + 1}",
         ]
-        words += ["-device", f"vfio-pci,host={device.address},bus={port}"]
+        # kata leaves the domain out (virtcontainers, GetBDF).
+        words += ["-device", f"vfio-pci,host={device.address.partition(':')[2]},bus={port}"]
     return words
 
 
