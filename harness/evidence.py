@@ -38,15 +38,10 @@ class Evidence:
         self._deadline = deadline
         self._limit = limit
         self._collectors: dict[str, Collector] = {}
-        self.collected: list[Path] = []
 
     def register(self, name: str, collect: Collector) -> None:
         """`name` becomes a file's name; the last one registered under a name holds."""
         self._collectors[name] = collect
-
-    def unregister(self, name: str) -> None:
-        """Take back a collector whose object is gone."""
-        self._collectors.pop(name, None)
 
     def folder(self, nodeid: str) -> Path:
         """The folder of a test id: `a/test_b.py::C::d[e]` is `a/test_b.py/C/d[e]`."""
@@ -68,7 +63,6 @@ class Evidence:
             self._store(nodeid, folder, name, text)
         for name, collect in list(self._collectors.items()):
             self._store(nodeid, folder, name, self._gathered(collect))
-        self.collected.append(folder)
         return folder
 
     def _gathered(self, collect: Collector) -> str | bytes:

@@ -17,7 +17,7 @@ from typing import Any
 from harness import context
 from harness.command import CommandError
 from harness.errors import LabError
-from harness.holder import Holder, end_commands, holder
+from harness.holder import end_commands, holder
 from harness.host import ANY, Host
 from harness.state import STATE_DIR, secure
 
@@ -148,12 +148,6 @@ class Journal:
                 hint="recover with the version of the harness that wrote it",
             )
 
-    @property
-    def holder(self) -> Holder | None:
-        """Who wrote it; None for a journal that was cut off within its header."""
-        fields = {key: value for key, value in self.header.items() if key != "journal"}
-        return Holder(**fields) if fields else None
-
     def _append(self, data: dict[str, Any]) -> None:
         line = json.dumps(data) + "\n"
         context.check()
@@ -272,10 +266,9 @@ def journals(host: Host, state: str = STATE_DIR) -> list[str]:
     return result.out.split()
 
 
-def unfinished(host: Host, state: str = STATE_DIR, but: str = "") -> list[Journal]:
-    """Journals of earlier runs with transient changes that nobody took back."""
-    found = [Journal.load(host, run, state) for run in journals(host, state) if run != but]
-    return [journal for journal in found if journal.pending(durable=False)]
+def load_all(host: Host, state: str = STATE_DIR) -> list[Journal]:
+    """The journals of all runs that left one, the newest first; JournalError as `Journal.load`."""
+    return [Journal.load(host, run, state) for run in journals(host, state)]
 
 
 def recover(host: Host, state: str = STATE_DIR, durable: bool = False) -> list[UndoResult]:
@@ -285,7 +278,7 @@ def recover(host: Host, state: str = STATE_DIR, durable: bool = False) -> list[U
     none of those runs is alive; a command of theirs may be, and is ended first. With `durable`
     also what was kept for the next run.
     """
-    loaded = [Journal.load(host, run, state) for run in journals(host, state)]
+    loaded = load_all(host, state)
     for journal in loaded:
         if journal.pending(durable=False):
             end_commands(host, journal.run_id)

@@ -41,10 +41,6 @@ Leftovers = Callable[[BaseProfile, Path], Iterable[contextlib.AbstractContextMan
 Facts = Callable[[], Mapping[str, object]]
 
 
-class Undone(LabError):
-    """Something could not be put back."""
-
-
 @dataclass
 class Session:
     """What the plugin keeps between hooks."""
@@ -137,7 +133,8 @@ class Session:
             host = stack.enter_context(self.connect(self.profile, self.run_dir))
             host.trace = self.trace
             stack.enter_context(lock.locked(host, run_id, self.state_dir))
-            self._refuse_leftovers(host)
+            earlier = journals.load_all(host, self.state_dir)
+            self._refuse_leftovers(host, earlier)
             journal = Journal.create(host, run_id, self.state_dir)
             self._stack = stack.pop_all()
         self.host, self.login = host, host.login
@@ -150,12 +147,13 @@ class Session:
             trace=self.trace,
             evidence=Evidence(self.run_dir / "evidence", self.trace),
             provision=Choices.of(self.config, self.profile).provision,
+            ours=[(e.stage, e.what) for journal in earlier for e in journal.pending()],
             out=self.say,
         )
         return host
 
-    def _refuse_leftovers(self, host: Host) -> None:
-        left = journals.unfinished(host, self.state_dir)
+    def _refuse_leftovers(self, host: Host, earlier: list[Journal]) -> None:
+        left = [journal for journal in earlier if journal.pending(durable=False)]
         if left:
             ids = ", ".join(f"'{journal.run_id}'" for journal in left)
             first = left[0].pending(durable=False)[0]

@@ -94,7 +94,8 @@ def test_durable_changes_are_kept_until_asked(
     journal.record("s", "durable", _note(tmp_path, "durable"), durable=True)
     journal.record("s", "transient", _note(tmp_path, "transient"))
     assert [r.entry.what for r in journal.undo(False)] == ["transient"]
-    assert journals.unfinished(local, state) == []
+    (left,) = journals.load_all(local, state)
+    assert left.pending(durable=False) == []
     assert [r.entry.what for r in journals.recover(local, state)] == []
     assert [r.entry.what for r in journals.recover(local, state, durable=True)] == ["durable"]
     assert journals.journals(local, state) == []

@@ -84,3 +84,16 @@ def test_two_runs_on_one_host(sshd: Sshd, tmp_path: Path) -> None:
     assert mini.made() == []
     assert mini.journals() == []
     assert sshd.connections() == before
+
+
+def test_what_an_earlier_run_made_and_kept_is_known_as_ours(tmp_path: Path) -> None:
+    two = (
+        'ours = self.run.is_ours("two", "make it"), self.run.is_ours("one", "make it");'
+        ' self.run.fact("ours", ours);'
+        ' self.run.journal.record("two", "make it", [["true"]], durable=True)'
+    )
+    mini = Mini(tmp_path / "m", two=two)
+    for args, expected in (([], False), (["--restore"], True), ([], False)):
+        assert mini.pytest("-m", "acceptance", *args)[0] == 0
+        facts = {e["name"]: e["value"] for e in mini.record() if e["kind"] == "fact"}
+        assert facts["ours"] == [expected, False]
