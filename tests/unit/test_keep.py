@@ -6,6 +6,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
+from harness import exits
 from tests.unit.conftest import Sshd
 from tests.unit.mini import PROFILE, Mini
 from tests.unit.test_plugin import HANG
@@ -75,7 +76,7 @@ def test_two_runs_on_one_host(sshd: Sshd, tmp_path: Path) -> None:
     first.until("hung")
     for args in (REMOTE, ["--recover", *REMOTE[2:]]):
         status, out = mini.pytest(*args, local=False)
-        assert status == 1
+        assert status == exits.REFUSED
         assert f"process {first.pid}, run {mini.journals()[0].partition('.')[0]}" in out
         assert mini.made() == ["made-one", "made-two"]
     first.kill()

@@ -225,7 +225,7 @@ def test_a_run_after_kill_9_says_what_to_do(lab: Lab) -> None:
     """The lock is of a dead process, then, as after a power cut, of a dead boot."""
     lab.killed("after file")
     status, out = lab.pytest("-m", "acceptance")
-    assert status == 1
+    assert status == exits.REFUSED
     assert "is in use by" in out
     assert f"run {lab.journal().stem}" in out
     assert "that process is gone: pytest --recover" in out
@@ -233,7 +233,7 @@ def test_a_run_after_kill_9_says_what_to_do(lab: Lab) -> None:
     holder = json.loads(lock.read_text())
     lock.write_text(json.dumps(holder | {"boot": str(uuid.uuid4())}) + "\n")
     status, out = lab.pytest("-m", "acceptance")
-    assert status == 1
+    assert status == exits.REFUSED
     assert "still has what run" in out
     assert "[five] file" in out
     assert not lock.exists()
@@ -264,7 +264,7 @@ def test_an_undo_that_fails_is_told_and_tried_again(lab: Lab) -> None:
     assert "to clean up: pytest --recover" in out
     assert lab.print() == lab.before
     status, out = lab.pytest("-m", "acceptance")
-    assert status == 1
+    assert status == exits.REFUSED
     assert "still has what run" in out
     status, out = lab.pytest("--recover")
     assert status == exits.RESIDUE
@@ -282,7 +282,7 @@ def test_a_journal_of_another_version_stops_everything(lab: Lab) -> None:
     theirs, left = journal.read_bytes(), lab.print()
     for args in (["--recover"], ["-m", "acceptance"]):
         status, out = lab.pytest(*args)
-        assert status == 1
+        assert status == exits.REFUSED
         assert "has version 99; this harness reads version 1" in out
         assert "recover with the version of the harness that wrote it" in out
         assert "Traceback" not in out

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,22 +12,7 @@ from harness.command import CommandTimeout, HostUnreachable
 from harness.host import ANY, Host, open_ssh
 from harness.transport import SshTransport
 from harness.wait import wait_for
-from tests.unit.conftest import Sshd, runs
-
-
-@pytest.fixture
-def own(sshd: Sshd) -> Iterator[Host]:
-    """A connection of the test's own, to be broken."""
-    with open_ssh(sshd.endpoint, "own", become=False) as host:
-        yield host
-
-
-def _break(host: Host) -> None:
-    transport = host._transport
-    assert isinstance(transport, SshTransport)
-    assert transport._master is not None
-    os.kill(transport._master.pid, signal.SIGKILL)
-    os.waitid(os.P_PID, transport._master.pid, os.WEXITED | os.WNOWAIT)
+from tests.unit.conftest import Sshd, break_connection, runs
 
 
 def test_many_commands_need_one_connection(sshd: Sshd, own: Host) -> None:
@@ -41,12 +23,12 @@ def test_many_commands_need_one_connection(sshd: Sshd, own: Host) -> None:
 
 
 def test_a_lost_connection_is_made_anew_for_a_probe(own: Host) -> None:
-    _break(own)
+    break_connection(own)
     assert own.run("echo", "again", probe=True).out == "again\n"
 
 
 def test_a_lost_connection_is_not_made_anew_for_a_change(own: Host, tmp_path: Path) -> None:
-    _break(own)
+    break_connection(own)
     with pytest.raises(HostUnreachable, match="'own' was lost during 'touch"):
         own.run("touch", str(tmp_path / "f"))
     assert not (tmp_path / "f").exists()
@@ -55,7 +37,7 @@ def test_a_lost_connection_is_not_made_anew_for_a_change(own: Host, tmp_path: Pa
 def test_who_knows_what_became_of_the_host_is_asked(sshd: Sshd) -> None:
     with open_ssh(sshd.endpoint, "own", become=False, why=lambda: "its kernel panicked") as own:
         own.run("true")
-        _break(own)
+        break_connection(own)
         with pytest.raises(HostUnreachable, match="lost during 'true': its kernel panicked"):
             own.run("true")
 
@@ -63,7 +45,12 @@ def test_who_knows_what_became_of_the_host_is_asked(sshd: Sshd) -> None:
 def test_a_connection_lost_in_a_command_is_no_exit_status(own: Host) -> None:
     with pytest.raises(HostUnreachable):
         own.run(
-            "sh", "-c", "echo up; exec sleep 1000", ok=ANY, timeout=5, on_line=lambda _: _break(own)
+            "sh",
+            "-c",
+            "echo up; exec sleep 1000",
+            ok=ANY,
+            timeout=5,
+            on_line=lambda _: break_connection(own),
         )
 
 
@@ -71,7 +58,7 @@ def test_a_probe_is_repeated_only_once(own: Host, tmp_path: Path) -> None:
     count = tmp_path / "count"
     script = 'echo x >>"$1"; echo up; exec sleep 1000'
     with pytest.raises(HostUnreachable):
-        own.sh(script, str(count), probe=True, timeout=5, on_line=lambda _: _break(own))
+        own.sh(script, str(count), probe=True, timeout=5, on_line=lambda _: break_connection(own))
     assert count.read_text() == "x\nx\n"
 
 
@@ -82,7 +69,7 @@ def test_the_deadline_holds_without_the_connection(own: Host, tmp_path: Path) ->
             'echo $$ >"$1"; echo up; exec sleep 1000',
             str(pid_file),
             timeout=2,
-            on_line=lambda _: _break(own),
+            on_line=lambda _: break_connection(own),
         )
     stat = Path(f"/proc/{pid_file.read_text().strip()}/stat")
     assert stat.exists()
