@@ -33,8 +33,9 @@ from harness.errors import LabError
 from harness.infra import Backend
 from harness.process import execute
 from harness.scripts import REPLACE
+from harness.ssh import SshTransport
 from harness.trace import Trace
-from harness.transport import LocalTransport, SshTransport, Transport
+from harness.transport import LocalTransport, Transport
 
 __all__ = ["ANY", "Host", "SshEndpoint", "Target", "open_host", "open_local", "open_ssh"]
 

@@ -83,8 +83,8 @@ def _held(host: Host, path: str, other: Holder) -> LockHeld:
         hint = "wait for it, or stop it with Ctrl-C or SIGTERM, so that it cleans up"
     else:
         hint = (
-            f"ask on '{other.runner}'; if that run is gone, pytest --recover there clears it;"
-            f" if that machine is gone too, remove '{path}' on '{host.name}', then recover"
+            f"ask on '{other.runner}', in its containers too; if that run is gone, pytest --recover"
+            f" there clears it; if that is gone too, remove '{path}' on '{host.name}', then recover"
         )
     return LockHeld(f"Host '{host.name}' is in use by {other}.", other, hint=hint)
 

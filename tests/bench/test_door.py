@@ -11,7 +11,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from harness.host import Host, open_ssh
-from harness.transport import SshTransport
+from harness.ssh import SshTransport
 from tests.unit.conftest import Sshd
 
 ROUNDS = 200

@@ -211,10 +211,25 @@ def test_a_lock_of_a_dead_process_is_for_recover(local: Host, state: str) -> Non
     lock.acquire(local, "second", state, recover=True)
 
 
-def test_a_lock_of_another_machine_is_never_presumed_dead(local: Host, state: str) -> None:
+@pytest.mark.parametrize("where", [{"runner": "elsewhere"}, {"pid_ns": "pid:[1]"}])
+def test_a_lock_of_another_machine_is_never_presumed_dead(
+    local: Host, state: str, where: dict[str, str]
+) -> None:
+    """Nor that of another container: its process ids are not ours."""
     lock.acquire(local, "first", state)
-    _lock_of(state, runner="elsewhere", started=1)
-    with pytest.raises(lock.LockHeld, match="ask on 'elsewhere'"):
+    runner = where.get("runner", socket.gethostname())
+    _lock_of(state, started=1, **where)
+    with pytest.raises(lock.LockHeld, match=f"ask on '{runner}'"):
+        lock.acquire(local, "second", state, recover=True)
+
+
+def test_a_lock_of_before_pid_namespaces_were_noted_can_be_read(local: Host, state: str) -> None:
+    lock.acquire(local, "first", state)
+    path = Path(state) / "journal" / "host.lock"
+    holder = json.loads(path.read_text())
+    del holder["pid_ns"]
+    path.write_text(json.dumps(holder) + "\n")
+    with pytest.raises(lock.LockHeld, match="in use by"):
         lock.acquire(local, "second", state, recover=True)
 
 

@@ -15,8 +15,8 @@ from harness.command import CommandFailed, HostRebooted, HostUnreachable
 from harness.host import Host, open_ssh
 from harness.journal import Journal, load_all
 from harness.lock import locked
+from harness.ssh import SshTransport
 from harness.trace import GENESIS, Trace, link
-from harness.transport import SshTransport
 from harness.undo import UndoResult, recover, undo
 from harness.wait import wait_for
 from tests.unit.conftest import Sshd, break_connection

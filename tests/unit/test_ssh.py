@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 
 from harness.command import CommandTimeout, HostUnreachable
 from harness.host import ANY, Host, open_ssh
-from harness.transport import SshTransport
+from harness.ssh import SshTransport
 from harness.wait import wait_for
 from tests.unit.conftest import Sshd, break_connection, runs
 
@@ -162,3 +164,31 @@ def test_another_host_key_than_the_known_one_is_refused(sshd: Sshd, tmp_path: Pa
     assert f"shows another host key than the one in '{known}'" in text
     assert f"ssh-keygen -f {known} -R '[127.0.0.1]:{endpoint.port}'" in text
     assert "@@@" not in text
+
+
+def test_a_users_configuration_does_not_take_the_master_away(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ssh finds its configuration by the user's entry in passwd: hence by an ssh on PATH."""
+    config = tmp_path / "config"
+    config.write_text(
+        "IgnoreUnknown ForkAfterAuthentication,SessionType,StdinNull,UseKeychain\n"
+        "UseKeychain yes\nControlPersist yes\nForkAfterAuthentication yes\nSessionType none\n"
+        "StdinNull yes\nRemoteCommand sleep 1000\n"
+        f"ExitOnForwardFailure yes\nLocalForward 127.0.0.1:{sshd.endpoint.port} localhost:1\n"
+    )
+    ssh = tmp_path / "bin" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F "{config}" "$@"\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    before = sshd.connections()
+    with open_ssh(sshd.endpoint, "configured", become=False) as host:
+        transport = host._transport
+        assert isinstance(transport, SshTransport)
+        assert transport._master is not None
+        pid = transport._master.pid
+        assert host.run("echo", "up").out == "up\n"
+        assert runs(pid)
+    assert not runs(pid)
+    wait_for("its connection is gone", lambda: sshd.connections() == before, 10, 0.02)
