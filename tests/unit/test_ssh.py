@@ -182,7 +182,7 @@ def test_a_users_configuration_does_not_take_the_master_away(
     ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F "{config}" "$@"\n')
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
-    before = sshd.connections()
+    before = {*sshd.connections()}
     with open_ssh(sshd.endpoint, "configured", become=False) as host:
         transport = host._transport
         assert isinstance(transport, SshTransport)
@@ -191,4 +191,4 @@ def test_a_users_configuration_does_not_take_the_master_away(
         assert host.run("echo", "up").out == "up\n"
         assert runs(pid)
     assert not runs(pid)
-    wait_for("its connection is gone", lambda: sshd.connections() == before, 10, 0.02)
+    wait_for("its connection is gone", lambda: before >= {*sshd.connections()}, 10, 0.02)
