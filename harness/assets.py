@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import time
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import requests
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
+from harness import context
 from harness.errors import LabError
 from harness.host import Host
 
@@ -96,7 +96,8 @@ def fetch(asset: Asset, cache: Path | None = None, progress: Progress | None = N
     path = asset.cached(cache)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(f"{path}.lock", timeout=LOCK_TIMEOUT):
+        lock = FileLock(f"{path}.lock", timeout=LOCK_TIMEOUT)
+        with lock.acquire(cancel_check=_cancelled):
             if path.exists() and digest(path) == asset.sha256:
                 return path
             path.unlink(missing_ok=True)  # it has rotted: its name is its digest
@@ -108,6 +109,11 @@ def fetch(asset: Asset, cache: Path | None = None, progress: Progress | None = N
             hint=f"who holds it: fuser '{path}.lock'",
         ) from error
     return path
+
+
+def _cancelled() -> bool:
+    context.check()  # raises, where this thread is to be ended
+    return False
 
 
 def deliver(
@@ -182,7 +188,7 @@ def _complete(asset: Asset, part: Path, progress: Progress | None) -> None:
                 hint=f"without a network, put the file at '{part.with_suffix('')}' yourself;"
                 f" its sha256 has to be {asset.sha256}",
             ) from reason
-        time.sleep(PAUSE * 2 ** (failures - 1))
+        context.pause(PAUSE * 2 ** (failures - 1))
 
 
 def _size(path: Path) -> int:
@@ -214,6 +220,7 @@ def _once(asset: Asset, part: Path, progress: Progress | None) -> None:
         total = start + int(length) if length else None
         with part.open("ab" if start else "wb") as stream:
             for chunk in response.iter_content(CHUNK):
+                context.check()
                 stream.write(chunk)
                 start += len(chunk)
                 if progress is not None:

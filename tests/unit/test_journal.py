@@ -13,15 +13,10 @@ import pytest
 
 from harness import journal as journals
 from harness import lock
-from harness.command import CommandTimeout
-from harness.errors import LabError
 from harness.host import Host
-from harness.job import run_job, start_job
 from harness.journal import Journal, JournalError
 from harness.state import StateRefused
 from harness.undo import recover, undo
-from harness.wait import wait_for
-from tests.unit.conftest import runs
 
 
 @pytest.fixture
@@ -231,41 +226,3 @@ def test_a_lock_of_before_pid_namespaces_were_noted_can_be_read(local: Host, sta
     path.write_text(json.dumps(holder) + "\n")
     with pytest.raises(lock.LockHeld, match="in use by"):
         lock.acquire(local, "second", state, recover=True)
-
-
-def test_a_job_streams_and_ends(any_journal: Journal, tmp_path: Path) -> None:
-    seen: list[str] = []
-    result = run_job(
-        any_journal.host,
-        "talk",
-        ["sh", "-c", 'echo "$V $PWD"; echo err >&2; printf end'],
-        timeout=30,
-        on_line=seen.append,
-        env={"V": "a b"},
-        cwd=str(tmp_path),
-        journal=any_journal,
-    )
-    assert seen == [f"a b {tmp_path}", "err", "end"]
-    assert result.rc == 0
-    assert all(r.ok for r in undo(any_journal, False))
-
-
-def test_a_job_that_fails_says_so(journal: Journal) -> None:
-    with pytest.raises(LabError, match=r"exit status 3(.|\n)*told"):
-        run_job(journal.host, "bad", ["sh", "-c", "echo told; exit 3"], timeout=30, journal=journal)
-
-
-def test_a_job_is_stopped_at_its_deadline(journal: Journal) -> None:
-    with pytest.raises(CommandTimeout, match=r"still ran after 1 s(.|\n)*begun"):
-        run_job(
-            journal.host, "hang", ["sh", "-c", "echo begun; sleep 1000"], timeout=1, journal=journal
-        )
-
-
-def test_undo_stops_a_job_with_its_children(any_journal: Journal) -> None:
-    script = "setsid sleep 1000 & echo $! $$; wait"
-    job = start_job(any_journal.host, "serve", ["sh", "-c", script], journal=any_journal)
-    pids = wait_for("the job speaks", lambda: job.tail().split(), 20, 0.05)
-    assert job.alive()
-    assert all(result.ok for result in undo(any_journal, False))
-    assert not any(runs(int(pid)) for pid in pids)
