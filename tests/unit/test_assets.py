@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from fixtures.delivery import told
 from harness import assets
 from harness.assets import Asset, AssetError, deliver, fetch
 from harness.command import CommandFailed
@@ -277,3 +278,12 @@ def test_half_a_file_never_arrives(any_host: Host, tmp_path: Path) -> None:
     with pytest.raises(CommandFailed, match="only 4 of 5 bytes have come"):
         any_host.sh(REPLACE, str(remote), "644", "5", input=b"half")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
+
+
+def test_a_download_is_told_of_now_and_then() -> None:
+    said: list[str] = []
+    times = iter([0.0, 1.0, 5.0, 5.0, 6.0, 30.0, 30.0])
+    progress = told(said.append, "a.tar", lambda: next(times))
+    for done, total in ((1, 100_000_000), (2_000_000, 100_000_000), (3, None), (40_000_000, None)):
+        progress(done, total)
+    assert said == ["a.tar: 2 of 100 MB", "a.tar: 40 MB"]
