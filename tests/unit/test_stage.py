@@ -162,6 +162,11 @@ def test_a_host_that_is_lost_in_the_look_says_nothing_of_what_is_there(
     assert stage.calls == []
 
 
+def test_a_plan_says_what_the_class_itself_does() -> None:
+    assert Writes.plan(None) == ["Writes its input to a file; says what was called."]
+    assert Durable.plan(None) == ["durable"], "it has no docstring of its own"
+
+
 def test_an_interruption_is_no_failure(local: Host, tmp_path: Path) -> None:
     run = make_run(local, tmp_path)
     stage = Writes(run, tmp_path / "f", "x")
