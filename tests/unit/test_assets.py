@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 
 from fixtures.delivery import told
-from harness import assets
+from harness import download
 from harness.assets import Asset, AssetError, deliver, fetch
 from harness.command import CommandFailed
 from harness.context import Cancellation, Cancelled
@@ -81,7 +81,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server on loopback; no proxy stands before it, and attempts follow at once."""
-    monkeypatch.setattr(assets, "PAUSE", 0.0)
+    monkeypatch.setattr(download, "PAUSE", 0.0)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
     server = Server()
@@ -175,13 +175,13 @@ def test_a_server_in_trouble_is_asked_again(server: Server, tmp_path: Path) -> N
     server.status = 503
     with pytest.raises(AssetError, match="503"):
         fetch(Asset(server.url(), DIGEST), tmp_path)
-    assert len(server.asked) == assets.ATTEMPTS
+    assert len(server.asked) == download.ATTEMPTS
 
 
 def test_offline_names_the_url_and_the_way_round(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(assets, "PAUSE", 0.0)
+    monkeypatch.setattr(download, "PAUSE", 0.0)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "*")
     asset = Asset("http://127.0.0.1:1/driver.run", DIGEST)
@@ -200,14 +200,14 @@ def test_a_download_ends_with_the_run(server: Server, tmp_path: Path) -> None:
         fetch(asset, tmp_path, lambda *_: run.ask(Cancelled()))
     assert not asset.cached(tmp_path).exists()
     assert fetch(asset, tmp_path).read_bytes() == CONTENT
-    assert server.asked == [None, f"bytes={assets.CHUNK}-"]
+    assert server.asked == [None, f"bytes={download.CHUNK}-"]
 
 
 @pytest.mark.parametrize("what", ["between attempts", "for another"])
 def test_waiting_ends_with_the_run(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    monkeypatch.setattr(assets, "PAUSE", 1000.0)
+    monkeypatch.setattr(download, "PAUSE", 1000.0)
     server.status = 503
     asset = Asset(server.url(), DIGEST)
     run = Cancellation()
