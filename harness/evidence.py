@@ -58,11 +58,14 @@ class Evidence:
         if not self._collectors and not extra:
             return None
         folder = self.folder(nodeid)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in (extra or {}).items():
-            self._store(nodeid, folder, name, text)
-        for name, collect in list(self._collectors.items()):
-            self._store(nodeid, folder, name, self._gathered(collect))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in (extra or {}).items():
+                self._store(nodeid, folder, name, text)
+            for name, collect in list(self._collectors.items()):
+                self._store(nodeid, folder, name, self._gathered(collect))
+        except OSError as error:  # a full disk: the run goes on, and says so at its end
+            self._trace.keep(f"The evidence in '{folder}' is not whole: {error}")
         return folder
 
     def _gathered(self, collect: Collector) -> str | bytes:

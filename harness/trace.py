@@ -90,6 +90,10 @@ class Trace:
                 if self._write(self._file, f"{line}\n".encode()):
                     self._chain = chain
 
+    def keep(self, trouble: str) -> None:
+        """Keep in mind what could not be written, if it is the first."""
+        self.trouble = self.trouble or trouble
+
     def _write(self, file: int, line: bytes) -> bool:
         """Append a line whole, or not at all."""
         size = os.fstat(file).st_size
@@ -98,7 +102,7 @@ class Trace:
             while left:
                 left = left[os.write(file, left) :]
         except OSError as error:
-            self.trouble = self.trouble or f"The record '{self.path}' lacks events: {error}"
+            self.keep(f"The record '{self.path}' lacks events: {error}")
             with contextlib.suppress(OSError):  # it has been told
                 os.ftruncate(file, size)
             return False

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.command import CommandFailed, HostRebooted, HostUnreachable
+from harness.evidence import Evidence
 from harness.host import Host, open_ssh
 from harness.journal import Journal, load_all
 from harness.lock import locked
@@ -199,3 +200,11 @@ def test_a_record_has_whole_lines_alone_that_are_chained(tmp_path: Path) -> None
     for event in events:
         chain = link(chain, event)
         assert event["chain"] == chain
+
+
+def test_evidence_that_cannot_be_written_is_trouble_and_no_more() -> None:
+    with Trace(None) as trace:
+        evidence = Evidence(Path("/dev/full/evidence"), trace)
+        evidence.register("dmesg", lambda: "text")
+        evidence.collect("a.py::t", {"failure": "text"})
+        assert "The evidence in '/dev/full/evidence/a.py/t' is not whole:" in trace.trouble
