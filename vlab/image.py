@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlab import manifest, namespace, recipe
+from vlab import emulator, manifest, namespace, recipe
 from vlab.errors import VlabError
 
 NEEDED_BYTES = 4 << 30  # seen at its fullest: 3.3 GiB
@@ -51,13 +51,7 @@ class Image:
 
     def emulator(self, program: str) -> list[str]:
         """The command line that starts a QEMU program out of the image's own packages."""
-        emulator = self.folder / "emulator"
-        return [
-            str(emulator / "ld.so"),
-            "--library-path",
-            str(emulator / "lib"),
-            str(emulator / "bin" / program),
-        ]
+        return emulator.command(self.folder / "emulator", program)
 
     @property
     def firmware(self) -> Path:
