@@ -19,10 +19,10 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.model, pytest.mark.order(80)]
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 PATIENCE = 60  # seconds for a request that is to be refused: nothing is computed for it
 
-BAD_REQUESTS: dict[str, tuple[dict[str, object], int]] = {
-    "unknown model": ({"model": "no-such-model"}, 404),
-    "no messages": ({"messages": []}, 400),
-    "more tokens than the model can hold": ({"max_tokens": 10_000_000}, 400),
+BAD_REQUESTS: dict[str, dict[str, object]] = {
+    "unknown model": {"model": "no-such-model"},
+    "no messages": {"messages": []},
+    "more tokens than the model can hold": {"max_tokens": 10_000_000},
 }
 
 
@@ -159,16 +159,18 @@ def test_gpu_memory_in_use_rises(model: Model) -> None:
 @pytest.mark.clause("model.errors")
 @pytest.mark.parametrize("what", BAD_REQUESTS)
 def test_bad_request_is_refused(model: Model, profile: Profile, what: str) -> None:
-    change, status = BAD_REQUESTS[what]
     url = f"{model.base_url}{chat.COMPLETIONS}"
     try:
-        response = chat.http.post(url, json=chat.request(profile.model, **change), timeout=PATIENCE)
+        response = chat.http.post(
+            url, json=chat.request(profile.model, **BAD_REQUESTS[what]), timeout=PATIENCE
+        )
     except requests.Timeout:
         pytest.fail(f"{what}: no refusal within {PATIENCE} s, so the server works on it")
     assert 400 <= response.status_code < 500, (
-        f"{what}: answered with {response.status_code}, expected {status}: {response.text[:500]}"
+        f"{what}: answered with {response.status_code}, expected 4xx: {response.text[:500]}\n"
+        "5xx: a request of anybody's runs into an error of the server's own (some versions of vLLM "
+        "do so on an empty list of messages); model-server.txt has the traceback"
     )
-    assert response.status_code == status, f"{what}: {response.status_code}, {response.text[:500]}"
 
 
 @pytest.mark.clause("model.errors")
