@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from fixtures import dockerfile
+from fixtures import dockerfile, hookchain
 from fixtures.findings import reported
 from fixtures.image import ARCHITECTURES, ROOT, Image
 from fixtures.platform import Platform
@@ -106,10 +106,9 @@ def test_image_has_the_programs(image: Image, profile: Profile) -> None:
 
 @pytest.mark.clause("image.contents")
 def test_image_asks_for_the_gpu(image: Image) -> None:
-    names = [entry.partition("=")[0] for entry in image.environment]
-    assert "NVIDIA_VISIBLE_DEVICES" in names or "CUDA_VERSION" in names, (
-        "the image's environment has neither NVIDIA_VISIBLE_DEVICES nor CUDA_VERSION: the guest's "
-        f"hook then does nothing, without a word. It has {', '.join(names)}"
+    assert hookchain.asks_for_gpu(image.environment), (
+        "the image's environment asks for no GPU by NVIDIA_VISIBLE_DEVICES (or an old CUDA_VERSION)"
+        f": the guest's hook then does nothing, without a word. It has {image.environment}"
     )
 
 
