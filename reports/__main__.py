@@ -8,7 +8,8 @@ from pathlib import Path
 
 from reports import documents, history, summary, trend
 from reports.integrity import check
-from reports.record import RecordError, load
+from reports.reading import load
+from reports.record import RecordError
 from reports.texts import LANGUAGES
 
 RUNS = Path(__file__).parent / "runs"

@@ -62,7 +62,7 @@ def document(record: Record) -> str:
     out.time = _time(record.events[-1])
     whole = verdict.overall(record)
     for reason in whole.reasons:
-        run.add_log(tv.LogSeverity.INFO, reason, source_location=None)
+        run.add_log(tv.LogSeverity.INFO, str(reason), source_location=None)
     complete = record.end is not None and record.exit_status != exits.INTERRUPTED
     status = tv.TestStatus.COMPLETE if complete else tv.TestStatus.ERROR
     run.end(status=status, result=_RESULTS[whole.verdict])

@@ -29,19 +29,19 @@ def pytest_acceptance_ending(config: pytest.Config, folder: Path) -> bool | None
     """Hold the run against those before it, and put into its record what came of it."""
     if config.option.baseline is None:
         return None
-    from reports import gate, history, record
+    from reports import gate, history, reading
 
     with history.opened(folder.parents[1] / history.FILE) as known:
-        found = gate.judge(record.load(folder), known, datetime.now(UTC).date())
+        found = gate.judge(reading.load(folder), known, datetime.now(UTC).date())
     required(config).trace.event("fact", name=gate.FACT, value=found)
     return bool(found["regression"])
 
 
 def pytest_acceptance_ended(config: pytest.Config, folder: Path) -> None:
     """Make the run's documents, and put it into the history."""
-    from reports import documents, history, integrity, record, summary
+    from reports import documents, history, integrity, reading, summary
 
-    run = record.load(folder)
+    run = reading.load(folder)
     lines = config.stash[_SUMMARY] = list(summary.lines(run))
     report = documents.write(run, integrity.check(run), folder)
     here = config.invocation_params.dir

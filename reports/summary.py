@@ -25,7 +25,7 @@ def document(record: Record) -> dict[str, Any]:
         "started": record.started.isoformat(),
         "seconds": record.seconds,
         "verdict": whole.verdict,
-        "reasons": list(whole.reasons),
+        "reasons": [str(reason) for reason in whole.reasons],
         "exit_status": record.exit_status,
         "standins": list(record.standins),
         "tests": dict(whole.counts),
@@ -34,7 +34,7 @@ def document(record: Record) -> dict[str, Any]:
                 "name": part.name,
                 "verdict": part.verdict,
                 "tests": dict(part.counts),
-                "reasons": list(part.reasons),
+                "reasons": [str(reason) for reason in part.reasons],
             }
             for part in verdict.capabilities(record)
         ],

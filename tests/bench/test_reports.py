@@ -11,7 +11,8 @@ import pytest
 from reports import documents, trend
 from reports.history import opened
 from reports.integrity import check
-from reports.record import Record, load
+from reports.reading import load
+from reports.record import Record
 from tests.unit import records
 
 Benchmark = Callable[..., object]

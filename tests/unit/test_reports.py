@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from reports import documents, html, junit, ocp, summary, verdict
+from reports import documents, html, junit, ocp, summary
 from reports.integrity import check
-from reports.record import Record, RecordError, load
+from reports.reading import load
+from reports.record import Record, RecordError
 from tests.unit import records
 from tests.unit.mini import ROOT
 
@@ -69,22 +70,6 @@ def test_a_clause_leads_to_its_tests_and_they_to_their_evidence(failed: Record) 
     assert "#test-2" in page.references
     evidence = [r for r in page.references if r.startswith("evidence/")]
     assert [Path(r).name for r in evidence] == ["failure.txt", "dmesg.txt"]
-
-
-def test_verdicts(failed: Record, tmp_path: Path) -> None:
-    assert {v.name: v.verdict for v in verdict.capabilities(failed)} == {
-        "gpu": "failed",
-        "platform": "not assessed",
-    }
-    assert verdict.overall(failed).verdict == "failed"
-    good = records.write(tmp_path / "good")
-    assert verdict.overall(good).verdict == "qualified"
-    standins = records.write(tmp_path / "standins", profile={"standins": ["GPU"]})
-    assert verdict.overall(standins).verdict == "conditional", "stand-ins never qualify"
-    part = records.PASSED | {"more": ("skipped", "not assessed: why")}
-    assert verdict.overall(records.write(tmp_path / "p", part)).verdict == "conditional"
-    cut = records.write(tmp_path / "cut", exit_status=None)
-    assert verdict.overall(cut).verdict == "not assessed"
 
 
 def test_junit_keeps_to_what_jenkins_reads(failed: Record) -> None:
@@ -171,8 +156,8 @@ def test_rendered_elsewhere_it_says_the_same(failed: Record, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("file", "old", "new", "said"),
     [
-        ("record.jsonl", b'"passed"', b'"failed"', "record.jsonl line 4 is not what was written"),
-        ("record.jsonl", b'"seconds": 1.0', b'"seconds": 2.0', "line 3 is not what was written"),
+        ("record.jsonl", b'"passed"', b'"failed"', "record.jsonl line 5 is not what was written"),
+        ("record.jsonl", b'"seconds": 1.0', b'"seconds": 2.0', "line 4 is not what was written"),
         ("failure.txt", b"text", b"test", "failure.txt is not what was collected"),
     ],
 )
