@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import exits, lock
+from harness import evidence, exits, lock
 from harness import journal as journals
 from harness.command import HostUnreachable
 from harness.errors import LabError
@@ -235,6 +235,12 @@ class Session:
     def end(self, exit_status: int) -> None:
         """Finish the record, and mask what others wrote for this run: junit, a lab's console."""
         failed = [str(result) for result in self.undo if not result.ok]
+        assert self.run_dir is not None
+        ours = self.run_dir / "record.jsonl"
+        others = [path for path in self.run_dir.rglob("*") if path != ours]
+        junit = self.config.option.xmlpath
+        self.trace.masker.files([*others, *([Path(junit)] if junit else [])])
+        evidence.list_rest(self.run_dir, self.trace)
         self.trace.event(
             "run",
             state="ended",
@@ -245,11 +251,6 @@ class Session:
             error=self.closing_error or None,
         )
         self.trace.close()
-        assert self.run_dir is not None
-        ours = self.run_dir / "record.jsonl"
-        others = [path for path in self.run_dir.rglob("*") if path != ours]
-        junit = self.config.option.xmlpath
-        self.trace.masker.files([*others, *([Path(junit)] if junit else [])])
 
     def recover(self, runs: Path) -> list[UndoResult]:
         """Finish the undo of dead runs on the host of this profile, or on all that it may have."""

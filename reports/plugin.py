@@ -38,7 +38,7 @@ def pytest_acceptance_ending(config: pytest.Config, folder: Path) -> bool | None
 
 
 def pytest_acceptance_ended(config: pytest.Config, folder: Path) -> None:
-    """Make the run's documents, and put it into the history."""
+    """Make the run's documents, and put it into the history, with what was killed before it."""
     from reports import documents, history, integrity, reading, summary
 
     run = reading.load(folder)
@@ -48,15 +48,20 @@ def pytest_acceptance_ended(config: pytest.Config, folder: Path) -> None:
     lines.append(f"report: {report.relative_to(here) if here in report.parents else report}")
     with history.opened(folder.parents[1] / history.FILE) as known:
         known.add(run)
+        lines += history.feed(known, folder.parent)
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """The verdicts, the first failure with its cause, and where the report is."""
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The verdicts, the first failure with its cause, and where the report is: last of all.
+
+    pytest writes no summary after an internal error, and its own comes after every plugin's.
+    """
     lines = config.stash.get(_SUMMARY, [])
-    if lines:
-        terminalreporter.section("verdict")
+    config.stash[_SUMMARY] = []
+    out: pytest.TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
+    if out is None or not lines:
+        return
+    out.section("verdict")
     for line in lines:
-        terminalreporter.write_line(line)
+        out.write_line(line)

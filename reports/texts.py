@@ -29,6 +29,37 @@ TEXTS = {
         "它只说明流程和测试框架可用。被替代的部分：",
     ),
     "altered": ("The record or its evidence was altered.", "记录或证据已被改动。"),
+    "incomplete": (
+        "The record has no end. The run was cut off (killed, or the power failed), or lines were"
+        " taken from its end; what is there is as it was written.",
+        "记录没有结尾：运行被强行终止（被杀死或断电），或末尾的行被删去；现有内容与写入时一致。",
+    ),
+    "asks": ("What it asks for", "要求"),
+    "where": ("Where", "范围"),
+    "finding": ("Finding", "发现"),
+    "waiver_unknown": ("A waiver names no figure of this lab:", "豁免所指的指标不存在："),
+    "rests_help": (
+        "Each test can be opened: the facts that it was given, and the commands that it ran.",
+        "每项测试均可展开，查看其依据的事实与执行的命令。",
+    ),
+    "rests_on": ("rests on:", "依据："),
+    "commands_count": ("{count} commands", "{count}条命令"),
+    "ended": ("exit status {rc}, after {seconds} s", "退出码{rc}，耗时{seconds}秒"),
+    "found": ("What the stages found", "各阶段查明的事实"),
+    "found_help": (
+        "The facts that the tests were given, and the commands behind them; all of it is in"
+        " record.jsonl.",
+        "各测试所依据的事实及其背后的命令；完整内容见record.jsonl。",
+    ),
+    "signature": ("Signature", "签署"),
+    "signature_help": (
+        "This report is about the record with this digest; made again from it, it says the same.",
+        "本报告对应具有以下摘要的记录；由该记录重新生成的报告内容相同。",
+    ),
+    "signer": ("Name", "姓名"),
+    "role": ("Role, organisation", "职务与单位"),
+    "date": ("Date", "日期"),
+    "signed": ("Signature", "签名"),
     "intact": ("Record and evidence are as they were written.", "记录和证据与写入时一致。"),
     "capabilities": ("Verdict per capability", "各项能力的结论"),
     "capability": ("Capability", "能力"),
@@ -138,10 +169,23 @@ TEXTS = {
     "then": ("then", "当时"),
     "now": ("now", "现在"),
     "measures": ("Times and rates, with the band of what is usual", "耗时与速率，及其正常区间"),
-    "left_band": (
+    "newest_left": (
         "{name}: {value} in the newest run that has it, usually {low} to {high}",
         "{name}：最近一次为{value}，正常区间为{low}至{high}",
     ),
+    "left_band": (
+        "{name}: {value}, usually {low} to {high}",
+        "{name}：{value}，正常区间为{low}至{high}",
+    ),
+    "figures_left": ("Figures worse than usual", "劣于正常区间的指标"),
+    "charts_help": (
+        "Dots: good runs; crosses: runs that failed; diamonds: values that were waived. Green: the"
+        " band of the good runs before the newest one.",
+        "圆点：成功的运行；叉：失败的运行；菱形：已豁免的数值。绿色：最近一次之前成功运行的正常区间。",
+    ),
+    "what": ("What", "项目"),
+    "no_runs": ("There are no runs yet.", "还没有运行记录。"),
+    "other_labs": ("Other labs", "其他实验环境"),
     "newest_runs": ("The newest runs", "最近的运行"),
     "tests_over_time": ("Tests over time", "各测试的历史"),
     "pass_rate": ("Pass rate", "通过率"),

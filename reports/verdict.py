@@ -50,6 +50,11 @@ class Verdict:
     reasons: tuple[Reason, ...]
     counts: Counter[str]
 
+    def said(self, text: Callable[[str], str] | None = None) -> list[str]:
+        """The reasons in the language of a translator, by default in English; each once."""
+        words = text or translator("en")
+        return list(dict.fromkeys(reason.said(words) for reason in self.reasons))
+
 
 def capabilities(record: Record) -> tuple[Verdict, ...]:
     """One verdict a suite, also of those of which nothing ran, in the order of the suites."""

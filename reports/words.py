@@ -156,4 +156,54 @@ INVENTORY = {
     "Model server": ("Model server", "模型服务"),
 }
 
-WORDS = {**REASONS, **STATUSES, **UNITS, **PICTURES, **FIGURES, **CAPABILITIES, **INVENTORY}
+# The English text comes from the record; what it names of the very lab stands in both.
+FINDINGS = {
+    "finding_image.tls-off": (
+        "{text}",
+        "下载源码时不校验证书（git http.sslVerify false等）：中间人可向镜像中放入任何内容",
+    ),
+    "finding_image.plain-http": ("{text}", "通过明文http下载内容，例如apt镜像源中的软件包"),
+    "finding_image.base-not-pinned": (
+        "{text}",
+        "基础镜像以标签而非摘要指定：同一标签日后可能指向另一个镜像",
+    ),
+    "finding_image.source-not-pinned": (
+        "{text}",
+        "源码按分支或标签克隆，两者都可被移动，而非固定到某个提交",
+    ),
+    "finding_image.packages-not-pinned": (
+        "{text}",
+        "pip安装的软件包没有校验摘要（--require-hashes）",
+    ),
+    "finding_image.wheel-check-empty": (
+        "{text}",
+        "wheel大小检查的目录是dist，其中没有任何构建产物，因此总是通过",
+    ),
+    "finding_image.few-architectures": (
+        "{text}",
+        "CUDA代码只为计算能力8.0和9.0构建：更旧的或介于两者之间的卡不受支持",
+    ),
+    "finding_model.remote-code": (
+        "{text}",
+        "模型服务使用--trust-remote-code：会执行随模型而来的代码",
+    ),
+    "finding_gpu.no-reset": (
+        "{text}",
+        "设备没有任何复位方法，上一个容器留在其中的内容，下一个容器可以看到。原文：{text}",
+    ),
+    "finding_network.forward-drop": (
+        "{text}",
+        "主机FORWARD策略为DROP，且没有规则放行该网桥：容器只能访问主机，无法下载模型。原文：{text}",
+    ),
+}
+
+WORDS = {
+    **REASONS,
+    **STATUSES,
+    **UNITS,
+    **PICTURES,
+    **FIGURES,
+    **CAPABILITIES,
+    **INVENTORY,
+    **FINDINGS,
+}

@@ -74,7 +74,7 @@ class Made:
         )
 
 
-def write(folder: Path, tests: Mapping[str, tuple[str, str]] = PASSED, /, **more: Any) -> Record:
+def write(folder: Path, tests: Mapping[str, tuple[str, str]] = PASSED, **more: Any) -> Record:
     """A run whose folder's name is its id; `more` are fields of `Made`."""
     folder.mkdir(parents=True)
     Made(tests, **more).write(folder)
