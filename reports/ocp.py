@@ -25,6 +25,10 @@ _RESULTS = {
     verdict.FAILED: tv.TestResult.FAIL,
     NOT_ASSESSED: tv.TestResult.NOT_APPLICABLE,
 }
+# Of the inventory what is no software.
+_PLATFORM = frozenset(
+    ("Host", "Machine", "Architecture", "CPU", "Memory", "TEE", "IOMMU units", "IOMMU groups")
+) | {"IOMMU group of the GPU"}
 _DIAGNOSES = {"passed": tv.DiagnosisType.PASS, "skipped": tv.DiagnosisType.UNKNOWN}
 
 
@@ -129,7 +133,9 @@ def _device(record: Record) -> tuple[tv.Dut, tv.dut.HardwareInfo | None]:
     dut.add_platform_info(f"target {record.profile['target']['kind']}")
     known = dict(inventory(record))
     for what, value in known.items():
-        if not what.startswith("GPU"):
+        if what in _PLATFORM:
+            dut.add_platform_info(f"{what}: {value}")
+        elif not what.startswith("GPU"):
             kind = tv.SoftwareType.SYSTEM if "ernel" in what else tv.SoftwareType.UNSPECIFIED
             dut.add_software_info(name=what, version=value, type=kind)
     if "GPU BDF on the host" not in known:

@@ -143,6 +143,11 @@ def test_the_newest_is_the_one_that_began_last(history: History, tmp_path: Path)
     ]
 
 
+def _both(history: History, *runs: Record) -> None:
+    for run in runs:
+        history.add(run)
+
+
 def _adds(path: Path, run: Path) -> None:
     from reports.reading import load
 
@@ -173,7 +178,7 @@ def test_a_history_whose_making_was_cut_off_is_made(tmp_path: Path) -> None:
     run = records.write(tmp_path / "run")
     other = dataclasses.replace(run, digest="0" * 64)
     with pytest.raises(HistoryError), opened(path) as history:
-        [history.add(one) for one in (run, other)]
+        _both(history, run, other)
     with sqlite3.connect(path) as database:
         assert database.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
     with opened(path) as history:
