@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+from reports import html
+from reports.integrity import check
 from reports.reading import load
 from reports.record import Record
 from tests.unit.mini import ROOT
@@ -10,11 +14,20 @@ DATA = ROOT / "tests" / "data"
 PASSED, FAILED = DATA / "run-passed", DATA / "run-failed"
 
 
+@cache
 def passed() -> Record:
     """A run on the virtual lab in which all went well."""
     return load(PASSED)
 
 
+@cache
 def failed() -> Record:
     """One in which something did not."""
     return load(FAILED)
+
+
+@cache
+def page(which: str, language: str = "en") -> str:
+    """The report of the one that `passed` or `failed`."""
+    run = {"passed": passed, "failed": failed}[which]()
+    return html.page(run, check(run), language)

@@ -32,6 +32,7 @@ class Made:
     exit_status: int | None = 0
     kept: bool = False
     undo_failed: Sequence[str] = ()
+    events: Sequence[tuple[str, Mapping[str, object]]] = ()  # others, as they are
     left_out: Sequence[str] = ()  # tests that were collected, and not run
 
     def write(self, folder: Path) -> None:
@@ -41,6 +42,8 @@ class Made:
                 _stage(trace, name, seconds)
             for name, (outcome, message) in self.tests.items():
                 _test(trace, folder, name, outcome, message, self.evidence)
+            for kind, fields in self.events:
+                trace.event(kind, **fields)
             if self.exit_status is not None:
                 self._end(trace)
 
