@@ -47,7 +47,8 @@ class Test:
 
     @property
     def name(self) -> str:
-        return self.nodeid.rpartition("::")[2]
+        path, bracket, parameters = self.nodeid.partition("[")  # which may hold anything
+        return path.rpartition("::")[2] + bracket + parameters
 
     @property
     def suite(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reports import junit, ocp, summary
+from reports import junit, ocp
 from reports.reading import load
 from reports.record import Record, RecordError
 from tests.unit import records
@@ -71,16 +71,6 @@ def test_ocp_tells_the_run_in_order(failed: Record) -> None:
     diagnoses = [step["diagnosis"]["type"] for step in steps if "diagnosis" in step]
     assert diagnoses == ["PASS", "FAIL", "UNKNOWN", "UNKNOWN"]
     assert len([step for step in steps if "file" in step]) == 2
-
-
-def test_the_summary_fits_a_terminal(failed: Record) -> None:
-    lines = list(summary.lines(failed))
-    assert max(map(len, lines)) <= 80
-    text = "\n".join(lines)
-    assert "gpu              failed        1 passed, 1 error, 1 blocked" in text
-    assert "platform         not assessed  1 not assessed" in text
-    assert f"first failure: {records.NODE}group" in text
-    assert "Stage 'gpu' failed: no <GPU>" in text
 
 
 def test_the_cause_of_an_assertion_is_what_pytest_marks(tmp_path: Path) -> None:
