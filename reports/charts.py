@@ -37,7 +37,8 @@ def draw(charts: Sequence[Chart], days: Sequence[str], title: str) -> str:
     if not charts:
         return ""
     rows = -(-len(charts) // COLUMNS)
-    figure, grid = drawing.figure(9, 1.7 * rows, rows, COLUMNS)
+    margins = drawing.Margins(left=0.5, bottom=0.3, right=0.35, top=0.3)
+    figure, grid = drawing.figure(9, 1.7 * rows, margins, rows, COLUMNS)
     for axes, chart in zip(grid.flat, charts, strict=False):
         _chart(axes, chart, days)
     for axes in list(grid.flat)[len(charts) :]:

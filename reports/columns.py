@@ -9,7 +9,7 @@ from rich.cells import cell_len, chop_cells
 
 # Escape sequences (ECMA-48: CSI, OSC, and the short ones), then any other control character.
 _CONTROL = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?"
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?"
     r"|[\x00-\x1f\x7f-\x9f]"
 )
 

@@ -5,21 +5,45 @@ from __future__ import annotations
 import html
 import io
 import re
+from dataclasses import dataclass
 from typing import Any
 from warnings import catch_warnings, filterwarnings
 
 INK, PAPER, SOFT, LINE = "#1f2328", "#ffffff", "#57606a", "#d0d7de"
 
 
-def figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
-    """A figure in inches, and its axes."""
+@dataclass(frozen=True)
+class Margins:
+    """What is left free around the axes, in inches."""
+
+    left: float = 0.05
+    bottom: float = 0.05
+    right: float = 0.05
+    top: float = 0.05
+
+
+def figure(
+    width: float, height: float, margins: Margins, rows: int = 1, columns: int = 1
+) -> tuple[Any, Any]:
+    """A figure in inches, and its axes.
+
+    The margins are ours, since matplotlib draws everything twice to find its own.
+    """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     style: dict[Any, Any] = {"font.size": 9, "axes.edgecolor": SOFT, "axes.labelcolor": INK}
     style |= {"text.color": INK, "xtick.color": INK, "ytick.color": INK}
     with rc_context(style):
-        made = Figure(figsize=(width, height), layout="constrained")
+        made = Figure(figsize=(width, height))
+        made.subplots_adjust(
+            left=margins.left / width,
+            right=1 - margins.right / width,
+            bottom=margins.bottom / height,
+            top=1 - margins.top / height,
+            wspace=0.15,
+            hspace=0.6,
+        )
         return made, made.subplots(rows, columns, squeeze=rows * columns == 1)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from reports import topology as topologies
-from reports.drawing import INK, PAPER, SOFT, bare, figure, svg
+from reports.drawing import INK, PAPER, SOFT, Margins, bare, figure, svg
 from reports.record import Record
 from reports.topology import Inner, Member, Topology
 
@@ -22,7 +22,7 @@ def timeline(record: Record, text: Text) -> str:
     stages = record.stages
     if not stages:
         return ""
-    made, axes = figure(9, 0.7 + 0.34 * len(stages))
+    made, axes = figure(9, 0.7 + 0.34 * len(stages), Margins(left=1.3, bottom=0.5))
     for row, stage in enumerate(stages):
         axes.barh(
             row, max(stage.seconds, 0.3), left=stage.at, color=COLOURS[stage.state], height=0.6
@@ -49,7 +49,7 @@ def topology(record: Record, text: Text) -> str:
     rows = sum(len(members) for members in found.groups.values())
     left = rows * ROW + len(found.groups) * (HEAD + GAP)
     height = max(left, len(found.inner) * ROW + GAP) + HEAD
-    made, axes = figure(9, 0.75 * height + 0.2)
+    made, axes = figure(9, 0.75 * height + 0.2, Margins())
     axes.set_xlim(0, 100)
     axes.set_ylim(0, height + 0.1)
     axes.axis("off")
