@@ -75,7 +75,7 @@ def _known(record: Record, out: Path, path: Path) -> dict[str, str]:
     """The digests of a run's record that were written down before, by where."""
     found = noted(record.id, record.folder, out)
     if path.is_file():
-        with history.opened(path) as past:
+        with history.opened(path, readonly=True) as past:
             digest = past.digest(record.id)
         if digest:
             found[str(path)] = digest

@@ -236,16 +236,19 @@ def _cause(record: Record) -> str:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[History]:
+def opened(path: Path, *, readonly: bool = False) -> Iterator[History]:
     """The history at `path`, made if it is not there; written when the block ends well.
 
     One process at a time; another one waits. Raises HistoryError, and OSError for the folder.
+    With `readonly` it has to be there, and is left as it is.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not readonly:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    where = f"{path.resolve().as_uri()}?mode={'ro' if readonly else 'rwc'}"
     try:
-        database = sqlite3.connect(path, timeout=60, isolation_level=None)
+        database = sqlite3.connect(where, uri=True, timeout=60, isolation_level=None)
         with closing(database):
-            database.execute("BEGIN IMMEDIATE")
+            database.execute("BEGIN" if readonly else "BEGIN IMMEDIATE")
             _prepare(database, path)
             yield History(database)
             database.execute("COMMIT")
@@ -259,7 +262,7 @@ _ANEW = "Move it away, and it is made anew from the records in reports/runs."
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
     """Within the transaction: two that come first together do not both make the tables."""
     (version,) = database.execute("PRAGMA user_version").fetchone()
-    if version == 0:
+    if version == 0:  # which it stays where it cannot be written: an error
         for statement in _SCHEMA.split(";"):
             database.execute(statement)
         database.execute(f"PRAGMA user_version = {VERSION}")
@@ -270,16 +273,18 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
 
 
 def feed(history: History, runs: Path) -> list[str]:
-    """Put in every run of a folder that has none of, such as one that was killed; its problems.
+    """Put in the runs of a folder that are not known, such as one that was killed.
 
-    A run that is still going on is taken for one that was cut off, until it ends itself.
+    Returns what is wrong with some. A run that is still going on is taken for one that was cut
+    off, until it ends itself; what has no tests at all, as after `--recover`, is no run.
     """
     ended, problems = history.ended(), []
     for folder in sorted(runs.iterdir()):
         if folder.is_symlink() or folder.name in ended or not (folder / "record.jsonl").exists():
             continue
         try:
-            history.add(load(folder))
+            if "tests" in (record := load(folder)).collected:
+                history.add(record)
         except RecordError as error:
             problems.append(f"not in the history: {error}")
     return problems

@@ -127,8 +127,11 @@ def test_a_new_chain_is_told_by_the_digest_of_the_history(
     with opened(path) as history:
         history.add(failed)
     _chained_anew(failed.folder, failed.id)
+    before = path.read_bytes()
+    path.chmod(0o444)
     status, said = _reports(monkeypatch, capsys, "render", failed.folder, "--history", path)
-    assert status == 1
+    assert (status, path.read_bytes()) == (1, before)
+    path.chmod(0o644)
     assert f"history.sqlite has another sha256 of record.jsonl: {failed.digest}" in said
     with pytest.raises(HistoryError, match="is known with another record"), opened(path) as history:
         history.add(load(failed.folder))

@@ -189,6 +189,7 @@ def test_a_run_that_was_killed_is_fed_in_and_again_when_it_ends(tmp_path: Path) 
     runs = tmp_path / "runs"
     run = records.write(runs / "one", exit_status=None)
     (runs / "last").symlink_to("one")
+    records.write(runs / "recover", {}, facts={"collected": {}})
     (runs / "broken").mkdir()
     (runs / "broken" / "record.jsonl").write_text("x\n")
     with opened(tmp_path / "history.sqlite") as history:

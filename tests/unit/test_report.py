@@ -22,6 +22,7 @@ from reports.words import CAPABILITIES
 from tests.unit import kept, records
 
 LANGUAGES = ("en", "zh")
+pytestmark = pytest.mark.xdist_group("pages")  # a page is made once a process
 
 
 class Page(HTMLParser):
