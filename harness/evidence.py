@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import queue
 import re
 import threading
@@ -91,13 +92,31 @@ class Evidence:
             number += 1
             path = wanted.with_stem(f"{wanted.stem}-{number}")
         path.write_bytes(raw)
-        self._trace.event(
-            "evidence",
-            nodeid=nodeid,
-            file=path.relative_to(self.directory.parent).as_posix(),
-            bytes=len(raw),
-            sha256=hashlib.sha256(raw).hexdigest(),
-        )
+        _listed(self._trace, nodeid, path.relative_to(self.directory.parent), raw)
+
+
+def list_rest(run_dir: Path, trace: Trace) -> None:
+    """An event for each file of a run's evidence that has none: what others wrote for it.
+
+    Such as a lab's console; all of it is there and masked when a run ends.
+    """
+    lines = (run_dir / "record.jsonl").read_bytes().splitlines()
+    events = [json.loads(line) for line in lines if b'"evidence"' in line]
+    known = {event["file"] for event in events if event["kind"] == "evidence"}
+    for path in sorted((run_dir / "evidence").rglob("*")):
+        name = path.relative_to(run_dir)
+        if path.is_file() and name.as_posix() not in known:
+            _listed(trace, None, name, path.read_bytes())
+
+
+def _listed(trace: Trace, nodeid: str | None, name: Path, raw: bytes) -> None:
+    trace.event(
+        "evidence",
+        nodeid=nodeid,
+        file=name.as_posix(),
+        bytes=len(raw),
+        sha256=hashlib.sha256(raw).hexdigest(),
+    )
 
 
 def _work(collect: Collector, answer: queue.SimpleQueue[str | bytes]) -> None:

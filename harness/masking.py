@@ -1,4 +1,7 @@
-"""Secrets out of texts, by value: as they are, and as programs commonly write them.
+"""Secrets out of texts: those that are known, by value, and credentials that nobody named, by form.
+
+By form: the password of a URL, a long token that stands as its user, and what follows
+`Authorization:` or `Bearer`. By value: as they are, and as programs commonly write them.
 
 Recognised are the value itself; JSON, Python (`repr` of text and of bytes, a test's id), shell
 quoting, URL and XML escapes of it, two of them within each other included; its base64, also within
@@ -22,6 +25,18 @@ MASK = "***"
 SHORTEST = 4  # characters; a shorter secret would take letters out of every word
 _LINE = 8  # characters from which on a line of a longer secret is one itself
 _CUT = re.compile(r"\.\.\.|…")
+_TOKEN = r"[A-Za-z0-9._~+/\-]"  # RFC 6750, 2.1
+_CREDENTIALS = re.compile(
+    # https://user:secret@host
+    r"\b[a-z][a-z0-9+.\-]*://[^\s/?#@:\"'<>]*:(?P<password>[^\s/?#@\"'<>]+)@"
+    r"|\bhttps?://(?P<user>[A-Za-z0-9._~+\-]{20,})@"
+    # Authorization: Basic dXNlcjpwYXNz; "authorization": "Bearer ..."
+    r"|\bAuthorization[\"']?\s*[:=]\s*[\"']?(?:(?:Basic|Bearer|Token|Digest)\s+)?"
+    rf"(?P<header>{_TOKEN}{{4,}}=*)"
+    # Bearer hf_...: what has no digit is a word, as in "bearer certificates"
+    rf"|\bBearer\s+(?P<bearer>(?={_TOKEN}*\d){_TOKEN}{{8,}}=*)",
+    re.IGNORECASE,
+)
 
 
 class Masker:
@@ -60,7 +75,7 @@ class Masker:
     def files(self, paths: Iterable[Path]) -> None:
         """Mask files that others have written."""
         for path in paths:
-            if self._forms and path.is_file() and not path.is_symlink():
+            if path.is_file() and not path.is_symlink():
                 before = path.read_bytes()
                 after = self.data(before)
                 if after != before:
@@ -72,6 +87,8 @@ class Masker:
             while start >= 0:
                 yield start, start + len(form)
                 start = text.find(form, start + 1)
+        for found in _CREDENTIALS.finditer(text):
+            yield found.span(found.lastgroup or 0)
         for cut in _CUT.finditer(text):
             yield from self._left_over(text, cut.start(), cut.end())
 

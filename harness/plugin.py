@@ -17,6 +17,7 @@ from harness import background, budget, collection, hooks, options, plan, recove
 from harness.ending import Ending
 from harness.errors import LabError, sentence
 from harness.host import Host
+from harness.outcome import NOT_ASSESSED
 from harness.output import Output
 from harness.profile import BaseProfile, show
 from harness.session import Connect, Facts, Leftovers, Session
@@ -29,6 +30,8 @@ _ENDING = pytest.StashKey[Ending]()
 _BROKEN = pytest.StashKey[dict[str, str]]()  # fixture -> the one line that says why
 _EARLY = pytest.StashKey[dict[pytest.FixtureDef[Any], list[pytest.FixtureDef[Any]]]]()
 _SIGTERM = pytest.StashKey[Any]()
+_COLLECTED = pytest.StashKey[dict[str, object]]()
+_BLOCKED = pytest.StashKey[bool]()  # this item was skipped by us, for a broken stage
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -117,6 +120,15 @@ def session_of(config: pytest.Config) -> Session | None:
     return config.stash.get(_SESSION, None)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Before -m, -k and the like take any away: a report has to say what did not run."""
+    tests = [item.nodeid for item in items if item.get_closest_marker(MARK)]
+    only = [arg for arg in config.args if "::" in arg]
+    found: dict[str, object] = {"tests": tests, "only": only}
+    config.stash[_COLLECTED] = found
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """What is wrong with fixtures or suites is told before anything is touched."""
     items = [item for item in session.items if item.get_closest_marker(MARK)]
@@ -138,6 +150,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         mine.say(plan.text(items, mine.profile, provision))
         return True
     mine.begin(_runs(config))
+    mine.trace.event("fact", name="collected", value=config.stash[_COLLECTED])
     return None
 
 
@@ -204,6 +217,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if name in broken:
             session = session_of(item.config)
             reason = broken[name]
+            item.stash[_BLOCKED] = True
             pytest.skip(session.trace.mask(reason) if session else reason)
 
 
@@ -236,6 +250,9 @@ def _record(session: Session, item: pytest.Item, report: pytest.TestReport) -> N
     if report.failed and report.when != "call":
         outcome = "error"
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+    expected: str | None = getattr(report, "wasxfail", None)  # pytest's own: why it may fail
+    message = str(reason if expected is None else expected).removeprefix("Skipped: ")
+    info = getattr(item, "_fixtureinfo", None)
     session.trace.event(
         "test",
         nodeid=report.nodeid,
@@ -243,6 +260,23 @@ def _record(session: Session, item: pytest.Item, report: pytest.TestReport) -> N
         outcome=outcome,
         seconds=round(report.duration, 3),
         clauses=[str(a) for mark in item.iter_markers("clause") for a in mark.args],
-        message=str(reason).removeprefix("Skipped: ") or None,
-        refused=session.refused and report.when == "setup",
+        message=message or None,
+        status=_status(session, item, outcome, message, expected is not None),
+        fixtures=[] if info is None else list(info.argnames),
     )
+
+
+def _status(session: Session, item: pytest.Item, outcome: str, message: str, expected: bool) -> str:
+    """The outcome; of skips and of tests marked xfail also which kind.
+
+    Of a host that was refused nothing is said: it was not touched.
+    """
+    if session.refused and outcome in ("error", "skipped"):
+        return "not assessed"
+    if expected:
+        return "unexpected pass" if outcome == "passed" else "expected failure"
+    if outcome != "skipped":
+        return outcome
+    if item.stash.get(_BLOCKED, False):
+        return "blocked"
+    return "not assessed" if message.startswith(NOT_ASSESSED) else "skipped"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import exits, lock
+from harness import evidence, exits, lock
 from harness.command import HostUnreachable
 from harness.errors import LabError, Refused
 from harness.evidence import Evidence
@@ -240,6 +240,15 @@ class Session:
     def end(self, exit_status: int) -> None:
         """Finish the record, and mask what others wrote for this run: junit, a lab's console."""
         failed = [str(result) for result in self.undo if not result.ok]
+        assert self.run_dir is not None
+        ours = self.run_dir / "record.jsonl"
+        others = [path for path in self.run_dir.rglob("*") if path != ours]
+        junit = self.config.option.xmlpath
+        try:
+            self.trace.masker.files([*others, *([Path(junit)] if junit else [])])
+            evidence.list_rest(self.run_dir, self.trace)
+        except OSError as error:
+            self.trouble.append(f"What others wrote could not be masked: {error}")
         self.trace.event(
             "run",
             state="ended",
@@ -252,14 +261,6 @@ class Session:
         )
         self.trace.close()
         self.ended = True
-        assert self.run_dir is not None
-        ours = self.run_dir / "record.jsonl"
-        others = [path for path in self.run_dir.rglob("*") if path != ours]
-        junit = self.config.option.xmlpath
-        try:
-            self.trace.masker.files([*others, *([Path(junit)] if junit else [])])
-        except OSError as error:
-            self.trouble.append(f"What others wrote could not be masked: {error}")
 
     def left_hosts(self, directory: Path) -> Iterable[contextlib.AbstractContextManager[Host]]:
         """The host of this profile, or all on which its dead runs may have left something."""

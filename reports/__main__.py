@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 from reports import documents, history, summary, trend
-from reports.integrity import check
-from reports.record import RecordError, load
+from reports.integrity import check, noted
+from reports.reading import load
+from reports.record import Record, RecordError
 from reports.texts import LANGUAGES
 
 RUNS = Path(__file__).parent / "runs"
@@ -16,7 +17,22 @@ HISTORY = Path(__file__).parent / history.FILE
 
 
 def main() -> int:
-    """Parse the command line and carry it out; returns the exit status."""
+    """Parse the command line and carry it out; returns the exit status.
+
+    0: done; 1: done, and the record is altered or has no end; 2: it could not be done.
+    """
+    arguments = _parser().parse_args()
+    try:
+        return _render(arguments) if arguments.command == "render" else _trend(arguments)
+    except (RecordError, history.HistoryError) as error:
+        print(f"reports: {error}", file=sys.stderr)
+    except OSError as error:
+        what = f"'{error.filename}': {error.strerror}" if error.filename else str(error)
+        print(f"reports: {what}; another place can be named with --out.", file=sys.stderr)
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m reports",
         description="Documents of acceptance runs, made from their records alone.",
@@ -25,18 +41,14 @@ def main() -> int:
     render = commands.add_parser("render", help="make a run's documents again, and say its verdict")
     render.add_argument("run", nargs="?", default="last", help="id or folder (default: last)")
     render.add_argument("--out", type=Path, help="folder to write to (default: the run's own)")
-    over_time = commands.add_parser("trend", help="make the page of all runs over time")
+    over_time = commands.add_parser("trend", help="make the page of a lab's runs over time")
     over_time.add_argument("--out", type=Path, default=HISTORY.with_name("trend.html"))
-    over_time.add_argument("--history", type=Path, default=HISTORY, help="the SQLite file")
+    over_time.add_argument("--lab", help="default: the one that ran last; the page names all")
     over_time.add_argument("--add", nargs="*", default=[], metavar="RUN", help="runs to put in")
     for command in (render, over_time):
         command.add_argument("--lang", choices=LANGUAGES, default="en", help="default: en")
-    arguments = parser.parse_args()
-    try:
-        return _render(arguments) if arguments.command == "render" else _trend(arguments)
-    except (RecordError, history.HistoryError) as error:
-        print(f"reports: {error}", file=sys.stderr)
-        return 2
+        command.add_argument("--history", type=Path, default=HISTORY, help="the SQLite file")
+    return parser
 
 
 def _folder(run: str) -> Path:
@@ -46,15 +58,28 @@ def _folder(run: str) -> Path:
 
 def _render(arguments: argparse.Namespace) -> int:
     record = load(_folder(arguments.run))
-    integrity = check(record)
     out = arguments.out or record.folder
+    integrity = check(record, _known(record, out, arguments.history))
     report = documents.write(record, integrity, out, arguments.lang)
     for line in summary.lines(record):
         print(line)
     for problem in integrity.problems:
         print(f"ALTERED: {problem}", file=sys.stderr)
+    if integrity.incomplete:
+        print("INCOMPLETE: the record has no end: the run was cut off", file=sys.stderr)
     print(f"report: {report}")
     return 0 if integrity.intact else 1
+
+
+def _known(record: Record, out: Path, path: Path) -> dict[str, str]:
+    """The digests of a run's record that were written down before, by where."""
+    found = noted(record.id, record.folder, out)
+    if path.is_file():
+        with history.opened(path, readonly=True) as past:
+            digest = past.digest(record.id)
+        if digest:
+            found[str(path)] = digest
+    return found
 
 
 def _trend(arguments: argparse.Namespace) -> int:
@@ -62,7 +87,8 @@ def _trend(arguments: argparse.Namespace) -> int:
         for run in arguments.add:
             known.add(load(_folder(run)))
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(trend.page(known, arguments.lang), encoding="utf-8")
+        text = trend.page(known, arguments.lang, arguments.lab)
+        arguments.out.write_text(text, encoding="utf-8")
     print(arguments.out)
     return 0
 

@@ -9,7 +9,8 @@ from statistics import median
 ENOUGH = 3  # values below which there is no band: nothing can be said
 WIDTH = 4.0  # in median absolute deviations, which one outlier cannot move
 SLACK = 0.25  # of the median: machines differ by this much from day to day
-LEAST = 2.0  # seconds: below this a difference is noise
+LEAST_STAGE = 2.0  # seconds: below this a difference of a stage is noise
+LEAST = 0.05  # seconds, of an answer: a first token may come after 0.2 s
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,10 @@ class Band:
     low: float
     high: float
 
+    def left_by(self, name: str, value: float) -> bool:
+        """Whether the value of a measure is worse than usual; better is no fault."""
+        return value < self.low if more_is_better(name) else value > self.high
+
 
 def more_is_better(name: str) -> bool:
     """Whether a measure is a rate; all others are times."""
@@ -28,10 +33,12 @@ def more_is_better(name: str) -> bool:
 
 def least(name: str) -> float:
     """What a measure may differ by in any case."""
-    return 0.0 if more_is_better(name) else LEAST
+    if more_is_better(name):
+        return 0.0
+    return LEAST_STAGE if name.startswith("stage ") else LEAST
 
 
-def band(values: Sequence[float], least: float = LEAST) -> Band | None:
+def band(values: Sequence[float], least: float = LEAST_STAGE) -> Band | None:
     """The band of earlier values; None where there are too few."""
     if len(values) < ENOUGH:
         return None
@@ -39,3 +46,9 @@ def band(values: Sequence[float], least: float = LEAST) -> Band | None:
     spread = WIDTH * median(abs(value - middle) for value in values)
     room = max(spread, SLACK * middle, least)
     return Band(middle, max(0.0, middle - room), middle + room)
+
+
+def bands(values: dict[str, list[float]]) -> dict[str, Band]:
+    """The bands of measures by name, of those that have one."""
+    found = {name: band(points, least(name)) for name, points in values.items()}
+    return {name: usual for name, usual in found.items() if usual is not None}

@@ -1,142 +1,127 @@
-"""The pictures of a report, as SVG to stand within the page."""
+"""The pictures of a report."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from reports.bands import Band
+from reports import topology as topologies
+from reports.drawing import INK, PAPER, SOFT, Margins, bare, figure, svg
 from reports.record import Record
+from reports.topology import Inner, Member, Topology
+
+Text = Callable[[str], str]
 
 COLOURS = {"ok": "#1a7f37", "failed": "#b3261e", "interrupted": "#8a5a00", "started": "#8a5a00"}
-INK, PAPER, SOFT = "#1f2328", "#ffffff", "#57606a"
+DEVICE, PORT = "#ddf4ff", "#f6f8fa"
+ROW, HEAD, GAP = 0.8, 0.4, 0.25  # heights: a device, a frame's name, what is between groups
 
 
-def timeline(record: Record, text: Callable[[str], str]) -> str:
+def timeline(record: Record, text: Text) -> str:
     """When each stage ran and how long; '' where there was none."""
     stages = record.stages
     if not stages:
         return ""
-    figure, axes = _figure(9, 0.6 + 0.34 * len(stages))
+    made, axes = figure(9, 0.7 + 0.34 * len(stages), Margins(left=1.3, bottom=0.5))
     for row, stage in enumerate(stages):
         axes.barh(
             row, max(stage.seconds, 0.3), left=stage.at, color=COLOURS[stage.state], height=0.6
         )
-        label = f"{stage.seconds:.0f} s" + (f" ({stage.how})" if stage.how else f" ({stage.state})")
+        seconds = text("seconds_of").format(value=f"{stage.seconds:.0f}")
+        label = f"{seconds} ({text(stage.how or stage.state)})"
         axes.annotate(
             label, (stage.at + stage.seconds, row), (4, 0), textcoords="offset points", va="center"
         )
     axes.set_yticks(range(len(stages)), [stage.name for stage in stages])
     axes.invert_yaxis()
     axes.set_xlim(0, max(record.seconds, 1.0) * 1.18)
-    axes.set_xlabel("s")
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
+    axes.set_xlabel(text("axis_time"))
+    bare(axes, "top", "right", "left")
     axes.tick_params(axis="y", length=0)
-    return _svg(figure, "timeline", text("timeline"))
+    return svg(made, "timeline", text("timeline"))
 
 
-def topology(record: Record, text: Callable[[str], str]) -> str:
-    """The group that was passed through: host, IOMMU group, its members, the nested machine."""
-    gpu, container = record.stage("gpu"), record.stage("container")
-    members = list(gpu.facts.get("members", ())) if gpu else []
-    if not members:
+def topology(record: Record, text: Text) -> str:
+    """Which device of the host is which of the guest; '' where no group is known."""
+    found = topologies.of(record)
+    if not found.groups:
         return ""
-    rows = len(members)
-    figure, axes = _figure(9, 1.1 + 0.75 * rows)
+    rows = sum(len(members) for members in found.groups.values())
+    left = rows * ROW + len(found.groups) * (HEAD + GAP)
+    height = max(left, len(found.inner) * ROW + GAP) + HEAD
+    made, axes = figure(9, 0.75 * height + 0.2, Margins())
     axes.set_xlim(0, 100)
-    axes.set_ylim(0, rows + 0.7)
+    axes.set_ylim(0, height + 0.1)
     axes.axis("off")
-    groups = ", ".join(dict.fromkeys(str(member.get("group")) for member in members))
-    _box(axes, 24, 0.15, 34, rows + 0.3, f"IOMMU group {groups}")
-    _box(axes, 2, rows / 2 - 0.1, 14, 0.8, "host\nPCI root", fill=True)
-    _box(axes, 70, 0.15, 28, rows + 0.3, "kata guest")
-    guest = _guest_devices(container.facts.get("pci", ()) if container else ())
-    for row, member in enumerate(members):
-        y = rows - row - 0.75
-        name = f"{member.get('bdf')}\n{member.get('vendor')}:{member.get('device')}"
-        _box(axes, 27, y, 28, 0.68, f"{name}  {member.get('driver') or '-'}", fill=True)
-        _arrow(axes, 16, rows / 2 + 0.3, 27, y + 0.34)
-        seen = guest.get((member.get("vendor"), member.get("device")))
-        if seen:
-            _box(axes, 73, y, 22, 0.68, f"{seen}\nin the guest", fill=True)
-            _arrow(axes, 55, y + 0.34, 73, y + 0.34)
-    return _svg(figure, "topology", text("topology"))
+    _frame(axes, 1, 43, height, text("pic_host"))
+    _frame(axes, 48, 51, height, text("pic_guest"))
+    ends = _groups(axes, found, height - HEAD, text)
+    _guest(axes, found, height - HEAD, ends, text)
+    return svg(made, "topology", text("topology"))
 
 
-def charts(
-    measures: Sequence[tuple[str, Sequence[float], Band | None]], name: str, title: str
-) -> str:
-    """One small chart a measure, run by run, with the band of what is usual behind it."""
-    if not measures:
-        return ""
-    rows = (len(measures) + 1) // 2
-    figure, grid = _figure(9, 1.7 * rows, rows, 2)
-    for axes, (label, values, usual) in zip(grid.flat, measures, strict=False):
-        if usual:
-            axes.axhspan(usual.low, usual.high, color="#dafbe1")
-            axes.axhline(usual.middle, color="#116329", linewidth=0.8)
-        axes.plot(range(len(values)), values, ".-", color="#0550ae", linewidth=0.8, markersize=4)
-        axes.set_title(label, fontsize=9, loc="left")
-        axes.set_ylim(bottom=0)
-        axes.set_xticks([])
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-    for axes in list(grid.flat)[len(measures) :]:
-        axes.axis("off")
-    return _svg(figure, name, title)
+def _groups(axes: Any, found: Topology, top: float, text: Text) -> dict[str, float]:
+    """Draw each group from the top down; where each device's box has its middle, by address."""
+    ends = {}
+    for number, members in found.groups.items():
+        bottom = top - HEAD - len(members) * ROW
+        _box(axes, 3, bottom, 39, top - bottom, PAPER)
+        label = text("pic_group").format(number=number)
+        axes.text(22.5, top - HEAD / 2, label, ha="center", va="center", fontsize=8)
+        for place, member in enumerate(members):
+            y = top - HEAD - (place + 1) * ROW
+            _box(axes, 5, y + 0.06, 35, ROW - 0.12, DEVICE, _member(member, text))
+            ends[member.bdf] = y + ROW / 2
+        top = bottom - GAP
+    return ends
 
 
-def _guest_devices(listing: Any) -> dict[tuple[str, str], str]:
-    """`lspci -n` lines of the guest: (vendor, device) -> BDF."""
-    found = {}
-    for line in listing:
-        match = re.match(r"(\S+) \S+: ([0-9a-f]{4}):([0-9a-f]{4})", str(line))
-        if match:
-            found[(match[2], match[3])] = match[1]
-    return found
+def _guest(axes: Any, found: Topology, top: float, ends: dict[str, float], text: Text) -> None:
+    for place, device in enumerate(found.inner):
+        y = ends.get(device.host, top - GAP - (place + 0.5) * ROW)
+        _box(axes, 67, y - ROW / 2 + 0.06, 30, ROW - 0.12, DEVICE, _device(device, text))
+        if not device.host:
+            continue
+        start = 40.0
+        if device.port:
+            label = text("pic_root_port").format(id=device.port)
+            _box(axes, 50, y - 0.22, 13, 0.44, PORT, label)
+            _arrow(axes, 40, 50, y)
+            start = 63.0
+        _arrow(axes, start, 67, y)
 
 
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Any, Any]:
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+def _member(member: Member, text: Text) -> str:
+    kind = text("pic_bridge") if member.bridge else ":".join(member.model)
+    return f"{member.bdf}\n{kind}  {member.driver}"
 
-    with rc_context({"font.size": 9, "text.color": INK, "axes.labelcolor": INK}):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        return figure, figure.subplots(rows, columns, squeeze=rows * columns == 1)
+
+def _device(device: Inner, text: Text) -> str:
+    lines = [f"{device.bdf}  {':'.join(device.model)}", device.name]
+    if not device.host:
+        lines.append(text("pic_unpaired"))
+    return "\n".join(filter(None, lines))
+
+
+def _frame(axes: Any, x: float, width: float, height: float, label: str) -> None:
+    _box(axes, x, 0.03, width, height, PAPER)
+    at = (x + width / 2, height - HEAD / 2)
+    axes.text(*at, label, ha="center", va="center", fontsize=9, fontweight="bold", color=INK)
 
 
 def _box(
-    axes: Any, x: float, y: float, width: float, height: float, label: str, *, fill: bool = False
+    axes: Any, x: float, y: float, width: float, height: float, colour: str, label: str = ""
 ) -> None:
     from matplotlib.patches import FancyBboxPatch
 
-    colour = "#ddf4ff" if fill else PAPER
     style = "round,pad=0,rounding_size=0.08"
     axes.add_patch(
         FancyBboxPatch((x, y), width, height, boxstyle=style, facecolor=colour, edgecolor=SOFT)
     )
-    where = (x + width / 2, y + height / 2) if fill else (x + width / 2, y + height + 0.04)
-    axes.text(*where, label, ha="center", va="center" if fill else "bottom", fontsize=8)
+    if label:
+        at = (x + width / 2, y + height / 2)
+        axes.text(*at, label, ha="center", va="center", fontsize=7.5, linespacing=1.3)
 
 
-def _arrow(axes: Any, x: float, y: float, to_x: float, to_y: float) -> None:
-    axes.annotate("", (to_x, to_y), (x, y), arrowprops={"arrowstyle": "->", "color": SOFT})
-
-
-def _svg(figure: Any, name: str, title: str) -> str:
-    """The figure as an `svg` element; its ids begin with `name`, since a page has several."""
-    from matplotlib import rc_context
-
-    stream = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "report"}):
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    body = stream.getvalue()
-    body = body[body.index("<svg") :]
-    body = re.sub(r'<svg([^>]*?) width="[^"]*"', r"<svg\1", body, count=1)
-    body = re.sub(r'<svg([^>]*?) height="[^"]*"', r"<svg\1", body, count=1)
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", body)
-    return body.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+def _arrow(axes: Any, x: float, to_x: float, y: float) -> None:
+    axes.annotate("", (to_x, y), (x, y), arrowprops={"arrowstyle": "->", "color": SOFT})

@@ -7,14 +7,18 @@ from typing import Any
 
 from reports.record import Record
 
-# What it is -> where it is in the record: a stage's facts, or a fact's value, and the keys within;
+# What it is -> where it is in the record: a stage's facts, a fact's value or the profile, and the
+# keys within;
 # the first path that leads to something holds, and a list is gone into item by item.
 ITEMS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Host", ("surroundings.hostname",)),
+    ("Machine", ("surroundings.machine",)),
     ("Host kernel", ("platform.kernel",)),
     ("Architecture", ("platform.machine",)),
     ("Kernel command line", ("platform.command_line",)),
     ("Firmware", ("surroundings.firmware",)),
     ("CPU", ("surroundings.cpu",)),
+    ("Memory", ("surroundings.memory",)),
     ("TEE", ("platform.tee",)),
     ("IOMMU units", ("platform.iommu_units",)),
     ("IOMMU groups", ("platform.iommu_groups",)),
@@ -23,11 +27,17 @@ ITEMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("QEMU", ("kata.effective.Hypervisor.Version",)),
     ("kata shim", ("platform.kata_shim",)),
     ("kata runtime", ("kata.runtime_version",)),
+    ("CNI plugins", ("surroundings.cni",)),
+    ("CNI archive", ("profile.network.archive.sha256",)),
     ("Guest kernel", ("container.guest_kernel", "rootfs.kernel_release")),
     ("Guest image", ("rootfs.image",)),
     ("NVIDIA driver", ("gpus.driver_version", "rootfs.driver_version")),
+    ("NVIDIA driver installer", ("surroundings.driver",)),
+    ("NVIDIA container toolkit", ("rootfs.packages.nvidia-container-toolkit",)),
     ("Container image", ("image.reference",)),
     ("Container image id", ("image.image_id",)),
+    ("Container image digest", ("image.containerd.digest",)),
+    ("Dockerfile", ("image.dockerfile_sha256",)),
     ("buildx", ("image.buildx",)),
     ("GPU", ("gpus.name",)),
     ("GPU UUID", ("gpus.uuid",)),
@@ -51,6 +61,8 @@ def _look_up(record: Record, path: str) -> str:
     name, *keys = path.split(".")
     stage = record.stage(name)
     value: Any = stage.facts if stage else record.facts.get(name)
+    if name == "profile":
+        value = record.profile
     for key in keys:
         value = _within(value, key)
     return _text(value)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from reports import verdict
 from reports.inventory import inventory
+from reports.measures import host
 from reports.record import Record, Test
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -31,7 +32,7 @@ def document(record: Record) -> bytes:
         skipped=str(counts["skipped"]),
         time=f"{record.seconds:.3f}",
         timestamp=record.started.isoformat(timespec="seconds"),
-        hostname=_clean(str(record.profile["name"])),
+        hostname=_clean(host(record) or str(record.profile["name"])),
     )
     properties = ET.SubElement(suite, "properties")
     for name, value in _properties(record).items():
@@ -47,12 +48,12 @@ def document(record: Record) -> bytes:
 
 def _properties(record: Record) -> dict[str, str]:
     """Where and with what the run took place, and what it came to."""
-    guide = record.facts.get("guide", {})
+    guide, target = record.facts.get("guide", {}), record.profile["target"]
     found = {
         "run": record.id,
         "lab": str(record.profile["name"]),
-        "target": str(record.profile["target"]["kind"]),
-        "host": str(record.profile["target"].get("address") or ""),
+        "target": str(target["kind"]),
+        "host": host(record) or str(target.get("address") or record.start["runner"]),
         "stand-ins": ", ".join(record.standins),
         "verdict": verdict.overall(record).verdict,
         "exit status": "" if record.exit_status is None else str(record.exit_status),

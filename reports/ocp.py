@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from urllib.parse import quote
 
 import ocptv.output as tv
 from ocptv.output.step import TestStep
@@ -15,7 +16,7 @@ from ocptv.output.step import TestStep
 from harness import exits
 from reports import verdict
 from reports.inventory import inventory
-from reports.measures import measures, unit
+from reports.measures import host, measures, unit
 from reports.record import NOT_ASSESSED, Event, Record, Stage, Test
 
 _RESULTS = {
@@ -24,6 +25,10 @@ _RESULTS = {
     verdict.FAILED: tv.TestResult.FAIL,
     NOT_ASSESSED: tv.TestResult.NOT_APPLICABLE,
 }
+# Of the inventory what is no software.
+_PLATFORM = frozenset(
+    ("Host", "Machine", "Architecture", "CPU", "Memory", "TEE", "IOMMU units", "IOMMU groups")
+) | {"IOMMU group of the GPU"}
 _DIAGNOSES = {"passed": tv.DiagnosisType.PASS, "skipped": tv.DiagnosisType.UNKNOWN}
 
 
@@ -42,8 +47,11 @@ class _Lines(tv.Writer):
         self.lines.append(json.dumps(line | {"timestamp": self.time}))
 
 
-def document(record: Record) -> str:
-    """The file's content: a step each stage and test, in the order in which they ended."""
+def document(record: Record, base: str = "") -> str:
+    """The file's content: a step each stage and test, in the order in which they ended.
+
+    `base` leads to the run's folder from where the file is to lie.
+    """
     out = _Lines()
     out.time = _time(record.start)
     tv.config(writer=out)
@@ -58,10 +66,10 @@ def document(record: Record) -> str:
     if record.standins:
         text = f"stand-ins, which can never qualify hardware: {', '.join(record.standins)}"
         run.add_log(tv.LogSeverity.WARNING, text, source_location=None)
-    _steps(record, run, out, gpu)
+    _steps(record, run, out, gpu, base)
     out.time = _time(record.events[-1])
     whole = verdict.overall(record)
-    for reason in whole.reasons:
+    for reason in whole.said():
         run.add_log(tv.LogSeverity.INFO, reason, source_location=None)
     complete = record.end is not None and record.exit_status != exits.INTERRUPTED
     status = tv.TestStatus.COMPLETE if complete else tv.TestStatus.ERROR
@@ -69,7 +77,9 @@ def document(record: Record) -> str:
     return "".join(f"{line}\n" for line in out.lines)
 
 
-def _steps(record: Record, run: tv.TestRun, out: _Lines, gpu: tv.dut.HardwareInfo | None) -> None:
+def _steps(
+    record: Record, run: tv.TestRun, out: _Lines, gpu: tv.dut.HardwareInfo | None, base: str
+) -> None:
     stages = {stage.name: stage for stage in record.stages}
     tests = {test.nodeid: test for test in record.tests}
     ends = {e["nodeid"]: e for e in record.kind("test")}  # of each test the last event
@@ -82,7 +92,7 @@ def _steps(record: Record, run: tv.TestRun, out: _Lines, gpu: tv.dut.HardwareInf
         elif event["kind"] == "stage" and event["name"] in begun:
             _stage(begun.pop(event["name"]), stages[event["name"]])
         elif event["kind"] == "test" and ends[event["nodeid"]] is event:
-            _test(run.add_step(event["nodeid"]), tests[event["nodeid"]], gpu)
+            _test(run.add_step(event["nodeid"]), tests[event["nodeid"]], gpu, base)
     for step in begun.values():  # the record ends within them
         step.end(status=tv.TestStatus.ERROR)
     step = run.add_step("measures")
@@ -99,7 +109,7 @@ def _stage(step: TestStep, stage: Stage) -> None:
     step.end(status=tv.TestStatus.COMPLETE if good else tv.TestStatus.ERROR)
 
 
-def _test(step: TestStep, test: Test, gpu: tv.dut.HardwareInfo | None) -> None:
+def _test(step: TestStep, test: Test, gpu: tv.dut.HardwareInfo | None, base: str) -> None:
     step.start()
     step.add_measurement(name="duration", value=test.seconds, unit="s")
     step.add_diagnosis(
@@ -111,7 +121,7 @@ def _test(step: TestStep, test: Test, gpu: tv.dut.HardwareInfo | None) -> None:
         source_location=None,
     )
     for path in test.evidence:
-        step.add_file(name=path.rpartition("/")[2], uri=path)
+        step.add_file(name=path.rpartition("/")[2], uri=f"{base}{quote(path)}")
     skipped = test.outcome == "skipped"
     step.end(status=tv.TestStatus.SKIP if skipped else tv.TestStatus.COMPLETE)
 
@@ -119,11 +129,13 @@ def _test(step: TestStep, test: Test, gpu: tv.dut.HardwareInfo | None) -> None:
 def _device(record: Record) -> tuple[tv.Dut, tv.dut.HardwareInfo | None]:
     """The lab host as the device under test; also its GPU, where one was found."""
     name = str(record.profile["name"])
-    dut = tv.Dut(id=name, name=name)
+    dut = tv.Dut(id=host(record) or name, name=name)
     dut.add_platform_info(f"target {record.profile['target']['kind']}")
     known = dict(inventory(record))
     for what, value in known.items():
-        if not what.startswith("GPU"):
+        if what in _PLATFORM:
+            dut.add_platform_info(f"{what}: {value}")
+        elif not what.startswith("GPU"):
             kind = tv.SoftwareType.SYSTEM if "ernel" in what else tv.SoftwareType.UNSPECIFIED
             dut.add_software_info(name=what, version=value, type=kind)
     if "GPU BDF on the host" not in known:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
+@cache
 def environment() -> Environment:
     """jinja2 with the templates of this package; every value is escaped, none may be missing."""
     return Environment(

@@ -29,34 +29,39 @@ def pytest_acceptance_ending(config: pytest.Config, folder: Path) -> bool | None
     """Hold the run against those before it, and put into its record what came of it."""
     if config.option.baseline is None:
         return None
-    from reports import gate, history, record
+    from reports import gate, history, reading
 
     with history.opened(folder.parents[1] / history.FILE) as known:
-        found = gate.judge(record.load(folder), known, datetime.now(UTC).date())
+        found = gate.judge(reading.load(folder), known, datetime.now(UTC).date())
     required(config).trace.event("fact", name=gate.FACT, value=found)
     return bool(found["regression"])
 
 
 def pytest_acceptance_ended(config: pytest.Config, folder: Path) -> None:
-    """Make the run's documents, and put it into the history."""
-    from reports import documents, history, integrity, record, summary
+    """Make the run's documents, and put it into the history, with what was killed before it."""
+    from reports import documents, history, integrity, reading, summary
 
-    run = record.load(folder)
+    run = reading.load(folder)
     lines = config.stash[_SUMMARY] = list(summary.lines(run))
     report = documents.write(run, integrity.check(run), folder)
     here = config.invocation_params.dir
     lines.append(f"report: {report.relative_to(here) if here in report.parents else report}")
     with history.opened(folder.parents[1] / history.FILE) as known:
         known.add(run)
+        lines += history.feed(known, folder.parent)
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """The verdicts, the first failure with its cause, and where the report is."""
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The verdicts, the first failure with its cause, and where the report is: last of all.
+
+    pytest writes no summary after an internal error, and its own comes after every plugin's.
+    """
     lines = config.stash.get(_SUMMARY, [])
-    if lines:
-        terminalreporter.section("verdict")
+    config.stash[_SUMMARY] = []
+    out: pytest.TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
+    if out is None or not lines:
+        return
+    out.section("verdict")
     for line in lines:
-        terminalreporter.write_line(line)
+        out.write_line(line)

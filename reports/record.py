@@ -5,25 +5,30 @@ Everything that a report says comes from here, so that it can be made again late
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-FORMATS = (2,)
-NOT_ASSESSED = "not assessed"  # how the reason of a skip begins that is no consequence of a failure
+from reports import standins
+
+NOT_ASSESSED = "not assessed"  # also how the reason of such a skip begins
 KEPT = "kept"  # what became of a change that is there for later runs
 LEFT = "left"  # ... of one that should have been put back, and that nobody tried to
-_RANK = ("passed", "skipped", "failed", "error")
 
 Event = dict[str, Any]
 
 
 class RecordError(Exception):
     """A record that cannot be read; the text says which line, and why."""
+
+
+def suite_of(nodeid: str) -> str:
+    """`suites/test_50_gpu.py::test_x` is of suite `gpu`."""
+    stem = PurePosixPath(nodeid.partition("::")[0]).stem
+    words = stem.removeprefix("test_").split("_")
+    return "_".join(words[1:] if words[0].isdigit() else words)
 
 
 @dataclass(frozen=True)
@@ -36,27 +41,18 @@ class Test:
     clauses: tuple[str, ...]
     message: str
     evidence: tuple[str, ...] = ()
-    refused: bool = False  # the host was in use or not as it was: the run did not begin
+    status: str = ""  # the outcome; of a skip, and of one that may fail (xfail), which kind
+    fixtures: tuple[str, ...] = ()  # what it asks for itself
+    commands: tuple[int, ...] = ()  # what it ran on the host: indices of `Record.events`
 
     @property
     def name(self) -> str:
-        return self.nodeid.rpartition("::")[2]
+        path, bracket, parameters = self.nodeid.partition("[")  # which may hold anything
+        return path.rpartition("::")[2] + bracket + parameters
 
     @property
     def suite(self) -> str:
-        """`suites/test_50_gpu.py::test_x` is of suite `gpu`."""
-        stem = PurePosixPath(self.nodeid.partition("::")[0]).stem
-        words = stem.removeprefix("test_").split("_")
-        return "_".join(words[1:] if words[0].isdigit() else words)
-
-    @property
-    def status(self) -> str:
-        """The outcome; of a skip also which kind: 'not assessed', or 'blocked' by a failure."""
-        if self.refused:
-            return NOT_ASSESSED
-        if self.outcome != "skipped":
-            return self.outcome
-        return NOT_ASSESSED if self.message.startswith(NOT_ASSESSED) else "blocked"
+        return suite_of(self.nodeid)
 
     @property
     def cause(self) -> tuple[str, ...]:
@@ -95,7 +91,8 @@ class Record:
 
     folder: Path
     events: tuple[Event, ...]
-    digest: str
+    digest: str  # sha256 of record.jsonl
+    rest: int  # bytes behind its last line
     tests: tuple[Test, ...]
     stages: tuple[Stage, ...]
     changes: tuple[Change, ...]
@@ -121,7 +118,20 @@ class Record:
 
     @property
     def standins(self) -> tuple[str, ...]:
-        return tuple(self.profile.get("standins", ()))
+        """What stands in for the real thing: as the profile says, and as was found."""
+        stages = {stage.name: stage.facts for stage in self.stages}
+        return standins.found(self.profile, {**stages, **self.facts})
+
+    @property
+    def collected(self) -> Mapping[str, Any]:
+        """`tests`: all that there are, run or not; `only`: those that were asked for by id."""
+        found: Mapping[str, Any] = self.facts.get("collected", {})
+        return found
+
+    @property
+    def clauses(self) -> Mapping[str, Mapping[str, Any]]:
+        """The guide's clauses by id, as the record lists them."""
+        return {clause["id"]: clause for clause in self.facts.get("guide", {}).get("clauses", ())}
 
     @property
     def started(self) -> datetime:
@@ -160,104 +170,3 @@ class Record:
     def kind(self, kind: str) -> list[Event]:
         """All events of a kind."""
         return [event for event in self.events if event["kind"] == kind]
-
-
-def load(run: Path) -> Record:
-    """Read a run's folder, or a record file. Raises RecordError."""
-    path = run / "record.jsonl" if run.is_dir() else run
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise RecordError(f"No record can be read at '{path}': {error.strerror}.") from error
-    events = tuple(_parsed(path, number, line) for number, line in enumerate(_lines(raw), 1))
-    if not events or events[0].get("kind") != "run" or events[0].get("state") != "started":
-        raise RecordError(f"'{path}' does not begin with the start of a run.")
-    if events[0].get("format") not in FORMATS:
-        raise RecordError(
-            f"'{path}' has format {events[0].get('format')!r}; this version reads"
-            f" {', '.join(map(str, FORMATS))}."
-        )
-    return Record(
-        folder=path.parent,
-        events=events,
-        digest=hashlib.sha256(raw).hexdigest(),
-        tests=_tests(events),
-        stages=_stages(events),
-        changes=_changes(events),
-        facts={e["name"]: e["value"] for e in events if e["kind"] == "fact"},
-    )
-
-
-def _lines(raw: bytes) -> list[bytes]:
-    """Whole lines; what follows the last newline was being written when the run was killed."""
-    return raw.rpartition(b"\n")[0].splitlines() if b"\n" in raw else []
-
-
-def _parsed(path: Path, number: int, line: bytes) -> Event:
-    try:
-        event = json.loads(line)
-    except ValueError as error:
-        raise RecordError(f"'{path}' line {number} is not JSON: {error}.") from error
-    if not isinstance(event, dict) or "kind" not in event:
-        raise RecordError(f"'{path}' line {number} is no event of a record.")
-    return event
-
-
-def _tests(events: tuple[Event, ...]) -> tuple[Test, ...]:
-    evidence: dict[str, list[str]] = {}
-    for event in events:
-        if event["kind"] == "evidence":
-            evidence.setdefault(str(event["nodeid"]), []).append(str(event["file"]))
-    found: dict[str, Test] = {}
-    for event in events:
-        if event["kind"] != "test":
-            continue
-        nodeid, outcome = str(event["nodeid"]), str(event["outcome"])
-        before = found.get(nodeid)
-        if before is not None and _RANK.index(outcome) <= _RANK.index(before.outcome):
-            continue
-        found[nodeid] = Test(
-            nodeid=nodeid,
-            outcome=outcome,
-            seconds=float(event["seconds"]) + (before.seconds if before else 0.0),
-            clauses=tuple(event["clauses"]),
-            message=str(event["message"] or ""),
-            evidence=tuple(evidence.get(nodeid, ())),
-            refused=bool(event.get("refused")),
-        )
-    return tuple(found.values())
-
-
-def _stages(events: tuple[Event, ...]) -> tuple[Stage, ...]:
-    found: dict[str, Stage] = {}
-    for event in events:
-        if event["kind"] != "stage":
-            continue
-        name, at = str(event["name"]), float(event["at"])
-        if event["state"] == "started":
-            found[name] = Stage(name, "started", at, events[-1]["at"] - at)
-            continue
-        facts = event.get("facts")
-        found[name] = Stage(
-            name=name,
-            state=str(event["state"]),
-            at=found[name].at if name in found else at - float(event["seconds"]),
-            seconds=float(event["seconds"]),
-            how=str(event.get("how") or ""),
-            error=str(event.get("error") or ""),
-            facts=facts if isinstance(facts, dict) else {},
-        )
-    return tuple(found.values())
-
-
-def _changes(events: tuple[Event, ...]) -> tuple[Change, ...]:
-    """Every change that this run made or took back, in the order in which they were made."""
-    undone = {(e["run"], e["id"]): e for e in events if e["kind"] == "undo"}
-    made = {(e["run"], e["id"]): e for e in events if e["kind"] == "change"}
-    found = []
-    for key, event in {**undone, **made}.items():  # those of earlier runs come first
-        undo = undone.get(key, {})
-        left = KEPT if event.get("durable") else LEFT
-        outcome, error = str(undo.get("outcome", left)), str(undo.get("error") or "")
-        found.append(Change(str(event["stage"]), str(event["what"]), outcome, error))
-    return tuple(found)

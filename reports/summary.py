@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from typing import Any
 
 from reports import verdict
+from reports.columns import cut, wrapped
 from reports.measures import measures
 from reports.record import Record
 
@@ -25,7 +25,7 @@ def document(record: Record) -> dict[str, Any]:
         "started": record.started.isoformat(),
         "seconds": record.seconds,
         "verdict": whole.verdict,
-        "reasons": list(whole.reasons),
+        "reasons": whole.said(),
         "exit_status": record.exit_status,
         "standins": list(record.standins),
         "tests": dict(whole.counts),
@@ -34,7 +34,7 @@ def document(record: Record) -> dict[str, Any]:
                 "name": part.name,
                 "verdict": part.verdict,
                 "tests": dict(part.counts),
-                "reasons": list(part.reasons),
+                "reasons": part.said(),
             }
             for part in verdict.capabilities(record)
         ],
@@ -46,21 +46,20 @@ def document(record: Record) -> dict[str, Any]:
 
 
 def lines(record: Record) -> Iterator[str]:
-    """A line a capability, and the first failure with its cause; none wider than WIDTH."""
+    """A line a capability, the first failure with its cause, the verdict; none above WIDTH."""
     for part in verdict.capabilities(record):
         counts = ", ".join(f"{count} {status}" for status, count in part.counts.items())
-        yield f"{part.name:<16} {part.verdict:<13} {counts}"[:WIDTH]
-    whole = verdict.overall(record)
-    yield f"{'verdict':<16} {whole.verdict}"
-    if record.standins:
-        yield from _wrapped("parts of the lab are stand-ins", ", ".join(record.standins))
+        yield cut(f"{part.name:<16} {part.verdict:<13} {counts or 'nothing ran'}", WIDTH)
     if failure := record.first_failure:
-        yield from _wrapped("first failure", failure.nodeid)
+        yield from wrapped(f"first failure: {failure.nodeid}", WIDTH, "  ")
         for line in failure.cause[:CAUSE_LINES]:
-            yield from textwrap.wrap(line, WIDTH, initial_indent="  ", subsequent_indent="  ")
+            yield from wrapped(f"  {line}", WIDTH, "  ")
     for line in record.facts.get("baseline", {}).get("said", []):
-        yield from _wrapped("baseline", line)
-
-
-def _wrapped(head: str, text: str) -> list[str]:
-    return textwrap.wrap(f"{head}: {text}", WIDTH, subsequent_indent="  ")
+        yield from wrapped(f"baseline: {line}", WIDTH, "  ")
+    whole = verdict.overall(record)
+    if record.standins:
+        names = ", ".join(record.standins)
+        yield from wrapped(f"parts of the lab are stand-ins: {names}", WIDTH, "  ")
+    for _, reason in verdict.besides(record):
+        yield from wrapped(str(reason), WIDTH, "  ")
+    yield f"{'verdict':<16} {whole.verdict}"

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from reports.words import WORDS
+
 LANGUAGES = ("en", "zh")
 
 TEXTS = {
+    **WORDS,
     "title": ("GPU passthrough acceptance report", "GPU直通验收报告"),
     "lab": ("Lab", "实验环境"),
     "run": ("Run", "运行编号"),
-    "started": ("Started (UTC)", "开始时间（UTC）"),
+    "started_at": ("Started (UTC)", "开始时间（UTC）"),
     "took": ("Took", "耗时"),
     "runner": ("Driven from", "执行机"),
     "guide": ("Deployment guide", "部署指南"),
     "commit": ("Harness", "测试框架版本"),
     "exit_status": ("Exit status", "退出码"),
     "verdict": ("Verdict", "结论"),
-    "qualified": ("qualified", "通过"),
-    "conditional": ("conditional", "有条件通过"),
-    "failed": ("failed", "未通过"),
-    "not assessed": ("not assessed", "未评估"),
-    "passed": ("passed", "通过"),
-    "error": ("error", "错误"),
-    "blocked": ("blocked", "被阻塞"),
-    "skipped": ("skipped", "跳过"),
     "standins_head": (
         "This run used stand-ins: it can never qualify hardware.",
         "本次运行使用了替身组件：不能作为硬件认证的依据。",
@@ -34,6 +29,37 @@ TEXTS = {
         "它只说明流程和测试框架可用。被替代的部分：",
     ),
     "altered": ("The record or its evidence was altered.", "记录或证据已被改动。"),
+    "incomplete": (
+        "The record has no end. The run was cut off (killed, or the power failed), or lines were"
+        " taken from its end; what is there is as it was written.",
+        "记录没有结尾：运行被强行终止（被杀死或断电），或末尾的行被删去；现有内容与写入时一致。",
+    ),
+    "asks": ("What it asks for", "要求"),
+    "where": ("Where", "范围"),
+    "finding": ("Finding", "发现"),
+    "waiver_unknown": ("A waiver names no figure of this lab:", "豁免所指的指标不存在："),
+    "rests_help": (
+        "Each test can be opened: the facts that it was given, and the commands that it ran.",
+        "每项测试均可展开，查看其依据的事实与执行的命令。",
+    ),
+    "rests_on": ("rests on:", "依据："),
+    "commands_count": ("{count} commands", "{count}条命令"),
+    "ended": ("exit status {rc}, after {seconds} s", "退出码{rc}，耗时{seconds}秒"),
+    "found": ("What the stages found", "各阶段查明的事实"),
+    "found_help": (
+        "The facts that the tests were given, and the commands behind them; all of it is in"
+        " record.jsonl.",
+        "各测试所依据的事实及其背后的命令；完整内容见record.jsonl。",
+    ),
+    "signature": ("Signature", "签署"),
+    "signature_help": (
+        "This report is about the record with this digest; made again from it, it says the same.",
+        "本报告对应具有以下摘要的记录；由该记录重新生成的报告内容相同。",
+    ),
+    "signer": ("Name", "姓名"),
+    "role": ("Role, organisation", "职务与单位"),
+    "date": ("Date", "日期"),
+    "signed": ("Signature", "签名"),
     "intact": ("Record and evidence are as they were written.", "记录和证据与写入时一致。"),
     "capabilities": ("Verdict per capability", "各项能力的结论"),
     "capability": ("Capability", "能力"),
@@ -45,21 +71,24 @@ TEXTS = {
         "有测试失败、无法准备，或被失败的阶段阻塞",
     ),
     "rule_not assessed": (
-        "none of its tests ran, or the run ended before they could",
-        "没有测试执行，或运行提前结束",
+        "a test or a clause of it was left out, by choice or for the run's end, or was skipped",
+        "有测试或条款未执行：被筛除、跳过，或运行提前结束",
     ),
     "rule_conditional": (
-        "every test that ran passed, but some could not be assessed, or parts of the lab are"
-        " stand-ins",
-        "已执行的测试全部通过，但有的无法评估，或环境中有替身组件",
+        "every test ran and none failed, but some could not be assessed here, were expected to"
+        " fail, or parts of the lab are stand-ins",
+        "测试全部执行且无失败，但有的在此无法评估、被标记为预期失败，或环境中有替身组件",
     ),
     "rule_qualified": (
         "every one of its tests ran on real parts and passed",
         "全部测试在真实部件上执行并通过",
     ),
     "worst": (
-        "The run's verdict is that of its worst capability; a host that was not put back fails it.",
-        "整体结论取最差的一项；主机未恢复原状即为未通过。",
+        "The run's verdict is that of its worst capability. A host that was not put back fails it;"
+        " a run that did not come to its end is not assessed; a host that was kept as it is, a"
+        " figure worse than usual or a waiver in use make it conditional at best.",
+        "整体结论取最差的一项。主机未恢复原状即为不合格；运行未正常结束即为未评估；"
+        "保留主机现状、指标劣于正常区间或使用豁免时，至多为有条件合格。",
     ),
     "first_failure": ("First failure", "首个失败"),
     "inventory": ("Hardware and software", "硬件与软件清单"),
@@ -94,16 +123,9 @@ TEXTS = {
     "value": ("Value", "数值"),
     "band": ("Usual", "正常区间"),
     "state": ("State", "状态"),
-    "ok": ("ok", "正常"),
-    "regression": ("regression", "退化"),
-    "waived": ("waived", "已豁免"),
-    "no band": ("no band", "无区间"),
     "expired": ("A waiver has expired:", "豁免已过期："),
     "here": ("in this lab", "本环境"),
     "to_the_letter": ("if the guide is followed to the letter", "若严格照指南操作"),
-    "high": ("high", "高"),
-    "medium": ("medium", "中"),
-    "low": ("low", "低"),
     "skip_help": (
         "Not assessed: cannot be looked at here. Blocked: stands behind a stage that failed.",
         "“未评估”：在此无法查看。“被阻塞”：依赖的阶段失败。",
@@ -147,10 +169,23 @@ TEXTS = {
     "then": ("then", "当时"),
     "now": ("now", "现在"),
     "measures": ("Times and rates, with the band of what is usual", "耗时与速率，及其正常区间"),
-    "left_band": (
+    "newest_left": (
         "{name}: {value} in the newest run that has it, usually {low} to {high}",
         "{name}：最近一次为{value}，正常区间为{low}至{high}",
     ),
+    "left_band": (
+        "{name}: {value}, usually {low} to {high}",
+        "{name}：{value}，正常区间为{low}至{high}",
+    ),
+    "figures_left": ("Figures worse than usual", "劣于正常区间的指标"),
+    "charts_help": (
+        "Dots: good runs; crosses: runs that failed; diamonds: values that were waived. Green: the"
+        " band of the good runs before the newest one.",
+        "圆点：成功的运行；叉：失败的运行；菱形：已豁免的数值。绿色：最近一次之前成功运行的正常区间。",
+    ),
+    "what": ("What", "项目"),
+    "no_runs": ("There are no runs yet.", "还没有运行记录。"),
+    "other_labs": ("Other labs", "其他实验环境"),
     "newest_runs": ("The newest runs", "最近的运行"),
     "tests_over_time": ("Tests over time", "各测试的历史"),
     "pass_rate": ("Pass rate", "通过率"),
@@ -162,41 +197,6 @@ TEXTS = {
     "latest": ("Latest", "最近一次"),
     "record": ("Record", "记录"),
     "again": ("Make this report again with", "重新生成本报告的命令"),
-    "Host kernel": ("Host kernel", "host内核"),
-    "Architecture": ("Architecture", "体系结构"),
-    "Kernel command line": ("Kernel command line", "内核命令行"),
-    "Firmware": ("Firmware", "固件"),
-    "IOMMU units": ("IOMMU units", "IOMMU单元"),
-    "IOMMU groups": ("IOMMU groups", "IOMMU组"),
-    "Guest kernel": ("Guest kernel", "guest内核"),
-    "Guest image": ("Guest image", "guest镜像文件"),
-    "NVIDIA driver": ("NVIDIA driver", "NVIDIA驱动"),
-    "Container image": ("Container image", "容器镜像名"),
-    "Container image id": ("Container image id", "容器镜像ID"),
-    "GPU BDF on the host": ("GPU BDF on the host", "GPU在host上的BDF"),
-    "GPU PCIe link": ("GPU PCIe link", "GPU的PCIe链路"),
-    "IOMMU group of the GPU": ("IOMMU group of the GPU", "GPU所在IOMMU组"),
-    "Model server": ("Model server", "模型服务"),
-    "parts of the lab are stand-ins": ("parts of the lab are stand-ins", "环境中有替身组件"),
-    "the host is not as it was before": ("the host is not as it was before", "主机未恢复原状"),
-    "the run was interrupted": ("the run was interrupted", "运行被中断"),
-    "the run was cut off: its record has no end": (
-        "the run was cut off: its record has no end",
-        "运行中途终止：记录没有结尾",
-    ),
-    "a figure is worse than usual, or a waiver expired": (
-        "a figure is worse than usual, or a waiver expired",
-        "某项指标劣于正常区间，或豁免已过期",
-    ),
-    "model": ("model", "模型"),
-    "platform": ("platform", "平台"),
-    "rootfs": ("guest image", "guest镜像"),
-    "kata": ("kata configuration", "kata配置"),
-    "image": ("container image", "容器镜像"),
-    "gpu": ("device passthrough", "设备直通"),
-    "network": ("network", "网络"),
-    "container": ("confidential container", "机密容器"),
-    "bare_container": ("container without GPU", "无GPU的对照容器"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The trend page: how the runs of each lab went over time, and why the newest failure did."""
+"""The trend page: how the runs of a lab went over time, and why the newest failure did."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from reports import divergence, figures
+from reports import charts, divergence
 from reports.bands import Band, band, least
 from reports.divergence import Divergence
-from reports.history import History, Past
+from reports.history import History, HistoryError, Past
+from reports.measures import figure
 from reports.page import environment, language_tag
 from reports.texts import translator
 
@@ -29,17 +30,23 @@ class TestTrend:
 
 @dataclass(frozen=True)
 class Figure:
-    """A measure over the newest runs, and the band of the good ones; None where they are few."""
+    """A measure over the newest runs, and the band of the good ones before the newest that has it.
+
+    `usual` is None where those are few.
+    """
 
     name: str
-    values: list[float]
+    dots: list[charts.Dot]
     usual: Band | None
+
+    @property
+    def newest(self) -> float:
+        return self.dots[-1].value
 
     @property
     def left(self) -> bool:
         """Whether the newest value is out of its band, on whichever side."""
-        usual, newest = self.usual, self.values[-1]
-        return usual is not None and not usual.low <= newest <= usual.high
+        return self.usual is not None and not self.usual.low <= self.newest <= self.usual.high
 
 
 @dataclass(frozen=True)
@@ -55,19 +62,36 @@ class Lab:
     picture: str
 
 
-def page(history: History, language: str = "en", last: int = LAST) -> str:
-    """The page as HTML, for every lab in the history."""
+def page(history: History, language: str = "en", lab: str | None = None, last: int = LAST) -> str:
+    """The page of one lab as HTML, by default of the one that ran last; it names the others.
+
+    Raises HistoryError for a lab that there is none of.
+    """
     text = translator(language)
-    labs = [_lab(history, n, name, last, text) for n, name in enumerate(history.labs())]
-    template = environment().get_template("trend.html.j2")
-    return template.render(language=language_tag(language), t=text, labs=labs)
+    labs = history.labs()
+    if lab is not None and lab not in labs:
+        raise HistoryError(f"There are no runs of lab '{lab}', but of: {', '.join(labs)}.")
+    name = lab or next(iter(labs), None)
+    return (
+        environment()
+        .get_template("trend.html.j2")
+        .render(
+            language=language_tag(language),
+            t=text,
+            figure=lambda name: figure(name, text),
+            lab=name and _lab(history, name, last, text),
+            others=[(other, history.count(other)) for other in labs if other != name],
+        )
+    )
 
 
-def _lab(history: History, number: int, name: str, last: int, text: Callable[[str], str]) -> Lab:
+def _lab(history: History, name: str, last: int, text: Callable[[str], str]) -> Lab:
     runs = history.runs(name, last)
     outcomes = history.outcomes(name, last)
     measured = _figures(history, name, runs, last)
     tests = [_test(nodeid, statuses) for nodeid, statuses in outcomes.items()]
+    days = [run.started[:10] for run in runs]
+    drawn = [charts.Chart(figure(f.name, text), f.dots, f.usual) for f in measured]
     return Lab(
         name=name,
         count=history.count(name),
@@ -75,14 +99,12 @@ def _lab(history: History, number: int, name: str, last: int, text: Callable[[st
         divergence=divergence.newest(history, name, last),
         tests=sorted(tests, key=lambda test: (-test.flips, test.rate, test.nodeid)),
         figures=measured,
-        picture=figures.charts(
-            [(f.name, f.values, f.usual) for f in measured], f"trend-{number}", text("measures")
-        ),
+        picture=charts.draw(drawn, days, text("measures")),
     )
 
 
 def _test(nodeid: str, statuses: Sequence[str]) -> TestTrend:
-    ran = [status for status in statuses if status not in ("blocked", "not assessed")]
+    ran = [status for status in statuses if status not in ("blocked", "not assessed", "skipped")]
     fine = [status == "passed" for status in ran]
     flips = sum(one != two for one, two in itertools.pairwise(fine))
     rate = sum(fine) / len(fine) if fine else 0.0
@@ -91,11 +113,17 @@ def _test(nodeid: str, statuses: Sequence[str]) -> TestTrend:
 
 def _figures(history: History, lab: str, runs: Sequence[Past], last: int) -> list[Figure]:
     good = {run.id for run in runs if run.good}
-    return [
-        Figure(
-            name=name,
-            values=[value for _, value in points],
-            usual=band([value for run, value in points if run in good], least(name)),
-        )
-        for name, points in history.measures(lab, last).items()
-    ]
+    place = {run.id: number for number, run in enumerate(runs)}
+    found = []
+    for name, points in history.measures(lab, last).items():
+        before = [p.value for p in points[:-1] if p.run in good and not p.waived]
+        dots = [
+            charts.Dot(place[p.run], p.value, "waived" if p.waived else _kind(p.run in good))
+            for p in points
+        ]
+        found.append(Figure(name, dots, band(before, least(name))))
+    return found
+
+
+def _kind(good: bool) -> str:
+    return "good" if good else "failed"

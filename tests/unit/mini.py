@@ -140,7 +140,9 @@ kind = "local"
 # Each run is a process of its own, forked from one that has done the imports: they take longer
 # than the run.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["harness.plugin", "harness.job", "tests.unit.mini"])
+_FORKS.set_forkserver_preload(
+    ["harness.plugin", "harness.job", "tests.unit.mini", "reports.documents", "matplotlib.figure"]
+)
 
 
 def _main(folder: Path, environ: dict[str, str], args: Sequence[str], out: Connection) -> None:

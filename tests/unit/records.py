@@ -3,74 +3,104 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.evidence import Evidence
 from harness.trace import FORMAT, Trace
-from reports.record import Record, load
+from reports.reading import load
+from reports.record import Record
 
 CONFTEST_PLUGINS = ('"harness.plugin"]', '"harness.plugin", "reports.plugin"]')  # for mini suites
 NODE = "suites/test_50_gpu.py::test_"
 PASSED: dict[str, tuple[str, str]] = {"bound": ("passed", ""), "viable": ("passed", "")}
+LAB = {"name": "lab", "target": {"kind": "ssh", "address": "ssh://root@lab"}, "standins": []}
+# As the harness tells them apart, by what the message says.
+STATUSES = {"not assessed": "not assessed", 'stage "': "blocked", "skip": "skipped"}
 
 
-def write(
-    folder: Path,
-    tests: Mapping[str, tuple[str, str]] = PASSED,
-    *,
-    stages: Mapping[str, float] | None = None,
-    facts: Mapping[str, object] | None = None,
-    profile: Mapping[str, Any] | None = None,
-    evidence: Sequence[str] = (),
-    exit_status: int | None = 0,
-) -> Record:
-    """A run whose folder's name is its id; tests by name: (outcome, message)."""
-    folder.mkdir(parents=True)
-    lab = {"name": "lab", "target": {"kind": "ssh"}, "standins": []}
-    with Trace(folder / "record.jsonl") as trace:
+@dataclass
+class Made:
+    """A run that is to be written; tests by name: (outcome, message)."""
+
+    tests: Mapping[str, tuple[str, str]] = field(default_factory=lambda: PASSED)
+    stages: Mapping[str, float] = field(default_factory=lambda: {"gpu": 1.0})
+    facts: Mapping[str, object] = field(default_factory=dict)
+    profile: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Sequence[str] = ()
+    exit_status: int | None = 0
+    kept: bool = False
+    undo_failed: Sequence[str] = ()
+    events: Sequence[tuple[str, Mapping[str, object]]] = ()  # others, as they are
+    left_out: Sequence[str] = ()  # tests that were collected, and not run
+
+    def write(self, folder: Path) -> None:
+        with Trace(folder / "record.jsonl") as trace:
+            self._start(trace, folder.name)
+            for name, seconds in self.stages.items():
+                _stage(trace, name, seconds)
+            for name, (outcome, message) in self.tests.items():
+                _test(trace, folder, name, outcome, message, self.evidence)
+            for kind, fields in self.events:
+                trace.event(kind, **fields)
+            if self.exit_status is not None:
+                self._end(trace)
+
+    def _start(self, trace: Trace, id: str) -> None:
         trace.event(
             "run",
             state="started",
             format=FORMAT,
-            id=folder.name,
+            id=id,
             command="pytest -m acceptance",
-            profile=lab | dict(profile or {}),
+            profile=LAB | dict(self.profile),
             profile_digest="0" * 64,
             commit="c" * 40,
             runner="runner",
             python="3.11",
             pytest="9",
         )
-        for name, value in (facts or {}).items():
+        every = [_nodeid(name) for name in [*self.tests, *self.left_out]]
+        for name, value in {"collected": {"tests": every, "only": []}, **self.facts}.items():
             trace.event("fact", name=name, value=value)
-        for name, seconds in (stages or {"gpu": 1.0}).items():
-            trace.event("stage", name=name, state="started", provision="always")
-            trace.event(
-                *("stage",), name=name, state="ok", seconds=seconds, how="provisioned", facts={}
-            )
-        for name, (outcome, message) in tests.items():
-            _test(trace, folder, name, outcome, message, evidence)
-        if exit_status is not None:
-            trace.event(
-                "run",
-                state="ended",
-                exit_status=exit_status,
-                undone=0,
-                undo_failed=[],
-                kept=False,
-                error=None,
-            )
+
+    def _end(self, trace: Trace) -> None:
+        trace.event(
+            "run",
+            state="ended",
+            exit_status=self.exit_status,
+            undone=0,
+            undo_failed=list(self.undo_failed),
+            kept=self.kept,
+            error=None,
+        )
+
+
+def write(folder: Path, tests: Mapping[str, tuple[str, str]] = PASSED, **more: Any) -> Record:
+    """A run whose folder's name is its id; `more` are fields of `Made`."""
+    folder.mkdir(parents=True)
+    Made(tests, **more).write(folder)
     return load(folder)
+
+
+def _nodeid(name: str) -> str:
+    return name if "::" in name else f"{NODE}{name}"
+
+
+def _stage(trace: Trace, name: str, seconds: float) -> None:
+    trace.event("stage", name=name, state="started", provision="always")
+    ended = {"state": "ok", "seconds": seconds, "how": "provisioned", "facts": {}}
+    trace.event("stage", name=name, **ended)
 
 
 def _test(
     trace: Trace, folder: Path, name: str, outcome: str, message: str, evidence: Sequence[str]
 ) -> None:
-    from harness.evidence import Evidence
-
-    nodeid = name if "::" in name else f"{NODE}{name}"
+    nodeid = _nodeid(name)
     if outcome in ("failed", "error"):
         Evidence(folder / "evidence", trace).collect(nodeid, dict.fromkeys(evidence, "text"))
+    kind = next((kind for start, kind in STATUSES.items() if message.startswith(start)), outcome)
     trace.event(
         "test",
         nodeid=nodeid,
@@ -79,4 +109,6 @@ def _test(
         seconds=0.25,
         clauses=["gpu.bind"],
         message=message or None,
+        status=kind if outcome == "skipped" else outcome,
+        fixtures=["gpu"],
     )

@@ -12,7 +12,7 @@ import pytest
 from tests.unit.mini import ROOT
 
 OWN = ["sh", "dirname", "grep", "rm", "chmod", "ls", "env"]  # what bootstrap itself calls
-NEEDED = ["ssh", "sshd", "mke2fs", "cc", "setpriv", "mmdebstrap"]
+NEEDED = ["ssh", "sshd", "mke2fs", "cc", "setpriv", "mmdebstrap", "chromium"]
 NOTE = 'echo "${0##*/} $*" >>"$NOTES"; ls "$DPKG_ROOT/usr/sbin" >>"$NOTES"'
 # bootstrap looks into the real /usr/sbin as well: none of its.
 LACKS = frozenset({"ssh", "cc"})
@@ -108,6 +108,25 @@ def test_where_nothing_is_missing_nothing_is_installed(tmp_path: Path) -> None:
     done = machine.bootstrap("tox", "-e", "unit")
     assert (done.returncode, done.stdout) == (0, "4.67.13 from here\n")
     assert machine.noted() == []
+
+
+@pytest.mark.parametrize(
+    ("command", "wanted"),
+    [
+        ("tox -e acceptance", False),
+        ("pytest -m acceptance", False),
+        ("", False),
+        ("tox", True),
+        ("tox -e tests", True),
+        ("tox -e lint,unit", True),
+        ("pytest tests/unit", True),
+    ],
+)
+def test_a_browser_is_for_tests_alone(tmp_path: Path, command: str, wanted: bool) -> None:
+    machine = Machine(tmp_path, managers=["dnf"], lacks=frozenset({"chromium"}))
+    _program(machine.folder / ".venv" / "bin" / "pytest", "exit 0")
+    assert machine.bootstrap(*command.split()).returncode == 0
+    assert machine.noted() == (["dnf install -y chromium"] if wanted else [])
 
 
 def test_an_old_python_is_told(tmp_path: Path) -> None:

@@ -62,12 +62,15 @@ def test_a_run_that_failed_leaves_all_documents(
     assert status == exits.FAILED
     folder = mini.last.resolve()
     assert {path.name for path in folder.iterdir()} == DOCUMENTS | {"evidence"}
-    said = out[out.index(" verdict ") : out.index(" short test summary ")].splitlines()
+    said = out[out.index("\n", out.rindex(" verdict ")) :].splitlines()
     assert max(map(len, said)) <= 80
+    assert said[-2:] == [
+        "verdict          failed",
+        f"report: reports/runs/{folder.name}/report.html",
+    ], "the verdict is the last thing on the screen"
     assert any(line.startswith("mini ") and "failed" in line for line in said)
     assert "first failure: test_mini.py::test_two" in said
     assert "  Stage 'two' failed: No card." in said
-    assert f"report: reports/runs/{folder.name}/report.html" in said
     assert "baseline: 0 of 1 figures held against 0 good runs; a band takes 3" in said
     summary = json.loads((folder / "summary.json").read_text())
     assert (summary["verdict"], summary["exit_status"]) == ("failed", 1)

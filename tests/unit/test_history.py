@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from reports import divergence, gate, trend
-from reports.bands import Band, band
+from reports.bands import Band, band, least
 from reports.history import History, HistoryError, opened
 from reports.record import Record
 from tests.unit import records
@@ -48,6 +48,7 @@ def test_a_band() -> None:
     assert band([10, 10]) is None, "too few to say what is usual"
     assert band([10, 10, 10, 90]) == Band(10, 7.5, 12.5), "an outlier does not widen it"
     assert band([1, 1, 1]) == Band(1, 0, 3), "below two seconds there is noise alone"
+    assert band([0.25] * 3, least("streamed seconds")) == Band(0.25, 0.1875, 0.3125)
     assert band([8, 10, 12]) == Band(10, 2, 18)
 
 
@@ -146,7 +147,7 @@ def test_the_trend_page(usual: History, tmp_path: Path, language: str) -> None:
     text = trend.page(usual, language)
     for said in ("<svg", "good-3", "AssertionError: not viable", f"{records.NODE}viable", "80 %"):
         assert said in text
-    assert "stage gpu seconds: 1 " in text or "stage gpu seconds：最近一次为1，" in text
+    assert "stage gpu seconds: 1 " in text or "“gpu”阶段耗时（秒）：最近一次为1，" in text
     (row,) = [line for line in text.splitlines() if f"{records.NODE}viable</code></th>" in line]
     assert "<td>5</td><td>80 %</td><td>1</td>" in row, "ran five times, once otherwise than before"
 

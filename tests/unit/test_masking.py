@@ -44,6 +44,30 @@ ENCODERS: dict[str, Callable[[str], str]] = {
 }
 
 
+CREDENTIALS = (
+    ("git clone https://me:pa%40ss-1@host/x.git", "git clone https://me:***@host/x.git"),
+    ("https://:only@host", "https://:***@host"),
+    ("pip --index-url 'https://u:p@h/simple'", "pip --index-url 'https://u:***@h/simple'"),
+    ("https://hf_abcdefghijklmnopqrst@host/m", "https://***@host/m"),
+    ("curl -H 'Authorization: Bearer hf_Ab.12-34~x=='", "curl -H 'Authorization: Bearer ***'"),
+    ('{"authorization": "Basic dXNlcjpwYXNz"}', '{"authorization": "Basic ***"}'),
+    ("authorization=abcd1234", "authorization=***"),
+    ("sent bearer hf_abc123456789 to", "sent bearer *** to"),
+    ("the bearer certificates expired", "the bearer certificates expired"),
+    ("ssh://root@lab:2222", "ssh://root@lab:2222"),
+    ("https://host:8443/a@b", "https://host:8443/a@b"),
+    ("http://host:80/ 12:30@noon", "http://host:80/ 12:30@noon"),
+)
+
+
+# By number: a test's id is masked, too, and then is another one.
+@pytest.mark.parametrize("number", range(len(CREDENTIALS)))
+def test_credentials_that_nobody_named(number: int) -> None:
+    text, masked = CREDENTIALS[number]
+    assert Masker().text(text) == masked
+    assert Masker(["else"]).data(text.encode()) == masked.encode()
+
+
 @pytest.mark.parametrize("secret", [PLAIN, HARD])
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_secret_in_every_form(secret: str, encoder: str) -> None:

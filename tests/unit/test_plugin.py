@@ -140,7 +140,7 @@ def test_a_second_run_is_refused_by_name(tmp_path: Path) -> None:
     assert f"process {first.pid}," in out
     assert "1 error" in out
     assert "4 skipped" in out
-    assert {e["refused"] for e in mini.record() if e["kind"] == "test"} == {True}
+    assert {e["status"] for e in mini.record() if e["kind"] == "test"} == {"not assessed"}
     status, out = mini.pytest("--recover")
     assert status == exits.REFUSED
     assert f"process {first.pid}," in out

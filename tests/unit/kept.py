@@ -1,0 +1,33 @@
+"""The records of real runs that are kept as test data."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from reports import html
+from reports.integrity import check
+from reports.reading import load
+from reports.record import Record
+from tests.unit.mini import ROOT
+
+DATA = ROOT / "tests" / "data"
+PASSED, FAILED = DATA / "run-passed", DATA / "run-failed"
+
+
+@cache
+def passed() -> Record:
+    """A run on the virtual lab in which all went well."""
+    return load(PASSED)
+
+
+@cache
+def failed() -> Record:
+    """One in which something did not."""
+    return load(FAILED)
+
+
+@cache
+def page(which: str, language: str = "en") -> str:
+    """The report of the one that `passed` or `failed`."""
+    run = {"passed": passed, "failed": failed}[which]()
+    return html.page(run, check(run), language)

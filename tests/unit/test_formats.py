@@ -1,0 +1,88 @@
+"""What other programs read keeps to their schemas: JUnit to Jenkins', OCP to the format's."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import xmlschema
+
+from harness.trace import FORMAT
+from reports import junit, ocp
+from reports.integrity import check
+from reports.record import Record
+from tests.unit import kept, records
+from tests.unit.mini import EVENT
+
+JUNIT = xmlschema.XMLSchema10(kept.DATA / "schemas" / "junit-10.xsd")
+OCP = jsonschema.Draft202012Validator(
+    json.loads((kept.DATA / "schemas" / "ocp.json").read_text()),
+    format_checker=jsonschema.FormatChecker(),
+)
+EVERY = {
+    "bound": ("passed", ""),
+    "group": ("error", "Stage 'gpu' failed: no <GPU> & no \x1b[31mgroup.\x00"),
+    "viable": ("skipped", 'stage "gpu" failed: no <GPU>'),
+    "tee": ("skipped", "not assessed: no such silicon"),
+    "more": ("failed", "E   ]]> 机密"),
+}
+
+
+@pytest.fixture(params=["passed", "failed", "every kind", "killed", "nothing"])
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Record:
+    """Kept records of real runs, and what they do not have."""
+    if request.param == "passed":
+        return kept.passed()
+    if request.param == "failed":
+        return kept.failed()
+    tests = {} if request.param == "nothing" else EVERY
+    status = None if request.param == "killed" else 1
+    return records.write(tmp_path / "a run", tests, evidence=["a file"], exit_status=status)
+
+
+def test_junit_keeps_to_the_schema_of_jenkins(run: Record) -> None:
+    JUNIT.validate(io.BytesIO(junit.document(run)))
+
+
+def test_the_schema_of_jenkins_is_in_force(run: Record) -> None:
+    bad = junit.document(run).replace(b"<properties>", b"<properties><odd/>", 1)
+    assert not JUNIT.is_valid(io.BytesIO(bad))
+
+
+def test_ocp_keeps_to_its_schema(run: Record) -> None:
+    lines = ocp.document(run).splitlines()
+    for line in lines:
+        OCP.validate(json.loads(line))
+    assert len(lines) >= 4
+    assert not OCP.is_valid(json.loads(lines[1]) | {"odd": 1})
+
+
+def test_a_kept_record_is_what_a_run_of_today_writes() -> None:
+    for run in (kept.passed(), kept.failed()):
+        for event in run.events:
+            EVENT.validate(event)
+        assert run.start["format"] == FORMAT
+        assert check(run).intact
+        assert {test.nodeid for test in run.tests} == {*run.collected["tests"]}
+        assert any(test.fixtures and test.commands for test in run.tests)
+        assert run.standins
+
+
+@pytest.mark.parametrize(
+    ("profile", "facts", "host"),
+    [
+        ({}, {"surroundings": {"hostname": ["a"], "machine": ["01"]}}, "a (01)"),
+        ({"target": {"kind": "vlab"}}, {}, "vlab"),
+        ({"target": {"kind": "local"}}, {}, "runner"),
+        ({}, {}, "ssh://root@lab"),
+    ],
+)
+def test_junit_says_which_host_it_was(
+    tmp_path: Path, profile: dict[str, object], facts: dict[str, object], host: str
+) -> None:
+    run = records.write(tmp_path / "run", profile=profile, facts=facts)
+    said = junit.document(run).decode()
+    assert f'<property name="host" value="{host}" />' in said

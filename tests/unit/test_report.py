@@ -1,0 +1,295 @@
+"""The report: every section of it, on kept records of real runs."""
+
+from __future__ import annotations
+
+import html as escapes
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from reports import documents, html, inventory
+from reports.integrity import check
+from reports.reading import load
+from reports.record import Record
+from reports.texts import TEXTS, translator
+from reports.words import CAPABILITIES
+from tests.unit import kept, records
+
+LANGUAGES = ("en", "zh")
+pytestmark = pytest.mark.xdist_group("pages")  # a page is made once a process
+
+
+class Page(HTMLParser):
+    """The ids of a page, and what its elements refer to; the text of each section by its id."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.sections: dict[str, str] = {}
+        self._section = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            elif name in ("href", "src", "xlink:href", "srcset", "action", "data"):
+                self.references.append(value or "")
+        if tag == "section":
+            self._section = dict(attrs).get("id") or ""
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "section":
+            self._section = ""
+
+    def handle_data(self, data: str) -> None:
+        self.sections[self._section] = self.sections.get(self._section, "") + data
+
+
+def _page(record: Record) -> Page:
+    return Page(html.page(record, check(record)))
+
+
+@pytest.fixture(scope="module")
+def passed() -> Record:
+    return kept.passed()
+
+
+@pytest.fixture(scope="module")
+def failed() -> Record:
+    return kept.failed()
+
+
+@pytest.fixture(scope="module", params=LANGUAGES)
+def language(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def page(language: str) -> Page:
+    return Page(kept.page("passed", language))
+
+
+@pytest.mark.parametrize("which", ["passed", "failed"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_it_needs_nothing_but_itself(which: str, language: str) -> None:
+    folder = {"passed": kept.PASSED, "failed": kept.FAILED}[which]
+    text = kept.page(which, language)
+    page = Page(text)
+    assert len(page.ids) == len(set(page.ids))
+    for reference in page.references:
+        if reference.startswith("#"):
+            assert reference[1:] in page.ids
+        elif not reference.startswith("data:"):
+            assert (folder / unquote(reference)).is_file()
+    assert "<script" not in text
+    assert "@import" not in text
+    assert len(text.encode()) < 2_000_000
+
+
+def test_verdicts_and_rules(page: Page, language: str) -> None:
+    text = translator(language)
+    said = page.sections["capabilities"]
+    for suite in ("platform", "rootfs", "kata", "image", "gpu", "network", "container", "model"):
+        assert text(suite) in said
+    assert said.count(text("verdict_conditional")) >= 8 + 1, "one a suite, and in the rules"
+    for kind in ("failed", "not assessed", "conditional", "qualified"):
+        assert text(f"rule_{kind}") in said
+    assert text("standins") in said
+
+
+def test_the_inventory(page: Page, passed: Record, language: str) -> None:
+    text, said = translator(language), page.sections["inventory"]
+    known = dict(inventory.inventory(passed))
+    assert len(known) > 25
+    for what, value in known.items():
+        assert text(what) in said
+        assert value in said
+    for what in ("Host", "Memory", "CNI plugins", "NVIDIA container toolkit", "GPU UUID", "QEMU"):
+        assert known[what]
+    assert len(known["NVIDIA driver installer"]) == 64
+
+
+def test_pictures(page: Page, passed: Record, language: str) -> None:
+    text = translator(language)
+    said = page.sections["timeline"]
+    for stage in passed.stages:
+        seconds = text("seconds_of").format(value=f"{stage.seconds:.0f}")
+        assert f"{seconds} ({text(stage.how)})" in said
+        assert stage.name in said
+    assert text("axis_time") in said
+    said = page.sections["topology"]
+    gpu, container = passed.stage("gpu"), passed.stage("container")
+    assert gpu is not None
+    assert container is not None
+    for member in gpu.facts["members"]:
+        assert member["bdf"] in said
+        assert text("pic_group").format(number=member["group"]) in said
+        assert member["driver"] in said
+    (inner,) = [line for line in container.facts["pci"] if member["device"] in line]
+    assert inner.split()[0] in said
+    assert text("pic_root_port").format(id="rp0") in said
+    assert text("pic_host") in said
+    assert text("pic_guest") in said
+
+
+def test_the_answer_and_its_figures(page: Page, passed: Record) -> None:
+    said = page.sections["model"]
+    answer, streamed = passed.facts["answer"], passed.facts["streamed"]
+    assert passed.profile["model"]["question"] in said
+    assert answer["text"] in said
+    for value in (answer["tokens_per_second"], streamed["first_token_seconds"]):
+        assert f"{value:.4g}" in said
+
+
+def test_clauses_and_deviations(page: Page, passed: Record, language: str) -> None:
+    covered, deviations = page.sections["clauses"], page.sections["deviations"]
+    key = {"en": "deviation", "zh": "deviation_zh"}[language]
+    for clause in passed.clauses.values():
+        assert clause["id"] in covered
+        assert clause["title" if language == "en" else "zh"] in covered
+        if "deviation" in clause:
+            assert clause[key] in deviations
+        for reason in clause["not_assessed" if language == "en" else "not_assessed_zh"].values():
+            assert reason in covered
+    proved = [c for c in passed.clauses if _proved(passed, c)]
+    counted = translator(language)("proved").format(proved=len(proved), count=len(passed.clauses))
+    assert counted in covered
+
+
+def _proved(run: Record, clause: str) -> bool:
+    statuses = [test.status for test in run.tests if clause in test.clauses]
+    return bool(statuses) and {*statuses} == {"passed"}
+
+
+def test_findings(page: Page, passed: Record, language: str) -> None:
+    said = page.sections["findings"]
+    found = passed.facts["security_findings"]
+    assert found
+    for finding in found:
+        text = TEXTS[f"finding_{finding['id']}"][LANGUAGES.index(language)]
+        assert text.format(text=finding["text"]) in said
+    here = translator(language)("here")
+    assert said.count(here) == sum(finding["here"] for finding in found)
+
+
+def test_changes(page: Page, passed: Record, language: str) -> None:
+    said = page.sections["changes"]
+    assert len(passed.changes) > 10
+    for change in passed.changes:
+        assert change.what in said
+    undone = [change for change in passed.changes if change.outcome == "undone"]
+    assert said.count(translator(language)("undone")) >= len(undone)
+
+
+def test_a_passed_test_leads_to_what_it_rests_on(page: Page, passed: Record) -> None:
+    said = page.sections["tests"]
+    known = {stage.name for stage in passed.stages if stage.state == "ok"} | {*passed.facts}
+    for number, test in enumerate(passed.tests, 1):
+        assert f"test-{number}" in page.ids
+        assert test.nodeid in said
+    rests = [test for test in passed.tests if {*test.fixtures} & known or test.commands]
+    assert len(rests) > 0.9 * len(passed.tests)
+    assert {"stage-gpu", "stage-rootfs", "fact-answer"} <= {*page.ids}
+    assert {"#stage-gpu", "#stage-rootfs", "#fact-answer"} <= {*page.references}
+    ran = [passed.events[number] for test in passed.tests for number in test.commands]
+    assert len(ran) > 20
+    for event in ran:
+        assert event["line"][:300] in said
+    assert json.dumps(passed.facts["gpus"][0]["uuid"]) in page.sections["found"]
+
+
+def test_a_place_to_sign(page: Page, passed: Record, language: str) -> None:
+    said, text = page.sections["signature"], translator(language)
+    assert passed.digest in said
+    assert passed.id in said
+    for what in ("signer", "role", "date", "signed", "verdict_conditional"):
+        assert text(what) in said
+
+
+def test_the_banner_names_every_stand_in(page: Page, passed: Record, language: str) -> None:
+    assert page.sections[""].count(translator(language)("standins_head")) >= 3
+    assert ", ".join(passed.standins) in page.sections[""]
+
+
+def test_a_failure_leads_to_its_evidence(failed: Record) -> None:
+    page = Page(kept.page("failed"))
+    first = failed.first_failure
+    assert first is not None
+    assert "\n".join(first.cause) in page.sections["first-failure"]
+    anchor = f"test-{failed.tests.index(first) + 1}"
+    assert f"#{anchor}" in page.references
+    assert {*first.evidence} <= {unquote(reference) for reference in page.references}
+
+
+def test_a_host_that_was_not_put_back(tmp_path: Path) -> None:
+    run = records.write(tmp_path / "run", exit_status=11, undo_failed=["[gpu] bind: no such file"])
+    page = _page(run)
+    assert "[gpu] bind: no such file" in page.sections["changes"]
+    assert "the host is not as it was before" in page.sections[""]
+
+
+def test_an_undo_that_failed_is_told(tmp_path: Path) -> None:
+    events: list[tuple[str, dict[str, object]]] = [
+        ("change", {"durable": False}),
+        ("undo", {"outcome": "failed", "error": "no such file", "seconds": 0.1}),
+    ]
+    change = {"run": "r", "id": 1, "stage": "gpu", "what": "bind 0000:01:00.0"}
+    more = [(kind, change | fields) for kind, fields in events]
+    page = _page(records.write(tmp_path / "run", events=more, exit_status=11))
+    said = re.sub(r"\s+", " ", page.sections["changes"])
+    assert "gpubind 0000:01:00.0 NOno such file" in said
+
+
+def test_figures_against_their_bands(tmp_path: Path) -> None:
+    waiver = {"what": "x", "owner": "ann", "reason": "new <card>", "expires": "2030-01-31"}
+    row = {"name": "stage gpu seconds", "value": 60.0, "low": 7.5, "high": 12.5}
+    rows = [row | {"state": "waived", "waiver": waiver}, row | {"state": "regression"}]
+    fact = {"measures": rows, "regression": True, "said": [], "expired": [waiver]}
+    page = _page(records.write(tmp_path / "run", facts={"baseline": fact | {"unknown": [waiver]}}))
+    said = page.sections["baseline"]
+    for words in (
+        "7.5 to 12.5",
+        "waived",
+        "regression",
+        "A waiver has expired: x (ann, 2030-01-31)",
+    ):
+        assert words in said
+    assert "A waiver names no figure of this lab: x (ann, 2030-01-31): new <card>" in said
+
+
+def _moved(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    run = tmp_path / "moved run"
+    shutil.copytree(kept.FAILED, run)
+    yield run, tmp_path / "elsewhere" / "out"
+    yield run, run
+
+
+def test_the_evidence_of_a_moved_run_is_found(tmp_path: Path) -> None:
+    for run, out in _moved(tmp_path):
+        documents.write(record := load(run), check(record), out)
+        page = Page((out / "report.html").read_text("utf-8"))
+        links = [r for r in page.references if not r.startswith(("#", "data:"))]
+        assert len(links) > 10
+        for link in links:
+            assert (out / unquote(link)).is_file(), link
+        for line in (out / "ocp.jsonl").read_text().splitlines():
+            if file := json.loads(line).get("testStepArtifact", {}).get("file"):
+                assert (out / unquote(file["uri"])).is_file()
+
+
+def test_every_text_is_there_in_every_language(page: Page, language: str) -> None:
+    assert all(all(both) for both in TEXTS.values())
+    said = "\n".join(page.sections.values())
+    keys = [key for key in TEXTS if "_" in key and " " not in key and key not in CAPABILITIES]
+    assert not [key for key in keys if re.search(rf"^\s*{re.escape(key)}\s*$", said, re.M)]
+    assert escapes.escape(TEXTS["standins_head"][language == "zh"]) in said
+    if language == "zh":
+        assert not re.search(r"\d+ min \d+ s|provisioned|\bto the letter\b|Signature", said)

@@ -1,0 +1,71 @@
+"""What a run says on a terminal: in its columns, and nothing that would steer it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from harness import exits
+from reports import columns, summary
+from reports.record import Record
+from tests.unit import kept, records
+from tests.unit.mini import CONFTEST, Mini
+
+LONG = "机密容器是一种" * 20
+STEERS = "E   \x1b[31mred\x1b[0m \x1b]0;title\x07and \x9b1mbell\x07, tab\tend \x1b(Bof it"
+
+
+def test_no_line_is_wider_than_a_terminal(tmp_path: Path) -> None:
+    run = records.write(tmp_path / "run", {LONG: ("failed", f"E   {LONG}")}, exit_status=1)
+    for record in (run, kept.passed(), kept.failed()):
+        lines = list(summary.lines(record))
+        assert max(map(cell_len, lines)) <= 80
+    assert LONG[:20] in "".join(line.strip() for line in summary.lines(run))
+
+
+def test_a_text_is_wrapped_by_its_columns() -> None:
+    assert list(columns.wrapped("one two three", 8, "  ")) == ["one two", "  three"]
+    assert list(columns.wrapped("机密容器是一种", 8, "")) == ["机密容器", "是一种"]
+    assert list(columns.wrapped("  a 机密容器", 8, "  ")) == ["  a", "  机密容", "  器"]
+    assert columns.cut("机密容器", 5) == "机密"
+
+
+def test_nothing_steers_the_terminal(tmp_path: Path) -> None:
+    run = records.write(tmp_path / "run", {"x": ("failed", STEERS)}, exit_status=1)
+    text = "\n".join(summary.lines(run))
+    assert "  red and bell, tab end of it" in text
+    assert not [c for c in text if c != "\n" and (ord(c) < 32 or 127 <= ord(c) < 160)]
+
+
+@pytest.fixture
+def failed(tmp_path: Path) -> Record:
+    tests = {
+        "bound": ("passed", ""),
+        "group": ("error", "Stage 'gpu' failed: no <GPU>"),
+        "viable": ("skipped", 'stage "gpu" failed: no <GPU>'),
+        "suites/test_10_platform.py::test_tee": ("skipped", "not assessed: no such silicon"),
+    }
+    return records.write(tmp_path / "run", tests, exit_status=1)
+
+
+def test_what_it_says(failed: Record) -> None:
+    lines = list(summary.lines(failed))
+    assert "gpu              failed        1 passed, 1 error, 1 blocked" in lines
+    assert "platform         not assessed  1 not assessed" in lines
+    assert f"first failure: {records.NODE}group" in lines
+    assert "  Stage 'gpu' failed: no <GPU>" in lines
+    assert lines[-1] == "verdict          failed"
+
+
+def test_a_verdict_comes_after_an_internal_error_too(tmp_path: Path) -> None:
+    hook = "def pytest_runtest_logfinish(): raise ValueError"
+    conftest = f"{CONFTEST}\n\n{hook}\n".replace(*records.CONFTEST_PLUGINS)
+    status, out = Mini(tmp_path / "m", conftest=conftest).pytest("-m", "acceptance")
+    assert status == exits.HARNESS_ERROR
+    assert "INTERNALERROR" in out
+    last = out[out.rindex("INTERNALERROR") :].splitlines()
+    assert "the run did not end as it should: exit status 3" in last
+    assert last[-2] == "verdict          not assessed"
+    assert last[-1].startswith("report: reports/runs/")

@@ -1,0 +1,172 @@
+"""What may be called qualified: every test and clause, on real parts, in a run that ended well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.schema import Profile
+from harness import exits
+from harness.profile import ProfileError, load
+from reports import reading, verdict
+from tests.unit import records
+from tests.unit.mini import CONFTEST, ROOT, Mini
+
+GUIDE = {"clauses": [{"id": "gpu.bind"}, {"id": "gpu.reset"}, {"id": "model.answer"}]}
+NOTE = records.PASSED | {"more": ("skipped", "not assessed: why")}
+FACTS = {"gpus": [{"name": "QEMU edu (stand-in for an NVIDIA GPU)"}]}
+WAIVED = {
+    "name": "stage gpu seconds",
+    "state": "waived",
+    "waiver": {"owner": "ann", "reason": "new card", "expires": "2030-01-31"},
+}
+# What is written of a run: (its verdict, a word of why).
+RUNS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "whole": ({}, "qualified", ""),
+    "a regression": (
+        {"exit_status": 12, "facts": {"baseline": {"regression": True}}},
+        "conditional",
+        "worse than usual",
+    ),
+    "a waiver": (
+        {"facts": {"baseline": {"regression": False, "measures": [WAIVED]}}},
+        "conditional",
+        "which ann has waived until 2030-01-31: new card",
+    ),
+    "stand-ins": ({"profile": {"standins": ["GPU"]}}, "conditional", "stand-ins"),
+    "stand-ins that were seen": ({"facts": FACTS}, "conditional", "stand-ins"),
+    "a virtual lab": ({"profile": {"target": {"kind": "vlab"}}}, "conditional", "stand-ins"),
+    "kept": ({"kept": True}, "conditional", "left as it is"),
+    "left out": ({"left_out": ["more"]}, "not assessed", "1 of 3 tests were not run"),
+    "a suite left out": (
+        {"left_out": ["suites/test_80_model.py::test_x"]},
+        "not assessed",
+        "model: not assessed",
+    ),
+    "clauses": ({"facts": {"guide": GUIDE}}, "not assessed", "for the clauses gpu.reset"),
+    "by id": (
+        {"facts": {"collected": {"tests": [], "only": [f"{records.NODE}bound"]}}},
+        "not assessed",
+        "only this was asked for: suites/test_50_gpu.py::test_bound",
+    ),
+    "an old record": ({"facts": {"collected": {}}}, "not assessed", "which tests there are"),
+    "cut": ({"exit_status": None}, "not assessed", "has no end"),
+    "interrupted": ({"exit_status": 2}, "not assessed", "interrupted"),
+    "crashed": ({"exit_status": 3}, "not assessed", "exit status 3"),
+    "unreachable": ({"exit_status": 10}, "not assessed", "exit status 10"),
+    "failed besides": ({"exit_status": 1}, "not assessed", "none of its tests did"),
+    "not put back": ({"exit_status": 11, "undo_failed": ["x"]}, "failed", "not as it was"),
+}
+
+
+@pytest.mark.parametrize("case", RUNS)
+def test_verdicts(tmp_path: Path, case: str) -> None:
+    more, expected, why = RUNS[case]
+    run = records.write(tmp_path / "run", **more)
+    found = verdict.overall(run)
+    assert found.verdict == expected
+    every = [*found.reasons, *(r for part in verdict.capabilities(run) for r in part.reasons)]
+    assert why in "\n".join(map(str, every))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "message", "status", "expected"),
+    [
+        ("failed", "E   no", "failed", "failed"),
+        ("skipped", 'stage "gpu" failed: no', "blocked", "failed"),
+        ("skipped", "skipped: by hand", "skipped", "not assessed"),
+        ("skipped", "not assessed: no such silicon", "not assessed", "conditional"),
+    ],
+)
+def test_a_test_that_did_not_pass(
+    tmp_path: Path, outcome: str, message: str, status: str, expected: str
+) -> None:
+    run = records.write(tmp_path / "run", records.PASSED | {"x": (outcome, message)})
+    assert [test.status for test in run.tests] == ["passed", "passed", status]
+    (part,) = verdict.capabilities(run)
+    assert part.verdict == expected
+    assert message.removeprefix("E   ") in "\n".join(map(str, part.reasons))
+
+
+def test_a_capability_is_assessed_only_where_all_of_it_ran(tmp_path: Path) -> None:
+    run = records.write(tmp_path / "run", left_out=["more"], exit_status=2)
+    assert [(part.name, part.verdict) for part in verdict.capabilities(run)] == [
+        ("gpu", "not assessed")
+    ]
+
+
+KINDS = """
+import pytest
+from harness.outcome import not_assessed
+
+pytestmark = pytest.mark.acceptance
+
+def test_one(one): pass
+@pytest.mark.xfail(reason="known")
+def test_known(one): assert not one
+@pytest.mark.xfail(reason="thought so", strict=False)
+def test_better(one): pass
+@pytest.mark.skipif(True, reason="by hand")
+def test_by_hand(one): pass
+def test_here(one): not_assessed("no such silicon")
+def test_two(two): pass
+def test_two_again(two): pass
+"""
+
+
+def test_the_harness_tells_all_kinds_apart(tmp_path: Path) -> None:
+    mini = Mini(tmp_path / "m", two="raise ValueError", suite=KINDS, conftest=CONFTEST)
+    mini.pytest("-m", "acceptance", "-k", "not again")
+    assert {e["nodeid"][19:]: e["status"] for e in mini.record() if e["kind"] == "test"} == {
+        "one": "passed",
+        "known": "expected failure",
+        "better": "unexpected pass",
+        "by_hand": "skipped",
+        "here": "not assessed",
+        "two": "error",
+    }
+    run = reading.load(mini.last)
+    assert len(run.collected["tests"]) == 7, "what -k takes away is there all the same"
+    assert run.collected["only"] == []
+    (part,) = verdict.capabilities(run)
+    assert "1 of 7 tests were not run" in map(str, part.reasons)
+    mini.pytest("-m", "acceptance", "test_mini.py::test_one")
+    assert reading.load(mini.last).collected["only"] == ["test_mini.py::test_one"]
+    mini.pytest("-m", "acceptance", "-k", "again or two")
+    statuses = [test.status for test in reading.load(mini.last).tests]
+    assert statuses == ["error", "blocked"]
+
+
+ENDS = {
+    "an internal error": ("def pytest_runtest_logfinish(): raise ValueError", exits.HARNESS_ERROR),
+    "pytest.exit": (
+        "def pytest_runtest_logfinish(): pytest.exit('enough', returncode=0)",
+        exits.PASSED,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_a_run_that_ended_midway_is_not_assessed(tmp_path: Path, case: str) -> None:
+    hook, status = ENDS[case]
+    mini = Mini(tmp_path / "m", conftest=f"{CONFTEST}\n\n{hook}\n")
+    assert mini.pytest("-m", "acceptance")[0] == status
+    run = reading.load(mini.last)
+    assert [part.verdict for part in verdict.capabilities(run)] == ["not assessed"]
+    assert verdict.overall(run).verdict == "not assessed"
+
+
+def test_a_suite_that_cannot_be_collected_is_not_assessed(tmp_path: Path) -> None:
+    mini = Mini(tmp_path / "m")
+    (mini.folder / "test_broken.py").write_text("import nowhere")
+    mini.pytest("-m", "acceptance", "--continue-on-collection-errors")
+    found = verdict.overall(reading.load(mini.last))
+    assert (found.counts, found.verdict) == ({"passed": 5}, "not assessed")
+
+
+def test_a_virtual_lab_names_its_stand_ins(tmp_path: Path) -> None:
+    assert load("vlab", Profile, {}, ROOT / "profiles").standins
+    with pytest.raises(ProfileError, match="standins: expected the names of its stand-ins"):
+        load("vlab", Profile, {"ACCEPT_STANDINS": "[]"}, ROOT / "profiles")
