@@ -155,26 +155,38 @@ def _down(arguments: argparse.Namespace) -> None:
         if not labs:
             say("vlab: no lab is up")
     for lab in labs:
-        user = registry.user_of(lab)
-        if user and not arguments.name:
-            say(f"vlab: '{lab.name}' is in use by {user}; 'down {lab.name}' ends it all the same")
-            continue
-        machine.stop(lab)
+        with contextlib.ExitStack() as stack:
+            try:  # so that no run takes it while it ends
+                stack.enter_context(registry.used(lab, f"'vlab down' (pid {os.getpid()})"))
+            except registry.InUse as error:
+                if not arguments.name:
+                    say(f"vlab: {error}; 'down {lab.name}' ends it all the same")
+                    continue
+            except (registry.Unreadable, FileNotFoundError):
+                continue  # somebody else was faster
+            machine.stop(lab)
         say(f"vlab: '{lab.name}' is down")
 
 
 def _status(arguments: argparse.Namespace) -> None:
     labs = machine.find(say)
-    if not labs:
+    far = [lab for lab in registry.entries() if not lab.near]
+    if not labs and not far:
         say("vlab: no lab is up")
         return
     row = "{:<20} {:>7} {:<6} {:>10} {:>4}  {}".format
     print(row("NAME", "AGE", "ACCEL", "MEMORY", "GPUS", "USE"))
-    for lab in labs:
+    for lab in [*labs, *far]:
         age = int(time.time() - lab.since) // 60
-        use = registry.user_of(lab) or ("kept after a run" if lab.kept else "free")
         gpus = f"{lab.settings.gpus}{'m' if lab.settings.multifunction else ''}"
-        print(row(lab.name, f"{age} min", lab.accel, f"{lab.settings.memory} MiB", gpus, use))
+        memory = f"{lab.settings.memory} MiB"
+        print(row(lab.name, f"{age} min", lab.accel, memory, gpus, _use(lab)))
+
+
+def _use(lab: Machine) -> str:
+    if not lab.near:
+        return "in another container, or on another computer"
+    return registry.user_of(lab) or ("kept after a run" if lab.kept else "free")
 
 
 def _console(arguments: argparse.Namespace) -> int:

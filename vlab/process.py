@@ -14,6 +14,14 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
+def home() -> str:
+    """Where a process's number and a port of loopback mean what they mean to us.
+
+    That is this boot of this computer, and in it this PID and this network namespace.
+    """
+    return " ".join([boot_id(), *(os.readlink(f"/proc/self/ns/{kind}") for kind in ("pid", "net"))])
+
+
 @dataclass(frozen=True)
 class Process:
     """A process of this boot. ``start`` is in clock ticks since the boot (proc(5), field 22)."""

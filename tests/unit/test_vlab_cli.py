@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.labs import emulated, entered
 from vlab import cli, machine, preflight, probe, registry
 from vlab.errors import VlabError
 from vlab.image import Image
-from vlab.process import Process
 from vlab.qemu import Settings
 from vlab.registry import Life
 
@@ -54,9 +54,7 @@ def test_a_wrong_number_of_gpus_is_one_sentence(capsys: pytest.CaptureFixture[st
 
 
 def test_status_and_down_know_who_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
-    with subprocess.Popen(["sleep", "600"]) as process:
-        lab = registry.enter("mine", Image(Path("x")), Settings(gpus=2), "tcg", Life.FREE)
-        lab = registry.update(lab, process=Process.of(process.pid), owner=None, ready=True)
+    with emulated(entered(Life.FREE, "mine", settings=Settings(gpus=2), owner=None)) as lab:
         with registry.used(lab, "a neighbour"):
             assert cli.main(["status"]) == 0
             assert re.search(
@@ -66,10 +64,10 @@ def test_status_and_down_know_who_is_in_it(capsys: pytest.CaptureFixture[str]) -
             )
             assert cli.main(["down"]) == 0
             assert "'mine' is in use by a neighbour" in capsys.readouterr().err
-            assert process.poll() is None
+            assert lab.alive()
         assert cli.main(["down"]) == 0
         assert "'mine' is down" in capsys.readouterr().err
-        assert process.wait(20) != 0
+        assert not lab.alive()
         assert machine.find() == []
 
 
