@@ -46,8 +46,17 @@ def why_ended(machine: Machine, patience: float = 0.0) -> str | None:
 
     Its end can come a moment after that of its connections: ``patience`` seconds are given to it.
     """
-    fate = _fate(machine, patience)
-    return f"{fate}; console: {machine.console.resolve()}" if fate else None
+    wrong = fate(machine, patience)
+    return f"{wrong}; console: {machine.console.resolve()}" if wrong else None
+
+
+def fate(machine: Machine, patience: float = 0.0) -> str | None:
+    """The same, for one who knows where the console is."""
+    if machine.process is None:
+        return None
+    if not machine.process.wait(patience):
+        return _stall(machine)
+    return f"the lab's machine ended: {cause(machine)}"
 
 
 def cause(machine: Machine) -> str:
@@ -60,14 +69,6 @@ def cause(machine: Machine) -> str:
     said = _text(machine.folder / LOG).strip().splitlines()
     how = "QEMU is gone" if status is None else f"QEMU ended with status {status}"
     return f"{how}, saying: {said[-1]}" if said else how
-
-
-def _fate(machine: Machine, patience: float) -> str | None:
-    if machine.process is None:
-        return None
-    if not machine.process.wait(patience):
-        return _stall(machine)
-    return f"the lab's machine ended: {cause(machine)}"
 
 
 def _stall(machine: Machine) -> str | None:
@@ -92,8 +93,8 @@ def _wait_for_ssh(machine: Machine, deadline: float) -> None:
 
 def _check(machine: Machine, deadline: float, symptom: str) -> None:
     """Wait a moment; VlabError when the machine has ended, or its time is over."""
-    if fate := _fate(machine, 0.25):
-        raise VlabError(f"{fate}; {_last_words(machine)}")
+    if wrong := fate(machine, 0.25):
+        raise VlabError(f"{wrong}; {_last_words(machine)}")
     if time.monotonic() > deadline:
         raise VlabError(f"the lab {symptom} within {DEADLINE:.0f} s; {_last_words(machine)}")
 

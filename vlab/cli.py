@@ -4,13 +4,14 @@ import argparse
 import contextlib
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 
 from vlab import accel, image, machine, preflight, probe, qemu, registry
-from vlab.errors import VlabError
+from vlab.errors import VlabError, unusable
 from vlab.registry import Life, Machine
 
 DESCRIPTION = """\
@@ -20,7 +21,7 @@ guide in by hand. Nothing of this computer is changed; no KVM is needed.
 
 EPILOG = """\
 by hand:
-  python -m vlab up                      # the first time it builds the image: minutes, as root
+  python -m vlab up                      # the first time it builds the image: minutes
   python -m vlab ssh                     # a root shell in the lab; follow the guide there
   python -m vlab ssh -- lspci -nn        # or one command
   python -m vlab ssh -- sh -s all < vlab/by_hand.sh   # or the guide's steps, as a script
@@ -44,6 +45,16 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def end_on_signals() -> None:
+    """Let a SIGTERM, or a terminal that is closed, end a command as Ctrl-C does: cleaned up after.
+
+    What is ignored (``nohup``) stays so.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+
+
 def main(argv: Sequence[str]) -> int:
     """Carry the command line out; returns the exit status."""
     words = list(argv)
@@ -55,6 +66,9 @@ def main(argv: Sequence[str]) -> int:
         return int(arguments.carry_out(arguments) or 0)
     except VlabError as error:
         say(f"vlab: {error}")
+        return 1
+    except OSError as error:
+        say(f"vlab: {unusable(image.cache_root(), error)}")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -87,7 +101,9 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("name", nargs="?", metavar="NAME", help="default: the lab that is up")
     probing = command("probe", _probe, "say what this computer can do for a lab")
     probing.add_argument(
-        "--time", action="store_true", help="also measure a lab: boot, container, model, memory"
+        "--time",
+        action="store_true",
+        help="also measure a lab: boot, container, model, memory; 1 if it is slow",
     )
     probing.add_argument(
         "--build-anew", action="store_true", help="with --time: measure an image build, too"
@@ -196,9 +212,14 @@ def _console(arguments: argparse.Namespace) -> int:
 
 def _probe(arguments: argparse.Namespace) -> int:
     ready = probe.report(say)
-    if arguments.time:
-        print(probe.table(probe.measure(say, anew=arguments.build_anew)))
-    return 0 if ready else 1
+    if not arguments.time:
+        return 0 if ready else 1
+    if not ready:
+        say("vlab: nothing is measured, since no lab can be started")
+        return 1
+    figures = probe.measure(say, anew=arguments.build_anew)
+    print(probe.table(figures))
+    return 0 if all(figure.met for figure in figures) else 1
 
 
 def _chosen(name: str | None) -> Machine:

@@ -11,6 +11,7 @@ from pathlib import Path
 from vlab import hold, qmp
 from vlab.errors import VlabError
 from vlab.image import Image
+from vlab.process import DIE_WITH_PARENT
 
 LOG = "qemu.log"  # what QEMU itself says, in the machine's folder
 STAND_DEADLINE = 60.0  # seconds until QEMU's monitor answers; one is usual
@@ -92,7 +93,7 @@ def start(folder: Path, command: Sequence[str], *, bound: bool) -> "subprocess.P
     """Start a machine's emulator in its folder; as long as it runs, it holds the folder's lock."""
     # Its own session: a Ctrl-C at the terminal is for the run, which still needs the lab to
     # undo what it did. A bound one's life is tied to ours by the kernel instead.
-    guard = ("setpriv", "--pdeathsig", "KILL", "--") if bound else ()
+    guard = DIE_WITH_PARENT if bound else ()
     with hold.inherited(folder / hold.EMULATOR) as lock, (folder / LOG).open("wb") as log:
         return subprocess.Popen(
             [*guard, *command],

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from vlab import accel
 from vlab.errors import VlabError
+from vlab.image import cache_root
 from vlab.qemu import GPUS, Settings
 
 ARCHITECTURE = "x86_64"
 OVERHEAD = 512  # MiB that QEMU takes beside the lab's memory: translated code, mostly
+DISK = 2560  # MiB that a lab may write; with its image (1.3 GiB) the 4 GiB that it may take
 TOOLS = {"ssh": "openssh-client", "ssh-keygen": "openssh-client", "setpriv": "util-linux"}
 
 
@@ -24,6 +26,11 @@ def check(settings: Settings) -> None:
         raise VlabError(
             "KVM was asked for, but /dev/kvm is not there or not to be opened by this user: "
             "join group 'kvm', or say 'tcg' or 'auto'"
+        )
+    if free_disk() < DISK:
+        raise VlabError(
+            f"the lab may write {DISK} MiB to the file system of {cache_root()}, and "
+            f"{free_disk()} MiB are free: make room, or name another folder with VLAB_CACHE"
         )
     free, wanted = available_memory(), settings.memory + OVERHEAD
     if free < wanted:
@@ -55,3 +62,10 @@ def available_memory() -> int:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) // 1024
     raise VlabError("/proc/meminfo has no MemAvailable")
+
+
+def free_disk() -> int:
+    """MiB that are free where labs are kept, or will be."""
+    root = cache_root()
+    there = next(folder for folder in (root, *root.parents) if folder.is_dir())
+    return shutil.disk_usage(there).free >> 20

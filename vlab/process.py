@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+# Before a command's words: the kernel kills it when the thread that started it has ended.
+DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
+
 
 def boot_id() -> str:
     """This boot of the machine: after another one no process of ours can be left."""

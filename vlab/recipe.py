@@ -89,8 +89,6 @@ def _lab_host(build: Build) -> None:
         include=(build.arch.kernel, *packages.LAB_PACKAGES, *build.arch.packages),
         extra=(*(f"--dpkgopt={rule}" for rule in unused), f"--essential-hook={hook}"),
     )
-    # A proxy that only this machine can reach, and maybe its password.
-    (build.root / "etc/apt/apt.conf.d/99mmdebstrap").unlink(missing_ok=True)
 
 
 def _configure(build: Build) -> None:

@@ -121,10 +121,17 @@ def machines_root() -> Path:
 
 @contextmanager
 def locked() -> Iterator[None]:
-    """Nobody else enters, sweeps or takes a machine for the length of the block."""
+    """Nobody else enters, sweeps or takes a machine for the length of the block.
+
+    Raises VlabError where the cache cannot be used.
+    """
     root = machines_root()
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("w") as lock:
+    with contextlib.ExitStack() as stack:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((root / ".lock").open("w"))
+        except OSError as error:
+            raise unusable(cache_root(), error) from error
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
@@ -114,6 +115,18 @@ def test_an_emulator_that_does_not_start_leaves_its_words_and_nothing_else(
     assert list(machine.machines_root().glob("[!.]*")) == []
 
 
+def test_a_disk_that_is_full_is_not_taken_for_a_name_that_is() -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))  # no file may grow
+    try:
+        with pytest.raises(VlabError) as error:
+            registry.enter("lab-x", Image(Path("recipe")), Settings(), "tcg", Life.OWNED)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "File too large" in str(error.value)
+    assert "VLAB_CACHE" in str(error.value)
+
+
 def test_two_labs_of_one_name() -> None:
     entered(name="mine")
     with pytest.raises(VlabError, match="'mine' is there already"):
@@ -180,6 +193,12 @@ def test_too_little_memory_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(VlabError, match=r"needs 5632 MiB .* 4000 MiB are available"):
         preflight.check(Settings())
     preflight.check(Settings(memory=3072))
+
+
+def test_too_little_disk_is_one_sentence(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    monkeypatch.setattr(preflight, "free_disk", lambda: 2000)
+    with pytest.raises(VlabError, match=rf"2560 MiB .* {cache}, and 2000 MiB are free"):
+        preflight.check(Settings())
 
 
 def test_another_processor_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import re
 import subprocess
@@ -11,7 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.vlab.acceptance import ROOT, left_running
+from vlab import boot, image, launch, machine, qemu, registry
+from vlab.errors import VlabError
 from vlab.machine import machines_root
+from vlab.process import Process
+from vlab.qemu import Settings
+from vlab.registry import Life
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -47,3 +54,35 @@ def test_a_lab_that_panics_is_named_with_its_console_and_leaves_nothing() -> Non
     assert "sysrq triggered crash" in Path(told[1]).read_text(errors="replace")
     assert name not in status.stdout
     assert not (machines_root() / name).exists()
+
+
+# A boot sector that writes itself to the next one, and halts (BIOS, int 13h, function 3).
+WRITER = bytes.fromhex("31c0 8ec0 b80103 b90200 ba8000 bb007c cd13 f4 ebfd").ljust(510, b"\0")
+
+
+def test_a_lab_that_stands_still_on_a_full_disk_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boot, "DEADLINE", 120.0)  # where it is not told, its time is over
+    lab_image = image.ensure(print)
+    monkeypatch.setenv("VLAB_CACHE", str(tmp_path))
+    lab = registry.enter("lab", lab_image, Settings(), "tcg", Life.OWNED)
+    disk = lab.folder / "disk.img"
+    disk.write_bytes(WRITER + b"\x55\xaa" + bytes(1 << 20))
+    full = {"event": "pwritev", "iotype": "write", "errno": errno.ENOSPC}
+    file = {"driver": "file", "filename": str(disk)}
+    drive = {"driver": "blkdebug", "image": file, "inject-error": [full]}
+    command = [
+        *lab_image.emulator("qemu-system-x86_64"),
+        *("-L", str(lab_image.firmware), "-M", "q35", "-m", "64"),
+        *("-nodefaults", "-display", "none", *qemu.monitor()),
+        *("-blockdev", json.dumps({"driver": "raw", "node-name": "disk", "file": drive})),
+        *("-device", "virtio-blk-pci,drive=disk"),
+    ]
+    child, port = launch.launch(lab.folder, lambda port: command, bound=True)
+    lab = registry.update(lab, child=child, process=Process.of(child.pid), port=port)
+    try:
+        with pytest.raises(VlabError, match=r"stands still.*: the file system of .*/lab is full"):
+            boot.wait(lab)
+    finally:
+        machine.stop(lab)
