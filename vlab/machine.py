@@ -71,7 +71,7 @@ def start(
     image = Image(image.folder.absolute())  # the emulator starts in a folder of its own
     preflight.check(settings)
     find(say)
-    mode = accel.choose(image, say) if settings.accel == "auto" else settings.accel
+    mode = accel.choose(image, settings, say)
     started = time.monotonic()
     machine = registry.enter(
         name or f"lab-{os.getpid()}-{secrets.token_hex(3)}", image, settings, mode, life

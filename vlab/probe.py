@@ -47,8 +47,11 @@ class Figure:
 
 
 def report(say: Say) -> bool:
-    """Print what a lab would find here; whether one can be started."""
-    ready = True
+    """Print what a lab would find here; whether one can be started.
+
+    Raises VlabError on a processor that has no lab.
+    """
+    ready, found = True, cache_root() / recipe.digest()
     print(f"processor:   {platform.machine()}, {os.cpu_count()} CPUs")
     try:
         preflight.check(Settings())
@@ -61,7 +64,6 @@ def report(say: Say) -> bool:
     )
     free, needed = preflight.free_disk(), image.NEEDED_BYTES >> 20
     print(f"disk:        {free} MiB free for {cache_root()}; a lab needs {preflight.DISK}")
-    found = cache_root() / recipe.digest()
     if not found.is_dir():
         print("image:       not built yet, so neither emulator nor accelerator can be tried:")
         print(f"             python -m vlab build (needs {needed} MiB of disk)")
@@ -69,7 +71,8 @@ def report(say: Say) -> bool:
     lab = Image(found.absolute())
     print(f"image:       {lab.folder}")
     print(f"emulator:    {version(lab)}, out of the image's own packages")
-    print(f"accelerator: {accel.choose(lab, say, anew=True)} ({_why_accel()})")
+    why = accel.why_not(lab, Settings(), say, anew=True)
+    print(f"accelerator: {f'tcg, since {why}' if why else 'kvm: it has booted a kernel'}")
     return ready
 
 
@@ -80,14 +83,6 @@ def version(lab: Image) -> str:
     if done.returncode:
         raise VlabError(f"the image's emulator does not run: {done.stderr.strip()}")
     return done.stdout.splitlines()[0]
-
-
-def _why_accel() -> str:
-    if not Path("/dev/kvm").exists():
-        return "there is no /dev/kvm"
-    if not accel.openable():
-        return "/dev/kvm is not to be opened by this user"
-    return "a kernel was booted under KVM, to see; 'tcg' means that it said nothing"
 
 
 def measure(say: Say, *, anew: bool) -> list[Figure]:

@@ -157,8 +157,6 @@ def main(folder: Path, log: Path) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         build = Build(folder / "work", log, lambda text: print(text, flush=True))
-        if not build.arch.tried:
-            build.say(f"vlab: this recipe was never tried on {build.arch.machine}")
         build.work.mkdir()
         carry_out(build, folder)
     except VlabError as error:
