@@ -37,7 +37,8 @@ in the lab:
   lspci -nn -d 1234:11e8                 the GPU: 1234:11e8 stands in for NVIDIA's 10de
 
 A pytest run uses a lab that is up, if it has the profile's settings and nobody else is in it.
-Images and labs are kept in ~/.cache/passthrough-acceptance/vlab; VLAB_CACHE moves it.
+Images and labs are kept in ~/.cache/passthrough-acceptance/vlab; VLAB_CACHE moves it. In its folder
+'consoles' is what labs said that ended without 'down': a panic, for one.
 """
 
 

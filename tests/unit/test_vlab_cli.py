@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import re
 import shutil
 import signal
@@ -15,11 +14,10 @@ import pytest
 
 from tests.unit.conftest import Sshd
 from tests.unit.labs import emulated, entered
-from vlab import cli, machine, preflight, probe, registry
-from vlab.errors import VlabError
-from vlab.image import Image
+from vlab import cli, machine, registry
+from vlab.process import Process
 from vlab.qemu import Settings
-from vlab.registry import Life
+from vlab.registry import Life, Machine
 
 ROOT = Path(cli.__file__).parents[1]
 
@@ -78,43 +76,22 @@ def test_status_and_down_know_who_is_in_it(capsys: pytest.CaptureFixture[str]) -
         assert machine.find() == []
 
 
-def test_probe_says_what_is_missing(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(preflight, "missing_tools", lambda: {"ssh": "openssh-client"})
-    assert cli.main(["probe"]) == 1
-    out = capsys.readouterr().out
-    assert "'ssh' is not installed: apt-get install openssh-client" in out
-    assert "python -m vlab build" in out
-
-
-def test_figures_are_a_table_with_the_goals() -> None:
-    text = probe.table([probe.Figure("boot", 21.34, 45), probe.Figure("image build", None, 180)])
-    assert "| boot | 45 s | 21.3 s |" in text
-    assert "| image build | 180 s | not measured |" in text
-
-
-@pytest.mark.parametrize(("seconds", "status", "mark"), [(45.0, 0, ""), (45.1, 1, " **over**")])
-def test_a_figure_that_is_over_is_marked_and_changes_the_status(
-    seconds: float,
-    status: int,
-    mark: str,
-    capsys: pytest.CaptureFixture[str],
+def test_a_lab_that_is_taken_down_is_in_use_until_it_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    figures = [probe.Figure("boot", seconds, 45), probe.Figure("image build", None, 180)]
-    monkeypatch.setattr(probe, "report", lambda say: True)
-    monkeypatch.setattr(probe, "measure", lambda say, *, anew: figures)
-    assert cli.main(["probe", "--time"]) == status
-    assert f"| boot | 45 s | {seconds:.3g} s{mark} |" in capsys.readouterr().out
+    users: list[str | None] = []
+    stop = machine.stop
 
+    def watched(lab: Machine) -> None:
+        users.append(registry.user_of(lab))
+        stop(lab)
 
-def test_nothing_is_measured_where_no_lab_can_be_started(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(preflight, "missing_tools", lambda: {"ssh": "openssh-client"})
-    assert cli.main(["probe", "--time"]) == 1
-    assert "nothing is measured" in capsys.readouterr().err
+    monkeypatch.setattr(machine, "stop", watched)
+    with emulated(entered(owner=None)):
+        assert cli.main(["down"]) == 0
+    (user,) = users
+    assert user is not None
+    assert "vlab down" in user
 
 
 def test_a_cache_that_cannot_be_used_is_one_sentence(
@@ -163,6 +140,38 @@ def test_a_build_that_is_told_to_end_cleans_up(cache: Path, number: signal.Signa
     assert [path for path in cache.iterdir() if path.is_dir()] == []
 
 
+# 'up', with a script in QEMU's place that never answers on its monitor.
+UP = """
+import os, pathlib, sys
+from vlab import cli, image
+folder = pathlib.Path(os.environ["VLAB_CACHE"], "recipe")
+loader = folder / "emulator" / "ld.so"
+loader.parent.mkdir(parents=True)
+emulate = f"echo $$ > '{folder}/pid'; exec sleep 600"
+loader.write_text(f"#!/bin/sh\\ncase $* in *qemu-img*) ;; *) {emulate} ;; esac")
+loader.chmod(0o755)
+(folder / "host_key.pub").write_text("ssh-ed25519 AAAA")
+os.mkfifo(folder / "pid")
+image.ensure = lambda say: image.Image(folder)
+print("ready", flush=True)
+cli.end_on_signals()
+sys.exit(cli.main(["up", "--accel", "tcg", "--memory", "1"]))
+"""
+
+
+def test_a_start_that_is_told_to_end_leaves_no_emulator(cache: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", UP], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        emulator = Process.of(int((cache / "recipe/pid").read_text()))
+        process.terminate()
+        assert process.wait(30) == 130
+        assert emulator.wait(20)
+    assert registry.folders() == []
+
+
 def test_a_signal_that_is_ignored_stays_so() -> None:
     look = "import signal; from vlab import cli; cli.end_on_signals(); "
     look += "print(signal.getsignal(signal.SIGHUP).name)"
@@ -187,47 +196,3 @@ def test_console_shows_what_was_said(capfd: pytest.CaptureFixture[str]) -> None:
         lab.console.write_text("Debian\nlogin:\n")
         assert cli.main(["console"]) == 0
     assert capfd.readouterr().out == "Debian\nlogin:\n"
-
-
-def test_the_steps_by_hand_are_a_shell_script_that_knows_its_steps() -> None:
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["sh", *words], capture_output=True, text=True)
-
-    assert run("-n", str(probe.BY_HAND)).returncode == 0
-    wrong = run(str(probe.BY_HAND), "no-such-step")
-    assert (wrong.returncode, "no step 'no-such-step'" in wrong.stderr) == (2, True)
-
-
-def test_a_step_by_hand_that_fails_is_an_error_with_its_words(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    lab = registry.enter("mine", Image(Path("x")), Settings(), "tcg", Life.OWNED)
-    monkeypatch.setattr(registry.Machine, "ssh", ["env"])  # this shell stands in for the lab's
-    with pytest.raises(VlabError, match=r"exited 2 in the lab:\n.*no step 'no-such-step'"):
-        probe.by_hand(lab, ["no-such-step"])
-
-
-def test_a_step_by_hand_in_which_the_lab_ends_says_of_what(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with emulated(entered()) as lab:
-        monkeypatch.setattr(registry.Machine, "ssh", ["sh", "-c", f"kill -9 {lab.pid}; exit 255"])
-        lab.console.write_text("Kernel panic - not syncing: Oops\n")
-        with pytest.raises(VlabError, match=r"^in step ask the lab's machine ended: .*Oops$"):
-            probe.by_hand(lab, ["ask"])
-
-
-def test_a_step_by_hand_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "STEP_DEADLINE", 0.2)
-    monkeypatch.setattr(registry.Machine, "ssh", ["sh", "-c", "exec sleep 600"])
-    with (
-        emulated(entered()) as lab,
-        pytest.raises(VlabError, match=r"did not end within 0\.2 s: .* still runs"),
-    ):
-        probe.by_hand(lab, ["model"])
-
-
-def test_the_answer_is_read_from_what_the_step_prints() -> None:
-    choice = {"message": {"role": "assistant", "content": "机密容器是"}}
-    reply = json.dumps({"choices": [choice], "usage": {"completion_tokens": 16}})
-    assert probe._content(f"== ask\n{reply}\n") == "机密容器是 (16 tokens)"
