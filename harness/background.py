@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import pytest
 
 from harness.collection import definitions
-from harness.context import Cancelled, Ending
+from harness.context import Cancellation, Cancelled
 
 if TYPE_CHECKING:
     from harness.stage import Run
@@ -77,7 +77,7 @@ class _Task:
     def __init__(self, early: Early[Any], arguments: Mapping[str, Any]) -> None:
         self.early = early
         self.arguments = arguments
-        self.ending = Ending()
+        self.cancellation = Cancellation()
         self.future: Future[Any] = Future()
 
     def start(self, limit: float | None) -> None:
@@ -85,7 +85,7 @@ class _Task:
         timer = None
         if limit is not None:
             why = pytest.fail.Exception(f"Timeout (>{limit}s), its budget, in the background.")
-            timer = threading.Timer(limit, self.ending.ask, [why])
+            timer = threading.Timer(limit, self.cancellation.ask, [why])
             timer.daemon = True
             timer.start()
             self.future.add_done_callback(lambda _: timer.cancel())
@@ -93,7 +93,7 @@ class _Task:
 
     def _work(self) -> None:
         try:
-            with self.ending.heeded():
+            with self.cancellation.heeded():
                 value = self.early.function(**self.arguments)
         except BaseException as error:  # it is raised where the fixture is asked for
             self.future.set_exception(error)
@@ -139,7 +139,7 @@ class Background:
         try:
             wait([task.future])
         except pytest.fail.Exception as error:  # pytest-timeout: this test's time is up
-            task.ending.ask(error)  # so is the stage's, which then says so
+            task.cancellation.ask(error)  # so is the stage's, which then says so
             wait([task.future], GRACE)
             if not task.future.done():
                 raise
@@ -150,9 +150,9 @@ class Background:
         """End what still runs; after this no thread runs a command. The names of those stuck."""
         tasks = [task for task in self._tasks.values() if not task.future.done()]
         for task in tasks:
-            task.ending.ask(Cancelled("The run has ended."))
+            task.cancellation.ask(Cancelled("The run has ended."))
         wait([task.future for task in tasks], grace)
         for task in tasks:
-            task.ending.insist()
+            task.cancellation.insist()
         wait([task.future for task in tasks], kill)
         return [task.early.name for task in tasks if not task.future.done()]

@@ -69,6 +69,10 @@ class HostUnreachable(CommandError):
     """The host could not be asked; whether the command ran is not known."""
 
 
+class HostRebooted(HostUnreachable):
+    """The host is there, but in another boot than that in which the run began."""
+
+
 class CommandTimeout(CommandError):
     """The command was still running at its deadline and was killed with its process group."""
 

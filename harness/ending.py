@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+
+from harness.signals import undisturbed
 
 if TYPE_CHECKING:
     from harness.session import Session
@@ -17,23 +19,32 @@ class Ending:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.trouble: list[str] = []  # what went wrong in the hooks of `harness.hooks`
+        self._said = False
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """After every fixture's own teardown."""
+    # The innermost of the wrappers: pytest's reporter is one, and writes its summary after this.
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """After every fixture's own teardown, also one that a further Ctrl-C has cut short."""
+        result: object = None
+        try:
+            result = yield
+        except KeyboardInterrupt:
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
+        if self.session.run_dir is not None:
+            session.exitstatus = self._finish(int(session.exitstatus))
+        return result
+
+    def _finish(self, own: int) -> int:
+        """Put the host back, whatever comes in between; the exit status, from that of pytest."""
         mine = self.session
-        if mine.run_dir is None:
-            return
-        own = int(session.exitstatus)
-        mine.interrupted = own == pytest.ExitCode.INTERRUPTED
-        mine.close(failed=own != pytest.ExitCode.OK)
-        hook = session.config.hook
-        regression = bool(self._asked(hook.pytest_acceptance_ending))
-        session.exitstatus = mine.status(own, bool(self.trouble), regression)
-        mine.end(session.exitstatus)
-        self._asked(hook.pytest_acceptance_ended)
-        session.exitstatus = mine.status(own, bool(self.trouble), regression)
+        hook = mine.config.hook
+        with undisturbed(mine.say):
+            mine.interrupted = own == pytest.ExitCode.INTERRUPTED
+            mine.close(failed=own != pytest.ExitCode.OK)
+            regression = bool(self._asked(hook.pytest_acceptance_ending))
+            mine.end(mine.status(own, regression))
+            self._asked(hook.pytest_acceptance_ended)
+            return mine.status(own, regression)
 
     def _asked(self, hook: Callable[..., object]) -> object:
         """What the reports answer. Whatever breaks there, the host is put back and recorded."""
@@ -41,27 +52,45 @@ class Ending:
         try:
             return hook(config=mine.config, folder=mine.run_dir)
         except Exception as error:
-            self.trouble.append(f"REPORTS: {type(error).__name__}: {error}")
-            self.trouble += traceback.format_tb(error.__traceback__)[-1].splitlines()
+            where = traceback.format_tb(error.__traceback__)[-1].rstrip()
+            mine.trouble.append(f"REPORTS: {type(error).__name__}: {error}\n{where}")
             return None
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Where to look, and what is left on the host."""
-        mine = self.session
-        if mine.run_dir is None:
+        if self.session.run_dir is None:
             return
         terminalreporter.section("acceptance run")
+        for line, bad in self._lines():
+            terminalreporter.write_line(self.session.trace.mask(line), red=bad)
+        self._said = True
+
+    def last_resort(self) -> None:
+        """Where an interruption struck beside all of this: the same, and the same lines."""
+        mine = self.session
+        if mine.run_dir is None or mine.config.option.recover:
+            return
+        if not mine.ended:
+            self._finish(int(pytest.ExitCode.INTERRUPTED))
+        if not self._said:
+            self._said = True
+            for line, _ in self._lines():
+                mine.say(line)
+
+    def _lines(self) -> Iterator[tuple[str, bool]]:
+        """What is left to say, and whether it is bad."""
+        mine = self.session
+        assert mine.run_dir is not None
         failed = [result for result in mine.undo if not result.ok]
         done = len(mine.undo) - len(failed)
-        terminalreporter.write_line(f"undo: {done} changes taken back, {len(failed)} could not be")
-        bad = [f"LEFT ON THE HOST {result}" for result in failed]
-        bad += [mine.closing_error] if mine.closing_error else []
-        for line in [*bad, *self.trouble]:
-            terminalreporter.write_line(mine.trace.mask(line), red=True)
-        if mine.kept or bad:
-            for line in mine.way_back():
-                terminalreporter.write_line(mine.trace.mask(line))
-        terminalreporter.write_line(f"record: {mine.run_dir / 'record.jsonl'}")
+        yield f"undo: {done} changes taken back, {len(failed)} could not be", False
+        for result in failed:
+            yield f"LEFT ON THE HOST {result}", True
+        for trouble in filter(None, [mine.closing_error, *mine.troubles]):
+            yield from ((line, True) for line in trouble.splitlines())
+        if mine.kept or failed or mine.closing_error:
+            yield from ((line, False) for line in mine.way_back())
+        yield f"record: {mine.run_dir / 'record.jsonl'}", False
         evidence = mine.run_dir / "evidence"
         if evidence.exists():
-            terminalreporter.write_line(f"evidence: {evidence}")
+            yield f"evidence: {evidence}", False

@@ -30,6 +30,10 @@ class LabError(Exception):
         return text
 
 
+class Refused(LabError):
+    """The run may not begin on this host: it is in use, or not as it was; nothing was touched."""
+
+
 def sentence(error: BaseException | None) -> str:
     """What a person can act upon without reading code; empty for what only a trace explains.
 

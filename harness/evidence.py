@@ -38,15 +38,10 @@ class Evidence:
         self._deadline = deadline
         self._limit = limit
         self._collectors: dict[str, Collector] = {}
-        self.collected: list[Path] = []
 
     def register(self, name: str, collect: Collector) -> None:
         """`name` becomes a file's name; the last one registered under a name holds."""
         self._collectors[name] = collect
-
-    def unregister(self, name: str) -> None:
-        """Take back a collector whose object is gone."""
-        self._collectors.pop(name, None)
 
     def folder(self, nodeid: str) -> Path:
         """The folder of a test id: `a/test_b.py::C::d[e]` is `a/test_b.py/C/d[e]`."""
@@ -63,12 +58,14 @@ class Evidence:
         if not self._collectors and not extra:
             return None
         folder = self.folder(nodeid)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in (extra or {}).items():
-            self._store(nodeid, folder, name, text)
-        for name, collect in list(self._collectors.items()):
-            self._store(nodeid, folder, name, self._gathered(collect))
-        self.collected.append(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in (extra or {}).items():
+                self._store(nodeid, folder, name, text)
+            for name, collect in list(self._collectors.items()):
+                self._store(nodeid, folder, name, self._gathered(collect))
+        except OSError as error:  # a full disk: the run goes on, and says so at its end
+            self._trace.keep(f"The evidence in '{folder}' is not whole: {error}")
         return folder
 
     def _gathered(self, collect: Collector) -> str | bytes:

@@ -25,18 +25,23 @@ class Holder:
     started: int  # the process's start time in clock ticks: process ids are used again
     since: str
     boot: str  # boot id of the lab host
+    pid_ns: str = ""  # the process id's namespace; empty: of a version that did not note it
 
     def __str__(self) -> str:
         return f"{self.user}@{self.runner}, process {self.pid}, run {self.run}, since {self.since}"
 
     @property
     def here(self) -> bool:
-        """Whether it runs, or ran, on the machine that we are on."""
-        return self.runner == socket.gethostname()
+        """Whether it runs, or ran, where we can see: on this machine, in this pid namespace.
+
+        A container has the name and the boot of its machine (docker --network host), and not its
+        processes.
+        """
+        return self.runner == socket.gethostname() and self.pid_ns == _own_pid_ns()
 
     @property
     def dead(self) -> bool:
-        """Whether its process is known to be gone; never so of another machine's."""
+        """Whether its process is known to be gone; never so of one that is not `here`."""
         if not self.here:
             return False
         return self.runner_boot != _own_boot() or _start_time(self.pid) != self.started
@@ -53,6 +58,7 @@ def holder(host: Host, run_id: str) -> Holder:
         started=_start_time(os.getpid()),
         since=datetime.now(UTC).isoformat(timespec="seconds"),
         boot=host.boot_id,
+        pid_ns=_own_pid_ns(),
     )
 
 
@@ -72,6 +78,10 @@ def end_commands(host: Host, run_id: str) -> None:
 def _own_boot() -> str:
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
+
+
+def _own_pid_ns() -> str:
+    return os.readlink("/proc/self/ns/pid")
 
 
 def _start_time(pid: int) -> int:

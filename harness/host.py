@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,19 +27,21 @@ from harness.command import (
     hit_deadline,
     tail,
 )
+from harness.connection import Connection, sweep_argv
 from harness.endpoint import SshEndpoint
 from harness.errors import LabError
 from harness.infra import Backend
 from harness.process import execute
-from harness.scripts import REPLACE, SWEEP
+from harness.scripts import REPLACE
+from harness.ssh import SshTransport
 from harness.trace import Trace
-from harness.transport import LocalTransport, SshTransport, Transport
+from harness.transport import LocalTransport, Transport
 
 __all__ = ["ANY", "Host", "SshEndpoint", "Target", "open_host", "open_local", "open_ssh"]
 
 TOKEN = "HARNESS_COMMAND"  # environment variable by which a command's processes are found again
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
-NEEDED = "timeout env mktemp mv chmod cat sync stat flock setsid"
+NEEDED = "timeout env mktemp mv chmod cat sync stat flock setsid truncate"
 
 ANY: Collection[int] = range(256)  # every exit status
 
@@ -61,15 +62,16 @@ class Host:
         self.name = transport.name
         self.trace = trace
         self._transport = transport
+        self._connection = Connection(transport, self.greet)
         self.infra = testinfra.host.Host(Backend(self))
         self.boot_id = ""
-        self._connections = 1  # how often the connection has been made
-        self._connecting = threading.Lock()
-        self._rebooted = False  # before the last time
         self.run_id = ""  # the lock sets it: the mark of all that this run's commands start
 
-    def greet(self) -> None:
-        """Check that the host is what the harness needs and learn its boot id."""
+    def greet(self) -> bool:
+        """Check that the host is what the harness needs; whether its boot is that of before.
+
+        The first time, learn its boot id.
+        """
         script = (
             'for tool; do command -v "$tool" >/dev/null || { echo "$tool" >&2; exit 3; }; done;'
             f" cat {BOOT_ID}"
@@ -90,7 +92,9 @@ class Host:
                 result=result,
                 hint=hint,
             )
-        self.boot_id = result.out.strip()
+        boot = result.out.strip()
+        self.boot_id = self.boot_id or boot
+        return boot == self.boot_id
 
     def run(
         self,
@@ -114,13 +118,13 @@ class Host:
             raise ValueError("a command needs at least its name")
         words = [*env_argv(env, cwd), *argv]
         data = encode(input) if isinstance(input, str) else input
-        over = self._connections
+        over = self._connection.made
         try:
             return self._once(words, timeout, ok, data, on_line)
         except HostUnreachable:
             if not probe:
                 raise
-            self.reconnect(over)
+            self._connection.remake(over)
         return self._once(words, timeout, ok, data, on_line)
 
     def _once(
@@ -132,12 +136,14 @@ class Host:
         on_line: OnLine | None,
     ) -> Result:
         context.check()
+        self._connection.check()
+        over = self._connection.made
         mark = (TOKEN, f"{self.run_id}.{uuid.uuid4().hex}")
         token = "=".join(mark)
         far = deadline_argv(words, timeout)
         try:
             result = execute(
-                self._transport.argv(far, mark=mark, sweep=_sweep_argv(token)),
+                self._transport.argv(far, mark=mark, sweep=sweep_argv(token)),
                 guard=timeout + KILL_AFTER + GUARD,
                 input=data,
                 on_line=on_line,
@@ -146,8 +152,10 @@ class Host:
             self._judge(result, timeout, ok)
         except BaseException as error:
             self._record_failure(error, words)
-            if isinstance(error, CommandTimeout) or not isinstance(error, Exception):
-                self.sweep(token)
+            if isinstance(error, HostUnreachable):
+                self._connection.lost(token, over)
+            elif isinstance(error, CommandTimeout) or not isinstance(error, Exception):
+                self._connection.end(token)
             raise
         self.trace.command(self.name, result)
         return result
@@ -177,12 +185,12 @@ class Host:
             result = Result(tuple(words), -1, "", "", 0.0, 0, 0)
         self.trace.command(self.name, result, error=type(error).__name__)
 
-    def sweep(self, token: str) -> None:
-        """End what still runs on the host with `token` (NAME=VALUE) in its environment."""
-        far = deadline_argv(_sweep_argv(token), 15)
-        # best effort: an error is already under way
-        with contextlib.suppress(CommandError), context.unchecked():
-            execute(self._transport.argv(far), guard=30)
+    def settle(self) -> None:
+        """Make a lost connection anew and end what still runs of the commands that it has lost.
+
+        Does nothing where nothing was lost. HostUnreachable; LabError when something does not end.
+        """
+        self._connection.settle()
 
     def sh(self, script: str, *args: str, **options: Any) -> Result:
         """Run a constant script by `sh -euc`; `args` are its "$1", "$2", ... Options as `run`."""
@@ -220,27 +228,6 @@ class Host:
     def login(self) -> str:
         """How a person gets to this host: a line for the shell, or 'this machine'."""
         return self._transport.login
-
-    def reconnect(self, lost: int) -> None:
-        """Make a lost connection anew; HostUnreachable also when the host has rebooted.
-
-        `lost` is its number: where another thread has made it anew already, that is left alone.
-        """
-        with self._connecting:
-            if lost == self._connections:
-                self._transport.reconnect()
-                self._connections += 1
-                before = self.boot_id
-                self.greet()
-                self._rebooted = before not in ("", self.boot_id)
-            if self._rebooted:
-                raise HostUnreachable(
-                    f"Host '{self.name}' has rebooted since the run began.", hint="pytest --recover"
-                )
-
-
-def _sweep_argv(token: str) -> list[str]:
-    return ["sh", "-c", SWEEP, "sh", token]
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ class Backend(base.BaseBackend):  # type: ignore[misc]  # testinfra has no types
         self._encoding = "utf-8"
 
     def run(self, command: str, *args: str, **kwargs: Any) -> base.CommandResult:
+        """Run a shell command line of testinfra's, whatever its exit status."""
         text = self.get_command(command, *args)
         result = self._harness.run(
             "sh", "-c", text, timeout=float(kwargs.get("timeout", 60)), ok=range(256)
@@ -31,4 +32,5 @@ class Backend(base.BaseBackend):  # type: ignore[misc]  # testinfra has no types
         return self.result(result.rc, encode(text), out, err)
 
     def decode(self, data: bytes) -> str:
+        """Bytes of a stream as our own results have them; testinfra would ask for the locale."""
         return decode(data)

@@ -12,10 +12,12 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from harness import context
+from harness.capture import Capture
 from harness.command import (
-    CAPTURE,
     CommandFailed,
     CommandTimeout,
+    HostRebooted,
     HostUnreachable,
     OnLine,
     Result,
@@ -133,78 +135,56 @@ class Job:
         A broken connection is borne for a while: the job goes on without it.
         """
         deadline = time.monotonic() + timeout
-        follow = _Follower(on_line)
-        unreachable_since: float | None = None
+        output = Capture(on_line)
+        lost: float | None = None
         while True:
+            look = None
             try:
-                look = self._look(follow.offset)
-                unreachable_since = None
+                look = self._look(output.total)
+                lost = None
+            except HostRebooted:
+                raise
             except HostUnreachable:
-                unreachable_since = unreachable_since or time.monotonic()
-                if time.monotonic() - unreachable_since > PATIENCE:
+                lost = lost or time.monotonic()
+                if time.monotonic() - lost > PATIENCE:
                     raise
-                self._pause(deadline, follow)
-                continue
-            follow.feed(look.data)
-            if look.state != "alive" and follow.offset >= look.size:
-                return self._ended(look.state, follow)
-            if not look.data:
-                self._pause(deadline, follow)
+            if look is not None and self._taken_in(look, output):
+                return self._ended(look.state, output)
+            if time.monotonic() >= deadline:
+                raise self._too_late(output)
+            if look is None or not look.data:
+                context.pause(INTERVAL)
 
-    def _pause(self, deadline: float, follow: _Follower) -> None:
-        if time.monotonic() >= deadline:
-            result = self._result(-1, follow)
-            raise CommandTimeout(
-                f"Job '{self.unit}' on '{self.host.name}' still ran at its deadline,"
-                f" {result.seconds:.0f} s after its start: '{result.line}'.{tail(result)}",
-                result=result,
-            )
-        time.sleep(INTERVAL)
+    def _taken_in(self, look: _Look, output: Capture) -> bool:
+        """Whether the job has ended, and all of its output is here now."""
+        output.feed(look.data)
+        if output.error is not None:
+            raise output.error
+        return look.state != "alive" and output.total >= look.size
 
-    def _ended(self, state: str, follow: _Follower) -> Result:
-        follow.end()
+    def _too_late(self, output: Capture) -> CommandTimeout:
+        result = self._result(-1, output)
+        return CommandTimeout(
+            f"Job '{self.unit}' on '{self.host.name}' still ran at its deadline,"
+            f" {result.seconds:.0f} s after its start: '{result.line}'.{tail(result)}",
+            result=result,
+        )
+
+    def _ended(self, state: str, output: Capture) -> Result:
+        output.end()
         if state == "gone":
-            result = self._result(137, follow)
+            result = self._result(137, output)
             raise CommandFailed(
                 f"Job '{self.unit}' on '{self.host.name}' was killed before it could end:"
                 f" '{result.line}'.{tail(result)}",
                 result=result,
                 hint="look for an out-of-memory kill: dmesg | tail",
             )
-        return self._result(int(state), follow)
+        return self._result(int(state), output)
 
-    def _result(self, rc: int, follow: _Follower) -> Result:
+    def _result(self, rc: int, output: Capture) -> Result:
         seconds = time.monotonic() - self.started
-        return Result(self.argv, rc, follow.text(), "", seconds, follow.offset, 0)
-
-
-class _Follower:
-    """Output read so far: its tail, and whole lines handed on."""
-
-    def __init__(self, on_line: OnLine | None) -> None:
-        self.offset = 0
-        self._kept = bytearray()
-        self._rest = b""
-        self._on_line = on_line
-
-    def feed(self, data: bytes) -> None:
-        self.offset += len(data)
-        self._kept += data
-        del self._kept[:-CAPTURE]
-        *lines, self._rest = re.split(rb"[\r\n]", self._rest + data)
-        for line in lines:
-            self._hand_on(line)
-
-    def end(self) -> None:
-        self._hand_on(self._rest)
-        self._rest = b""
-
-    def _hand_on(self, line: bytes) -> None:
-        if line and self._on_line is not None:
-            self._on_line(line.decode("utf-8", "surrogateescape"))
-
-    def text(self) -> str:
-        return bytes(self._kept).decode("utf-8", "surrogateescape")
+        return Result(self.argv, rc, output.text(), "", seconds, output.total, 0)
 
 
 def start_job(

@@ -1,4 +1,4 @@
-"""The undo journal: every change is written down on the host, with its undo, before it is made.
+"""The journal: every change is written down on the host, with its undo, before it is made.
 
 `<state>/journal/<run-id>.jsonl`, one JSON object a line: a versioned header, then entries, then
 marks of what has been undone. A line is on disk before `record` returns. A last line without an
@@ -15,23 +15,28 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness import context
-from harness.command import CommandError
-from harness.errors import LabError
-from harness.holder import Holder, end_commands, holder
+from harness.errors import LabError, Refused
+from harness.holder import holder
 from harness.host import ANY, Host
 from harness.state import STATE_DIR, secure
 
 VERSION = 1
 UNDO_TIMEOUT = 300.0  # seconds for one undo command (an unmount may have to flush gigabytes)
 
-# $1 journal, $2 bytes. A connection that breaks looks like the end of the line over there: half a
-# line must not stand where another one may follow.
+# $1 journal, $2 bytes. A connection that breaks looks like the end of the line over there, and a
+# disk gets full in the middle of one: half a line must not stand where another one may follow. So
+# it is cut off, by the next one where this one is killed.
 _APPEND = """
 umask 077
+trap 'rm -f "$1.new"' EXIT
 cat >"$1.new"; n=$(stat -c %s "$1.new")
 [ "$n" = "$2" ] || { echo "only $n of $2 bytes have come" >&2; exit 1; }
-cat "$1.new" >>"$1"; sync "$1" "${1%/*}"; rm -f "$1.new"
+touch "$1"
+whole=$(head -n "$(wc -l <"$1")" "$1" | wc -c)
+truncate -s "$whole" "$1"
+cat "$1.new" >>"$1" && sync "$1" "${1%/*}" || { truncate -s "$whole" "$1"; exit 1; }
 """
+_CUT = 'truncate -s "$2" "$1"; sync "$1"'
 _SAVE = """
 umask 077
 if [ -d "$1" ] && [ ! -L "$1" ]; then exit 4; fi
@@ -43,7 +48,11 @@ sync -f "${2%/*}"
 
 
 class JournalError(LabError):
-    """A journal that cannot be read or written."""
+    """A journal that cannot be written, or a file that it cannot keep."""
+
+
+class JournalUnreadable(JournalError, Refused):
+    """A journal that this version cannot make sense of, and so nobody may ignore."""
 
 
 @dataclass(frozen=True)
@@ -56,25 +65,6 @@ class Entry:
     undo: tuple[tuple[str, ...], ...]
     when: tuple[str, ...] | None
     durable: bool
-
-
-@dataclass(frozen=True)
-class UndoResult:
-    """What became of one entry: 'undone', 'not needed' (its guard said so) or 'failed'."""
-
-    run_id: str
-    entry: Entry
-    outcome: str
-    error: str = ""
-    seconds: float = 0.0
-
-    @property
-    def ok(self) -> bool:
-        return self.outcome != "failed"
-
-    def __str__(self) -> str:
-        text = f"[{self.entry.stage}] {self.entry.what}: {self.outcome}"
-        return f"{text}: {self.error}" if self.error else text
 
 
 class Journal:
@@ -105,7 +95,7 @@ class Journal:
 
     @classmethod
     def load(cls, host: Host, run_id: str, state: str = STATE_DIR) -> Journal:
-        """Read the journal of an earlier run; JournalError when this version cannot."""
+        """Read the journal of an earlier run; JournalUnreadable when this version cannot."""
         journal = cls(host, run_id, state)
         secure(host, journal.directory)
         text = host.sh('cat -- "$1"', journal.path, probe=True, timeout=120).out
@@ -113,9 +103,10 @@ class Journal:
         for number, line in enumerate(whole.splitlines(), 1):
             journal._parse(number, line)
         if not journal.header and whole:
-            raise JournalError(f"Journal '{journal.path}' has no header.")
+            raise JournalUnreadable(f"Journal '{journal.path}' has no header.")
         if torn:
-            host.write(journal.path, whole + "\n" if whole else "", 0o600)
+            size = len(whole.encode()) + 1 if whole else 0
+            host.sh(_CUT, journal.path, str(size))
         return journal
 
     def _parse(self, number: int, line: str) -> None:
@@ -135,24 +126,18 @@ class Journal:
                 fields = {key: data[key] for key in ("id", "stage", "what", "durable")}
                 self.entries.append(Entry(undo=undo, when=guard, **fields))
         except (ValueError, KeyError, TypeError) as error:
-            raise JournalError(
+            raise JournalUnreadable(
                 f"Journal '{self.path}' on '{self.host.name}' cannot be read: line {number}:"
                 f" {type(error).__name__}: {error}"
             ) from error
 
     def _check_version(self, header: dict[str, Any]) -> None:
         if header.get("journal") != VERSION:
-            raise JournalError(
+            raise JournalUnreadable(
                 f"Journal '{self.path}' on '{self.host.name}' has version"
                 f" {header.get('journal')!r}; this harness reads version {VERSION}.",
                 hint="recover with the version of the harness that wrote it",
             )
-
-    @property
-    def holder(self) -> Holder | None:
-        """Who wrote it; None for a journal that was cut off within its header."""
-        fields = {key: value for key, value in self.header.items() if key != "journal"}
-        return Holder(**fields) if fields else None
 
     def _append(self, data: dict[str, Any]) -> None:
         line = json.dumps(data) + "\n"
@@ -219,48 +204,15 @@ class Journal:
             if entry.id not in self.done and (durable or not entry.durable)
         ]
 
-    def undo(self, durable: bool) -> list[UndoResult]:
-        """Take back every pending change in reverse; one that fails is reported and stays pending.
+    def tick(self, entry: Entry, outcome: str) -> None:
+        """Note that an entry has been taken back, or did not need to be (`outcome` says which)."""
+        self._append({"done": entry.id, "outcome": outcome})
+        self.done.add(entry.id)
 
-        Durable changes are kept unless `durable`. A journal with nothing left is removed.
-        """
-        self.host.run("true", probe=True)  # makes a lost connection anew
-        results = [self._undo(entry) for entry in self.pending(durable)]
-        if durable:  # what the digests speak of is gone
-            self.host.run("rm", "-rf", "--", f"{self.state}/stages")
-        if not self.pending():
-            self.host.run("rm", "-rf", "--", self.backups)
-            self.host.run("rm", "-f", "--", self.path, f"{self.path}.new")
-        return results
-
-    def _undo(self, entry: Entry) -> UndoResult:
-        seconds = 0.0
-        outcome, error = "undone", ""
-        try:
-            if entry.when is not None and self._unneeded(entry.when):
-                outcome = "not needed"
-            else:
-                for argv in entry.undo:
-                    seconds += self.host.run(*argv, timeout=UNDO_TIMEOUT).seconds
-            self._append({"done": entry.id, "outcome": outcome})
-            self.done.add(entry.id)
-        except CommandError as failure:
-            outcome, error = "failed", str(failure)
-        result = UndoResult(self.run_id, entry, outcome, error, seconds)
-        self.host.trace.event(
-            "undo",
-            run=self.run_id,
-            id=entry.id,
-            stage=entry.stage,
-            what=entry.what,
-            outcome=outcome,
-            error=error or None,
-            seconds=round(seconds, 3),
-        )
-        return result
-
-    def _unneeded(self, when: Sequence[str]) -> bool:
-        return self.host.run(*when, ok=ANY, timeout=UNDO_TIMEOUT, probe=True).rc != 0
+    def remove(self) -> None:
+        """Take the journal away, with the files that it kept; nothing may be pending."""
+        self.host.run("rm", "-rf", "--", self.backups)
+        self.host.run("rm", "-f", "--", self.path)
 
 
 def journals(host: Host, state: str = STATE_DIR) -> list[str]:
@@ -272,21 +224,6 @@ def journals(host: Host, state: str = STATE_DIR) -> list[str]:
     return result.out.split()
 
 
-def unfinished(host: Host, state: str = STATE_DIR, but: str = "") -> list[Journal]:
-    """Journals of earlier runs with transient changes that nobody took back."""
-    found = [Journal.load(host, run, state) for run in journals(host, state) if run != but]
-    return [journal for journal in found if journal.pending(durable=False)]
-
-
-def recover(host: Host, state: str = STATE_DIR, durable: bool = False) -> list[UndoResult]:
-    """Finish the undo of every run that left one, the newest first.
-
-    The caller holds the host's lock (`harness.lock.acquire` with `recover=True`), which says that
-    none of those runs is alive; a command of theirs may be, and is ended first. With `durable`
-    also what was kept for the next run.
-    """
-    loaded = [Journal.load(host, run, state) for run in journals(host, state)]
-    for journal in loaded:
-        if journal.pending(durable=False):
-            end_commands(host, journal.run_id)
-    return [result for journal in loaded for result in journal.undo(durable)]
+def load_all(host: Host, state: str = STATE_DIR) -> list[Journal]:
+    """The journals of all runs that left one, the newest first; raises as `Journal.load`."""
+    return [Journal.load(host, run, state) for run in journals(host, state)]

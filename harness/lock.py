@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from harness.command import CommandError
-from harness.errors import LabError
+from harness.errors import LabError, Refused
 from harness.holder import Holder, end_commands, holder
 from harness.host import ANY, Host
-from harness.state import STATE_DIR, secure
+from harness.state import STATE_DIR, StateRefused, secure
 
 # All of it under flock(1) on a guard file, so that two that find the same stale lock do not both
 # take it. $1 lock, $2 the host's boot id, $3 run id whose lock may be replaced. stdin: new lock.
@@ -33,7 +33,7 @@ if [ -e "$1" ] && grep -qF "\\"run\\": \\"$2\\"" "$1"; then rm -f "$1"; fi
 """
 
 
-class LockHeld(LabError):
+class LockHeld(Refused):
     """Another run has the host; `holder` is who."""
 
     def __init__(self, message: str, holder: Holder, *, hint: str) -> None:
@@ -83,8 +83,8 @@ def _held(host: Host, path: str, other: Holder) -> LockHeld:
         hint = "wait for it, or stop it with Ctrl-C or SIGTERM, so that it cleans up"
     else:
         hint = (
-            f"ask on '{other.runner}'; if that run is gone, pytest --recover there clears it;"
-            f" if that machine is gone too, remove '{path}' on '{host.name}', then recover"
+            f"ask on '{other.runner}', in its containers too; if that run is gone, pytest --recover"
+            f" there clears it; if that is gone too, remove '{path}' on '{host.name}', then recover"
         )
     return LockHeld(f"Host '{host.name}' is in use by {other}.", other, hint=hint)
 
@@ -99,10 +99,16 @@ def locked(
     host: Host, run_id: str, state: str = STATE_DIR, *, recover: bool = False
 ) -> Iterator[None]:
     """Hold the host's lock for a while."""
-    acquire(host, run_id, state, recover=recover)
+    mine = True  # also where an interruption or a lost connection leaves open who has it
     try:
+        try:
+            acquire(host, run_id, state, recover=recover)
+        except (LockHeld, StateRefused):
+            mine = False
+            raise
         yield
     finally:
-        with contextlib.suppress(CommandError):  # unreachable: the next boot or --recover clears it
-            host.run("true", probe=True)
-            release(host, run_id, state)
+        if mine:
+            with contextlib.suppress(CommandError):  # the next boot or --recover clears it
+                host.run("true", probe=True)
+                release(host, run_id, state)

@@ -79,6 +79,7 @@ class Choices:
 
     @classmethod
     def of(cls, config: pytest.Config, profile: BaseProfile) -> Choices:
+        """What a command line and a profile come to."""
         option: Any = config.option
         return cls(
             provision=cast(Provision, option.provision or profile.policy.provision),
@@ -106,8 +107,18 @@ def recover_line(config: pytest.Config, environ: Mapping[str, str]) -> str:
 
 
 def may_run_acceptance(config: pytest.Config) -> bool:
-    """Whether it is plain from the command line alone that acceptance tests are asked for."""
-    mark = str(config.option.markexpr or "")
+    """Whether the command line alone shows that the profile is asked for."""
     option: Any = config.option
-    asked = "acceptance" in mark and "not acceptance" not in mark
-    return asked or bool(option.show_profile or option.recover or option.plan)
+    return _asked(config) or bool(option.show_profile or option.recover or option.plan)
+
+
+def will_run_acceptance(config: pytest.Config) -> bool:
+    """Whether the command line alone shows that a host is to be changed."""
+    option: Any = config.option
+    only_tells = option.show_profile or option.plan or option.collectonly
+    return bool(option.recover) or (_asked(config) and not only_tells)
+
+
+def _asked(config: pytest.Config) -> bool:
+    mark = str(config.option.markexpr or "")
+    return "acceptance" in mark and "not acceptance" not in mark

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 
-from harness import background, budget, collection, exits, hooks, options, plan
-from harness.command import HostUnreachable
+from harness import background, budget, collection, hooks, options, plan, recovery
 from harness.ending import Ending
 from harness.errors import LabError, sentence
 from harness.host import Host
@@ -26,6 +25,7 @@ from harness.state import STATE_DIR
 
 MARK = "acceptance"
 _SESSION = pytest.StashKey[Session]()
+_ENDING = pytest.StashKey[Ending]()
 _BROKEN = pytest.StashKey[dict[str, str]]()  # fixture -> the one line that says why
 _EARLY = pytest.StashKey[dict[pytest.FixtureDef[Any], list[pytest.FixtureDef[Any]]]]()
 _SIGTERM = pytest.StashKey[Any]()
@@ -58,20 +58,23 @@ def configure(
     session = Session(config, schema, connect, state_dir, leftovers, facts)
     config.stash[_SESSION] = session
     config.pluginmanager.register(Output(session))
-    config.pluginmanager.register(Ending(session))
+    config.pluginmanager.register(ending := Ending(session))
+    config.stash[_ENDING] = ending
     config.add_cleanup(session.screen.close)
     config.stash[_BROKEN] = {}
     # Without this, SIGTERM (a cancelled CI job) ends pytest with no teardown at all (#5243).
     config.stash[_SIGTERM] = signal.signal(signal.SIGTERM, signal.default_int_handler)
     if options.may_run_acceptance(config) or config.option.profile is not None:
         _ = session.profile
+    if options.will_run_acceptance(config):
+        session.consent()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The last resort, where an interruption struck in pytest's own teardown."""
-    session = config.stash.get(_SESSION, None)
-    if session is not None:
-        session.close(failed=True)
+    ending = config.stash.get(_ENDING, None)
+    if ending is not None:
+        ending.last_resort()
     before = config.stash.get(_SIGTERM, None)
     if before is not None:
         signal.signal(signal.SIGTERM, before)
@@ -102,21 +105,7 @@ def _show_profile(session: Session) -> int:
 
 
 def _recover(session: Session) -> int:
-    try:
-        results = session.recover(_runs(session.config))
-    except LabError as error:
-        session.say(f"ERROR: {session.trace.mask(str(error))}")
-        session.closing_error = str(error)
-        status = exits.UNREACHABLE if isinstance(error, HostUnreachable) else exits.FAILED
-        session.end(status)
-        return status
-    for result in results:
-        session.say(session.trace.mask(str(result)))
-    failed = sum(not result.ok for result in results)
-    session.say(f"{len(results) - failed} changes taken back, {failed} could not be.")
-    status = exits.RESIDUE if failed else exits.PASSED
-    session.end(status)
-    return status
+    return recovery.run(session, _runs(session.config))
 
 
 def _runs(config: pytest.Config) -> Path:
@@ -255,4 +244,5 @@ def _record(session: Session, item: pytest.Item, report: pytest.TestReport) -> N
         seconds=round(report.duration, 3),
         clauses=[str(a) for mark in item.iter_markers("clause") for a in mark.args],
         message=str(reason).removeprefix("Skipped: ") or None,
+        refused=session.refused and report.when == "setup",
     )

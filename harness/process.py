@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import select
 import selectors
 import signal
@@ -15,70 +14,39 @@ from collections.abc import Sequence
 from typing import IO
 
 from harness import context
-from harness.command import CAPTURE, CommandTimeout, OnLine, Result, decode, tail
+from harness.capture import Capture
+from harness.command import CommandTimeout, OnLine, Result, tail
 
 DRAIN = 2.0  # seconds that a finished command's pipes may stay open (a daemon may hold them)
-LINE_LIMIT = 1 << 16  # bytes after which a line without an end is handed on all the same
 LOOK = 0.1  # seconds between two looks at whether a command has ended that keeps its pipes open
 
 
 class _Stream:
-    """One of a command's pipes: its last bytes are kept, whole lines are handed on."""
+    """One of a command's pipes."""
 
     def __init__(self, pipe: IO[bytes], on_line: OnLine | None) -> None:
         self.pipe = pipe
         self.open = True
-        self.total = 0
-        self.error: Exception | None = None
-        self._kept = bytearray()
-        self._line = bytearray()
-        self._on_line = on_line
+        self.capture = Capture(on_line)
 
     def move(self) -> None:
         """Take what is there, without waiting where there is something; ends at the end."""
         chunk = os.read(self.pipe.fileno(), 1 << 16)
-        if not chunk:
+        if chunk:
+            self.capture.feed(chunk)
+        else:
             self.pipe.close()
             self._end()
-            return
-        self.total += len(chunk)
-        self._kept += chunk
-        if len(self._kept) > 2 * CAPTURE:
-            del self._kept[:-CAPTURE]
-        self._lines(chunk)
 
     def _end(self) -> None:
         self.open = False
-        self._emit(bytes(self._line))
+        self.capture.end()
 
     def let_go(self) -> None:
         """A daemon that still holds the pipe must neither block nor die of writing to it."""
         if self.open:
             self._end()
             threading.Thread(target=_drain, args=(self.pipe,), daemon=True).start()
-
-    def _lines(self, chunk: bytes) -> None:
-        if self._on_line is None:
-            return
-        self._line += chunk
-        *whole, rest = re.split(rb"[\r\n]", self._line)
-        for line in whole:
-            self._emit(line)
-        if len(rest) > LINE_LIMIT:
-            self._emit(rest)
-            rest = b""
-        self._line = bytearray(rest)
-
-    def _emit(self, line: bytes) -> None:
-        if self._on_line is None or not line or self.error is not None:
-            return
-        try:
-            self._on_line(decode(line))
-        except Exception as error:  # an observer must not stop the pipe from being drained
-            self.error = error
-
-    def text(self) -> str:
-        return decode(bytes(self._kept[-CAPTURE:]))
 
 
 def _drain(pipe: IO[bytes]) -> None:
@@ -229,7 +197,7 @@ def _finished(
     ended: bool,
     guard: float,
 ) -> Result:
-    out, err = streams
+    out, err = (stream.capture for stream in streams)
     rc = process.returncode
     result = Result(
         argv=tuple(shown),
@@ -245,7 +213,7 @@ def _finished(
             f"Command '{result.line}' gave no answer within {guard:.0f} s.{tail(result)}",
             result=result,
         )
-    for stream in streams:
-        if stream.error is not None:
-            raise stream.error
+    for capture in (out, err):
+        if capture.error is not None:
+            raise capture.error
     return result

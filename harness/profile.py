@@ -19,8 +19,9 @@ from harness.profile_source import Source, read
 
 __all__ = ["BaseProfile", "Policy", "ProfileError", "Section", "Target", "load", "show"]
 
+_PASSWORD = re.compile(r"ssh://[^@/]*:[^/]*@")
 _ADDRESS = re.compile(
-    r"ssh://(?:[^@/\s]+@)?(?:\[[0-9A-Fa-f:.%]+\]|[^-:/@\s\[\]][^:/@\s\[\]]*)(?::\d+)?/?"
+    r"ssh://(?:[^@:/\s]+@)?(?:\[[0-9A-Fa-f:.%]+\]|[^-:/@\s\[\]][^:/@\s\[\]]*)(?::\d+)?/?"
 )
 
 
@@ -49,6 +50,8 @@ class Target(Section):
         if self.kind == "ssh":
             if self.address is None:
                 raise ValueError("target.address, as kind is 'ssh'")
+            if _PASSWORD.match(self.address):
+                raise ValueError("no password in target.address: ssh takes keys (target.identity)")
             try:
                 self.endpoint()
             except ValueError as error:

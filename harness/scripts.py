@@ -20,4 +20,5 @@ t=$(mktemp -- "$1.XXXXXX"); trap 'rm -f -- "$t"' EXIT
 cat >"$t"; n=$(stat -c %s -- "$t")
 [ "$n" = "$3" ] || { echo "only $n of $3 bytes have come" >&2; exit 1; }
 chmod -- "$2" "$t"; sync "$t"; mv -fT -- "$t" "$1"
+folder=${1%/*}; sync "${folder:-/}"
 """

@@ -8,12 +8,10 @@ import json
 import os
 import platform
 import shlex
-import signal
 import socket
 import sys
-import types
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,28 +19,25 @@ from pathlib import Path
 import pytest
 
 from harness import exits, lock
-from harness import journal as journals
 from harness.command import HostUnreachable
-from harness.errors import LabError
+from harness.errors import LabError, Refused
 from harness.evidence import Evidence
 from harness.host import Host
-from harness.journal import Journal, UndoResult
+from harness.journal import Journal, load_all
 from harness.options import Choices, profile_name, recover_line
 from harness.profile import BaseProfile, ProfileError, load
 from harness.revision import commit
 from harness.screen import Screen, can_be_live
+from harness.signals import undisturbed
 from harness.stage import Run, StageFailed
 from harness.state import STATE_DIR
 from harness.trace import FORMAT, Trace
+from harness.undo import UndoResult, recover, undo
 
 Connect = Callable[[BaseProfile, Path], contextlib.AbstractContextManager[Host]]
 # Every host on which dead or kept runs of a profile may have left something.
 Leftovers = Callable[[BaseProfile, Path], Iterable[contextlib.AbstractContextManager[Host]]]
 Facts = Callable[[], Mapping[str, object]]
-
-
-class Undone(LabError):
-    """Something could not be put back."""
 
 
 @dataclass
@@ -63,8 +58,11 @@ class Session:
     kept: bool = False
     login: str = ""  # how a person gets to the host
     farewell: list[str] = field(default_factory=list)  # what `connect` has to tell instead of that
-    closing_error: str = ""
+    closing_error: str = ""  # why the host may not be as it was before
+    trouble: list[str] = field(default_factory=list)  # what went wrong in the harness itself
     interrupted: bool = False
+    refused: bool = False  # the host, before anything was touched
+    ended: bool = False
     unreachable: bool | None = None  # whether that is the first failure; None: none yet
     screen: Screen = field(init=False)
     _profile: BaseProfile | None = None
@@ -91,17 +89,21 @@ class Session:
                 )
             except ProfileError as error:
                 raise pytest.UsageError(str(error)) from None
-            if profile.target.kind == "local" and not self.config.option.allow_local:
-                raise pytest.UsageError(
-                    f"Profile '{profile.name}' would change this very machine;"
-                    " say --allow-local if that is meant."
-                )
             self._profile = profile
             self.trace = Trace(None, profile.secret_values(os.environ))
         return self._profile
 
+    def consent(self) -> None:
+        """pytest.UsageError where this very machine would be changed, and nobody has agreed."""
+        if self.profile.target.kind == "local" and not self.config.option.allow_local:
+            raise pytest.UsageError(
+                f"Profile '{self.profile.name}' would change this very machine;"
+                " say --allow-local if that is meant."
+            )
+
     def begin(self, runs: Path) -> Path:
-        """Make the run's folder and start its record."""
+        """Make the run's folder and start its record; pytest.UsageError before it does either."""
+        self.consent()
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         run_id = f"{now}-{uuid.uuid4().hex[:6]}"
         self.run_dir = runs / run_id
@@ -132,34 +134,43 @@ class Session:
             return self.host
         if self.run_dir is None:
             raise LabError("The lab host is there for tests marked 'acceptance' alone.")
-        run_id = self.run_dir.name
+        try:
+            return self._open(self.run_dir)
+        except Refused:
+            self.refused = True
+            raise
+
+    def _open(self, run_dir: Path) -> Host:
+        run_id = run_dir.name
         with contextlib.ExitStack() as stack:
-            host = stack.enter_context(self.connect(self.profile, self.run_dir))
+            host = stack.enter_context(self.connect(self.profile, run_dir))
             host.trace = self.trace
             stack.enter_context(lock.locked(host, run_id, self.state_dir))
-            self._refuse_leftovers(host)
+            earlier = load_all(host, self.state_dir)
+            self._refuse_leftovers(host, earlier)
             journal = Journal.create(host, run_id, self.state_dir)
             self._stack = stack.pop_all()
         self.host, self.login = host, host.login
         self.run = Run(
             id=run_id,
-            dir=self.run_dir,
+            dir=run_dir,
             profile=self.profile,
             host=host,
             journal=journal,
             trace=self.trace,
-            evidence=Evidence(self.run_dir / "evidence", self.trace),
+            evidence=Evidence(run_dir / "evidence", self.trace),
             provision=Choices.of(self.config, self.profile).provision,
+            ours=[(e.stage, e.what) for journal in earlier for e in journal.pending()],
             out=self.say,
         )
         return host
 
-    def _refuse_leftovers(self, host: Host) -> None:
-        left = journals.unfinished(host, self.state_dir)
+    def _refuse_leftovers(self, host: Host, earlier: list[Journal]) -> None:
+        left = [journal for journal in earlier if journal.pending(durable=False)]
         if left:
             ids = ", ".join(f"'{journal.run_id}'" for journal in left)
             first = left[0].pending(durable=False)[0]
-            raise LabError(
+            raise Refused(
                 f"Host '{host.name}' still has what run {ids} changed, such as:"
                 f" [{first.stage}] {first.what}.",
                 hint=recover_line(self.config, os.environ),
@@ -171,43 +182,31 @@ class Session:
 
     def close(self, failed: bool) -> None:
         """Undo, unless it is to be kept, and let go of everything; can be called again."""
-        if self.run is None or self.host is None:
+        if self.run is None:
             return
-        run, self.run, self.host = self.run, None, None
-        choices = Choices.of(self.config, self.profile)
-        wanted = choices.keep == "always" or (choices.keep == "on-failure" and failed)
-        self.kept = wanted and not self.interrupted
-        with self._undisturbed(), self.screen.task("undo"):
+        with undisturbed(self.say), self.screen.task("undo"):
+            run, self.run, self.host = self.run, None, None
+            choices = Choices.of(self.config, self.profile)
+            wanted = choices.keep == "always" or (choices.keep == "on-failure" and failed)
+            self.kept = wanted and not self.interrupted
             try:
-                if stuck := run.background.close():
-                    names = ", ".join(f"'{name}'" for name in stuck)
-                    self.closing_error = f"Background stage {names} could not be ended. "
-                if not self.kept:
-                    self.undo = run.journal.undo(choices.restore)
-                    if choices.restore:
-                        self.undo += journals.recover(run.host, self.state_dir, durable=True)
-            except LabError as error:
+                self._put_back(run, choices.restore)
+            except Exception as error:
                 self.unreachable = self.unreachable or isinstance(error, HostUnreachable)
-                self.closing_error += f"The undo could not be finished: {error}"
-            finally:
-                try:
-                    self._stack.close()
-                except Exception as error:
-                    self.closing_error += f"The host could not be closed: {error}"
+                self.closing_error += f"The undo could not be finished: {_said(error)}"
+            try:
+                self._stack.close()
+            except Exception as error:
+                self.closing_error += f"The host could not be closed: {_said(error)}"
 
-    @contextlib.contextmanager
-    def _undisturbed(self) -> Iterator[None]:
-        """A second Ctrl-C, or SIGTERM, does not leave the undo half done."""
-
-        def patience(signum: int, frame: types.FrameType | None) -> None:
-            self.say("[undo] still putting the host back; after kill -9: pytest --recover")
-
-        before = {s: signal.signal(s, patience) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for signum, handler in before.items():
-                signal.signal(signum, handler)
+    def _put_back(self, run: Run, restore: bool) -> None:
+        if stuck := run.background.close():
+            names = ", ".join(f"'{name}'" for name in stuck)
+            self.trouble.append(f"Background stage {names} could not be ended.")
+        if not self.kept:
+            undo(run.journal, restore, self.undo.append)
+            if restore:
+                recover(run.host, self.state_dir, durable=True, tell=self.undo.append)
 
     def saw(self, error: BaseException | None) -> None:
         """Keep in mind whether the first failure is that the host could not be reached."""
@@ -215,13 +214,19 @@ class Session:
         if self.unreachable is None:
             self.unreachable = isinstance(cause, HostUnreachable)
 
-    def status(self, own: int, error: bool, regression: bool) -> int:
+    @property
+    def troubles(self) -> list[str]:
+        """What went wrong in the harness itself; the record lacks what could not be written."""
+        return [*self.trouble, *([self.trace.trouble] if self.trace.trouble else [])]
+
+    def status(self, own: int, regression: bool) -> int:
         """The exit status of the run, from that of pytest (`harness.exits`)."""
         return exits.status(
             own,
             unreachable=bool(self.unreachable),
             residue=bool(self.closing_error) or any(not result.ok for result in self.undo),
-            error=error,
+            error=bool(self.troubles),
+            refused=self.refused,
             regression=regression,
         )
 
@@ -243,26 +248,28 @@ class Session:
             undo_failed=failed,
             kept=self.kept,
             error=self.closing_error or None,
+            trouble=self.troubles,
         )
         self.trace.close()
+        self.ended = True
         assert self.run_dir is not None
         ours = self.run_dir / "record.jsonl"
         others = [path for path in self.run_dir.rglob("*") if path != ours]
         junit = self.config.option.xmlpath
-        self.trace.masker.files([*others, *([Path(junit)] if junit else [])])
+        try:
+            self.trace.masker.files([*others, *([Path(junit)] if junit else [])])
+        except OSError as error:
+            self.trouble.append(f"What others wrote could not be masked: {error}")
 
-    def recover(self, runs: Path) -> list[UndoResult]:
-        """Finish the undo of dead runs on the host of this profile, or on all that it may have."""
-        directory = self.begin(runs)
-        one = [self.connect(self.profile, directory)] if self.leftovers is None else []
-        with self.screen.task("recover"):
-            for opened in self.leftovers(self.profile, directory) if self.leftovers else one:
-                with opened as host:
-                    host.trace = self.trace
-                    with lock.locked(host, directory.name, self.state_dir, recover=True):
-                        restore = bool(self.config.option.restore)
-                        self.undo += journals.recover(host, self.state_dir, durable=restore)
-        return self.undo
+    def left_hosts(self, directory: Path) -> Iterable[contextlib.AbstractContextManager[Host]]:
+        """The host of this profile, or all on which its dead runs may have left something."""
+        if self.leftovers is None:
+            return [self.connect(self.profile, directory)]
+        return self.leftovers(self.profile, directory)
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
 
 
 def _point_last(runs: Path, run_id: str) -> None:

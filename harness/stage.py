@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import inspect
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import pytest
 
 from harness.background import Background
+from harness.command import HostUnreachable
 from harness.context import STAGE, at_stage
 from harness.errors import LabError
 from harness.evidence import Evidence
@@ -62,16 +62,19 @@ class Stage(ABC, Generic[F]):
     def plan(cls, profile: Any) -> Sequence[str]:
         """What `provision` changes, a line each, from the profile alone (`--plan`); none: nothing.
 
-        By default the first line of the class's docstring.
+        By default the first line of the class's own docstring, or its name where it has none.
         """
-        return [(inspect.getdoc(cls) or cls.name).partition("\n")[0]]
+        return [(cls.__doc__ or cls.name).strip().partition("\n")[0]]
 
     def inputs(self) -> Mapping[str, object]:
         """All that the result depends on; another value means provisioning anew."""
         return {}
 
     def probe(self) -> F | None:
-        """Facts, if it is already so; changes nothing."""
+        """Facts, if it is already so; changes nothing. None, or a LabError: it has to be made.
+
+        It looks as closely as `verify`, which is not called on what is reused.
+        """
         return None
 
     @abstractmethod
@@ -97,6 +100,7 @@ class Run:
         trace: Trace,
         evidence: Evidence,
         provision: Provision = "auto",
+        ours: Collection[tuple[str, str]] = (),
         out: Callable[[str], None] = print,
     ) -> None:
         self.id = id
@@ -107,6 +111,7 @@ class Run:
         self.trace = trace
         self.evidence = evidence
         self.provision = provision
+        self._ours = frozenset(ours)  # (stage, what) of all that earlier runs made and kept
         self.facts: dict[str, object] = {}
         self.failed: dict[str, StageFailed] = {}
         self.background = Background()
@@ -144,11 +149,8 @@ class Run:
     def _bring_about(self, stage: Stage[F]) -> tuple[F, str]:
         if self.provision == "never":
             return self._verify_only(stage), "verified only"
-        if self.provision == "auto" and self._reusable(stage) and stage.probe() is not None:
-            try:
-                return stage.verify(), "reused"
-            except LabError as error:
-                self.progress(f"cannot be reused: {error.message.splitlines()[0]}")
+        if self.provision == "auto" and (already := self._already(stage)) is not None:
+            return already, "reused"
         if stage.durable:
             self.host.run("rm", "-f", "--", self._digest_path(stage))
         stage.provision()
@@ -158,6 +160,18 @@ class Run:
             self.host.run("mkdir", "-p", "-m", "700", "--", path.rpartition("/")[0])
             self.host.write(path, _digest(stage.inputs()) + "\n", 0o600)
         return facts, "provisioned"
+
+    def _already(self, stage: Stage[F]) -> F | None:
+        """What is there and holds; a look that fails says what is wrong with it, and no more."""
+        if not self._reusable(stage):
+            return None
+        try:
+            return stage.probe()
+        except HostUnreachable:  # that says nothing of what is there
+            raise
+        except LabError as error:
+            self.progress(f"cannot be reused: {error.message.splitlines()[0]}")
+            return None
 
     def _verify_only(self, stage: Stage[F]) -> F:
         try:
@@ -178,6 +192,13 @@ class Run:
         if not self.host.exists(path):
             return False
         return self.host.read(path).strip() == _digest(stage.inputs())
+
+    def is_ours(self, stage: str, what: str) -> bool:
+        """Whether an earlier run made this change and kept it: the words are its journal's.
+
+        What is there and is nobody's of ours belongs to somebody else.
+        """
+        return (stage, what) in self._ours
 
     def fact(self, name: str, value: object) -> None:
         """Put something that was read from the host into the record."""

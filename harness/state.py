@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.errors import LabError
+from harness.errors import Refused
 from harness.host import ANY, Host
 
 STATE_DIR = "/var/lib/passthrough-acceptance"
@@ -22,7 +22,7 @@ done
 """
 
 
-class StateRefused(LabError):
+class StateRefused(Refused):
     """The state directory, or a journal in it, could be written by others."""
 
 

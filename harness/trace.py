@@ -7,15 +7,17 @@ during a run changes no duration. Secrets are masked (`harness.masking`), wherev
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import threading
 import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from harness.context import STAGE
 from harness.masking import Masker
@@ -30,7 +32,11 @@ KINDS = ("run", "stage", "command", "test", "fact", "change", "undo", "progress"
 
 
 class Trace:
-    """Appends events to `path`; with no path it records nothing but still masks."""
+    """Appends events to `path`; with no path it records nothing but still masks.
+
+    A record that cannot be written (a full disk) stops nothing, least of all an undo: the events
+    are missing from it, and `trouble` says why.
+    """
 
     def __init__(self, path: Path | None, secrets: Iterable[str] = ()) -> None:
         self.path = path
@@ -38,10 +44,11 @@ class Trace:
         self._lock = threading.Lock()
         self._started = time.monotonic()
         self._chain = GENESIS
-        self._file: TextIO | None = None
+        self.trouble = ""  # the first thing that went wrong with writing
+        self._file: int | None = None
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a", encoding="utf-8")
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
 
     def __enter__(self) -> Trace:
         return self
@@ -58,7 +65,7 @@ class Trace:
         """Close the file; later events are dropped."""
         with self._lock:
             if self._file is not None:
-                self._file.close()
+                os.close(self._file)
                 self._file = None
 
     def mask(self, text: str) -> str:
@@ -77,11 +84,29 @@ class Trace:
         body = {key: self.masker.value(value) for key, value in fields.items()}
         with self._lock:
             if self._file is not None:
-                self._chain = link(self._chain, head | body)
+                chain = link(self._chain, head | body)
                 # lone surrogates need the escapes
-                line = json.dumps(head | body | {"chain": self._chain}, ensure_ascii=True)
-                self._file.write(line + "\n")
-                self._file.flush()
+                line = json.dumps(head | body | {"chain": chain}, ensure_ascii=True)
+                if self._write(self._file, f"{line}\n".encode()):
+                    self._chain = chain
+
+    def keep(self, trouble: str) -> None:
+        """Keep in mind what could not be written, if it is the first."""
+        self.trouble = self.trouble or trouble
+
+    def _write(self, file: int, line: bytes) -> bool:
+        """Append a line whole, or not at all."""
+        size = os.fstat(file).st_size
+        left = memoryview(line)
+        try:
+            while left:
+                left = left[os.write(file, left) :]
+        except OSError as error:
+            self.keep(f"The record '{self.path}' lacks events: {error}")
+            with contextlib.suppress(OSError):  # it has been told
+                os.ftruncate(file, size)
+            return False
+        return True
 
     def command(self, host: str, result: Result, error: str | None = None) -> None:
         """Append a command that ended, or that never answered (`error` says which)."""

@@ -36,6 +36,7 @@ class Test:
     clauses: tuple[str, ...]
     message: str
     evidence: tuple[str, ...] = ()
+    refused: bool = False  # the host was in use or not as it was: the run did not begin
 
     @property
     def name(self) -> str:
@@ -51,6 +52,8 @@ class Test:
     @property
     def status(self) -> str:
         """The outcome; of a skip also which kind: 'not assessed', or 'blocked' by a failure."""
+        if self.refused:
+            return NOT_ASSESSED
         if self.outcome != "skipped":
             return self.outcome
         return NOT_ASSESSED if self.message.startswith(NOT_ASSESSED) else "blocked"
@@ -220,6 +223,7 @@ def _tests(events: tuple[Event, ...]) -> tuple[Test, ...]:
             clauses=tuple(event["clauses"]),
             message=str(event["message"] or ""),
             evidence=tuple(evidence.get(nodeid, ())),
+            refused=bool(event.get("refused")),
         )
     return tuple(found.values())
 

@@ -1,11 +1,13 @@
 """The guest image is whole, looked at from outside and not booted."""
 
+from pathlib import PurePosixPath
+
 import pytest
 
 from fixtures.guest_look import KERNEL_FILES, KERNEL_OPTIONS, KERNEL_TREE, PROGRAMS
 from fixtures.guest_tree import MOUNT_POINT
 from fixtures.room import gib, size_of
-from fixtures.rootfs import HOOK, Rootfs
+from fixtures.rootfs import HOOK, HOOK_MODE, Rootfs
 from fixtures.schema import Profile
 from harness.host import Host
 
@@ -42,7 +44,16 @@ def test_file_system_is_clean(rootfs: Rootfs) -> None:
     )
 
 
-@pytest.mark.clause("rootfs.packages", "rootfs.repository")
+@pytest.mark.clause("rootfs.repository")
+def test_repository_is_known_in_the_image(rootfs: Rootfs, profile: Profile) -> None:
+    wanted = PurePosixPath(profile.guest.repository).name
+    assert wanted in rootfs.repositories, (
+        f"/etc/yum.repos.d of {rootfs.image} has {', '.join(rootfs.repositories) or 'nothing'}, "
+        f"and not {wanted}: the guide writes it to the host, before the image is mounted; {ANEW}"
+    )
+
+
+@pytest.mark.clause("rootfs.packages")
 def test_packages_are_installed(rootfs: Rootfs, profile: Profile) -> None:
     missing = [name for name in profile.guest.packages if name not in rootfs.packages]
     assert not missing, (
@@ -155,7 +166,7 @@ def test_toolkit_logs_where_the_guest_can_write(rootfs: Rootfs) -> None:
 
 @pytest.mark.clause("rootfs.hook")
 def test_hook_is_an_executable_file(rootfs: Rootfs) -> None:
-    assert rootfs.hook_mode == "755 regular file", (
+    assert rootfs.hook_mode == HOOK_MODE, (
         f"{rootfs.hook} of the guest image is '{rootfs.hook_mode or 'missing'}', and '755 "
         "regular file' is wanted: kata's agent passes over what is not executable or is a symbolic "
         "link, without a word (CC-0.8.0, agent/src/sandbox.rs, find_hooks)"

@@ -5,11 +5,13 @@ import re
 
 import pytest
 
-from fixtures import dockerfile
+from fixtures import dockerfile, hookchain
+from fixtures.findings import reported
 from fixtures.image import ARCHITECTURES, ROOT, Image
 from fixtures.platform import Platform
 from fixtures.schema import Profile
 from harness.host import Host
+from harness.stage import Run
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.image, pytest.mark.order(40)]
 
@@ -22,14 +24,34 @@ def test_buildx_is_there(image: Image) -> None:
 
 
 @pytest.mark.clause("image.context")
-def test_context_is_pinned(image: Image, profile: Profile, host: Host) -> None:
+def test_context_is_pinned(image: Image, profile: Profile) -> None:
     wanted = profile.image
-    assert wanted.archive or wanted.dockerfile_sha256 or wanted.recipe, (
-        "neither the build context nor the Dockerfile is known by a digest, so nobody can say "
-        "what was built: set image.archive or image.dockerfile_sha256 in the profile. The guide "
-        "clones a branch, which has moved on to another vLLM since"
+    if profile.target.kind == "vlab":
+        return  # the context is part of the lab's image, which is known by the digest of its recipe
+    found = image.context
+    assert wanted.archive or wanted.commit or wanted.context_sha256, (
+        f"nothing in the profile says what {found.folder} has to be, so nobody can say what was "
+        "built: set image.commit, image.context_sha256 or image.archive. The guide clones a "
+        "branch, which has moved on to another vLLM since. Found is "
+        + (f"commit {found.commit}" if found.commit else "no git checkout")
     )
+
+
+@pytest.mark.clause("image.context")
+def test_context_is_the_pinned_one(image: Image, profile: Profile, host: Host) -> None:
+    wanted, found = profile.image, image.context
     assert host.exists(image.dockerfile), f"{image.dockerfile} is gone since the image was built"
+    assert wanted.commit in (None, found.commit), (
+        f"{found.folder} is at commit {found.commit or 'none'}, and image.commit is "
+        f"{wanted.commit}: 'git -C {found.folder} checkout {wanted.commit}'"
+    )
+    assert not (wanted.commit and found.changed), (
+        f"{found.folder} is changed against commit {found.commit}: {', '.join(found.changed[:20])}"
+    )
+    assert wanted.context_sha256 in (None, found.sha256), (
+        f"the files in {found.folder} have digest {found.sha256}, and image.context_sha256 is "
+        f"{wanted.context_sha256}: somebody changed them"
+    )
 
 
 @pytest.mark.clause("image.dockerfile")
@@ -65,7 +87,8 @@ def test_image_is_for_this_machine(image: Image, platform: Platform) -> None:
 
 @pytest.mark.clause("image.contents")
 def test_image_has_the_python_packages(image: Image, profile: Profile) -> None:
-    missing = [n for n in profile.image.distributions if n.lower() not in image.distributions]
+    names = {name: name.lower().replace("_", "-") for name in profile.image.distributions}
+    missing = [name for name, plain in names.items() if plain not in image.distributions]
     assert not missing, (
         f"not among the {len(image.distributions)} Python packages of the image: "
         f"{', '.join(missing)}. Was it built up to the last stage?"
@@ -83,20 +106,30 @@ def test_image_has_the_programs(image: Image, profile: Profile) -> None:
 
 @pytest.mark.clause("image.contents")
 def test_image_asks_for_the_gpu(image: Image) -> None:
-    names = [entry.partition("=")[0] for entry in image.environment]
-    assert "NVIDIA_VISIBLE_DEVICES" in names or "CUDA_VERSION" in names, (
-        "the image's environment has neither NVIDIA_VISIBLE_DEVICES nor CUDA_VERSION: the guest's "
-        f"hook then does nothing, without a word. It has {', '.join(names)}"
+    assert hookchain.asks_for_gpu(image.environment), (
+        "the image's environment asks for no GPU by NVIDIA_VISIBLE_DEVICES (or an old CUDA_VERSION)"
+        f": the guest's hook then does nothing, without a word. It has {image.environment}"
     )
 
 
 @pytest.mark.clause("image.security")
-def test_security_findings_are_those_of_the_dockerfile(image: Image, host: Host) -> None:
+def test_security_findings_are_in_the_record(image: Image, host: Host, run: Run) -> None:
+    told = {finding.id for finding in reported(run) if finding.here}
     text = host.read(image.dockerfile)
-    reported = {finding.id for finding in image.findings if finding.here}
     found = {rule.id for rule in dockerfile.RULES if dockerfile.present(rule, text)}
-    assert found <= reported, (
-        f"{image.dockerfile} has changed since it was looked at: {found - reported} are new"
+    assert found <= told, (
+        f"{image.dockerfile} has what no finding of this run tells of: {found - told}; was it "
+        "changed since it was looked at?"
+    )
+
+
+@pytest.mark.clause("image.security")
+@pytest.mark.parametrize("name", [rule.id for rule in dockerfile.RULES if rule.guide])
+def test_what_the_guides_dockerfile_weakens_is_told(run: Run, image: Image, name: str) -> None:
+    told = [finding for finding in reported(run) if finding.id == name]
+    assert told, (
+        f"the guide's Dockerfile has '{name}', and this run says nothing of whether the one that "
+        "was built has it, too: fixtures/dockerfile.py has the rules"
     )
 
 

@@ -37,6 +37,17 @@ def test_cnitool_is_for_this_machine(network: Network, platform: Platform) -> No
     )
 
 
+@pytest.mark.clause("network.cnitool")
+def test_cnitool_is_the_pinned_one(network: Network, profile: Profile) -> None:
+    found, pinned = network.programs.cnitool_sha256, profile.network.cnitool
+    assert len(found) == 64, f"sha256sum says nothing of {network.programs.cnitool}"
+    assert pinned is None or found == pinned.sha256, (
+        f"{network.programs.cnitool} has sha256 {found}, and network.cnitool of the profile is "
+        f"{pinned.sha256 if pinned else ''}: the guide builds it of a branch, which is another "
+        "program by now (v1.2.3 and v1.3.0 have the command line that is used here)"
+    )
+
+
 @pytest.mark.clause("network.conf")
 def test_configuration_is_the_guides(network: Network, host: Host, profile: Profile) -> None:
     written = json.loads(host.read(network.configuration))

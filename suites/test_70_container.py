@@ -4,14 +4,14 @@ from collections import Counter
 
 import pytest
 
-from fixtures import hookchain
+from fixtures import hookchain, tee
 from fixtures.container import BareContainer, Container
 from fixtures.gpu import Gpu
 from fixtures.kata import Kata
 from fixtures.kata_machine import Machine
 from fixtures.network import Network
 from fixtures.nvidia_smi import SmiGpu
-from fixtures.platform import Platform
+from fixtures.rootfs import Rootfs
 from fixtures.schema import Profile
 from harness.host import ANY, Host
 from harness.outcome import not_assessed
@@ -48,10 +48,19 @@ def test_commands_run_in_the_container(container: Container) -> None:
 
 
 @pytest.mark.clause("container.isolation")
-def test_container_has_a_kernel_of_its_own(container: Container, platform: Platform) -> None:
-    assert container.guest_kernel != platform.kernel, (
-        f"the container runs on the host's kernel {platform.kernel}: this is no virtual machine. "
-        "Is kata.runtime of the profile kata's, and its shim the real one?"
+def test_container_has_a_kernel_of_its_own(container: Container, host: Host) -> None:
+    # Not the release: host and guest may both run a kernel of OLK-6.6 with the same one.
+    assert container.boot_id != host.boot_id, (
+        f"the container runs on the host's own kernel {container.guest_kernel} (one boot id): this "
+        "is no virtual machine. Is kata.runtime of the profile kata's, and its shim the real one?"
+    )
+
+
+@pytest.mark.clause("container.isolation")
+def test_container_runs_the_guests_kernel(container: Container, rootfs: Rootfs) -> None:
+    assert container.guest_kernel == rootfs.kernel_release, (
+        f"the guest runs {container.guest_kernel}, and the driver in its image is for "
+        f"{rootfs.kernel_release}: 'kernel' in [hypervisor.qemu] is of another build (kata suite)"
     )
 
 
@@ -79,6 +88,34 @@ def test_machine_is_confidential(container: Container, profile: Profile) -> None
     assert not missing, (
         f"QEMU lacks {', '.join(missing)}: kata started an ordinary machine, and what runs in it "
         "is open to the host. Is kata's virtCCA patch in, and confidential_guest set?"
+    )
+
+
+@pytest.mark.clause("container.confidential")
+def test_devices_are_delegated_to_the_secure_world(
+    container: Container, gpu: Gpu, profile: Profile
+) -> None:
+    if profile.platform.tee.kind == "none":
+        not_assessed("the profile's host has no TEE (platform.tee.kind is 'none')")
+    bad, missing = tee.delegation(container.kernel_log, [member.bdf for member in gpu.members])
+    assert not bad, (
+        "the host's kernel says of the devices, since the container was started:\n"
+        + "\n".join(bad)
+        + "\n'failed to delegate device': another device under the same root port is in use"
+    )
+    assert not missing, (
+        f"no 'attach confidential dev' in the kernel's log for {', '.join(missing)}: the machine "
+        f"has the device without the secure SMMU's protection. It says: {container.kernel_log}"
+    )
+
+
+@pytest.mark.clause("container.confidential")
+def test_guest_has_bounce_buffers_enough(container: Container, profile: Profile) -> None:
+    if profile.platform.tee.kind == "none":
+        not_assessed("the profile's host has no TEE (platform.tee.kind is 'none')")
+    assert not container.console_log, (
+        f"the guest says: {container.console_log[-1]}\nenlarge 'swiotlb=' in kernel_params of "
+        "kata's configuration (slabs of 2 KiB: 262144 are 512 MiB)"
     )
 
 

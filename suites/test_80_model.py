@@ -4,7 +4,6 @@ import re
 import shlex
 
 import pytest
-import requests
 
 from fixtures import chat
 from fixtures.chat import Answer, Streamed
@@ -19,10 +18,10 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.model, pytest.mark.order(80)]
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 PATIENCE = 60  # seconds for a request that is to be refused: nothing is computed for it
 
-BAD_REQUESTS: dict[str, tuple[dict[str, object], int]] = {
-    "unknown model": ({"model": "no-such-model"}, 404),
-    "no messages": ({"messages": []}, 400),
-    "more tokens than the model can hold": ({"max_tokens": 10_000_000}, 400),
+BAD_REQUESTS: dict[str, dict[str, object]] = {
+    "unknown model": {"model": "no-such-model"},
+    "no messages": {"messages": []},
+    "more tokens than the model can hold": {"max_tokens": 10_000_000},
 }
 
 
@@ -50,7 +49,7 @@ def test_server_serves_the_model(model: Model, profile: Profile) -> None:
 
 @pytest.mark.clause("model.ready")
 def test_server_is_healthy_from_outside(model: Model) -> None:
-    response = chat.http.get(f"{model.base_url}/health", timeout=PATIENCE)
+    response = chat.http().get(f"{model.base_url}/health", timeout=PATIENCE)
     assert response.status_code == 200, (
         f"/health answers {response.status_code}: {response.text[:500]}; the engine has died "
         "behind its interface? model-server.txt in the evidence has its log"
@@ -159,24 +158,28 @@ def test_gpu_memory_in_use_rises(model: Model) -> None:
 @pytest.mark.clause("model.errors")
 @pytest.mark.parametrize("what", BAD_REQUESTS)
 def test_bad_request_is_refused(model: Model, profile: Profile, what: str) -> None:
-    change, status = BAD_REQUESTS[what]
+    from requests import Timeout
+
     url = f"{model.base_url}{chat.COMPLETIONS}"
     try:
-        response = chat.http.post(url, json=chat.request(profile.model, **change), timeout=PATIENCE)
-    except requests.Timeout:
+        response = chat.http().post(
+            url, json=chat.request(profile.model, **BAD_REQUESTS[what]), timeout=PATIENCE
+        )
+    except Timeout:
         pytest.fail(f"{what}: no refusal within {PATIENCE} s, so the server works on it")
     assert 400 <= response.status_code < 500, (
-        f"{what}: answered with {response.status_code}, expected {status}: {response.text[:500]}"
+        f"{what}: answered with {response.status_code}, expected 4xx: {response.text[:500]}\n"
+        "5xx: a request of anybody's runs into an error of the server's own (some versions of vLLM "
+        "do so on an empty list of messages); model-server.txt has the traceback"
     )
-    assert response.status_code == status, f"{what}: {response.status_code}, {response.text[:500]}"
 
 
 @pytest.mark.clause("model.errors")
 def test_server_lives_after_bad_requests(model: Model, profile: Profile, host: Host) -> None:
     url = f"{model.base_url}{chat.COMPLETIONS}"
-    refused = chat.http.post(url, data="{not json", timeout=PATIENCE)
+    refused = chat.http().post(url, data="{not json", timeout=PATIENCE)
     assert 400 <= refused.status_code < 500, f"no JSON at all: {refused.status_code}"
-    response = chat.http.get(f"{model.base_url}/v1/models", timeout=PATIENCE)
+    response = chat.http().get(f"{model.base_url}/v1/models", timeout=PATIENCE)
     assert profile.model.name in response.text, (
         f"after bad requests /v1/models says {response.status_code}: {response.text[:500]}"
     )

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlab import hold, manifest, namespace, recipe
+from vlab import emulator, hold, manifest, namespace, recipe
 from vlab.errors import VlabError, unusable
 
 NEEDED_BYTES = 4 << 30  # seen at its fullest: 3.3 GiB
@@ -54,13 +54,7 @@ class Image:
 
     def emulator(self, program: str) -> list[str]:
         """The command line that starts a QEMU program out of the image's own packages."""
-        emulator = self.folder / "emulator"
-        return [
-            str(emulator / "ld.so"),
-            "--library-path",
-            str(emulator / "lib"),
-            str(emulator / "bin" / program),
-        ]
+        return emulator.command(self.folder / "emulator", program)
 
     @property
     def firmware(self) -> Path:

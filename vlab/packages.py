@@ -98,7 +98,7 @@ LAB_PACKAGES = (
 
 # Kernel modules for hardware that the lab does not have; half of all, by size.
 UNUSED_MODULES = (
-    *("sound", "drivers/gpu", "drivers/media", "drivers/infiniband", "drivers/staging"),
+    *("drivers/gpu", "drivers/media", "drivers/infiniband", "drivers/staging"),
     *("drivers/iio", "drivers/comedi", "drivers/bluetooth", "drivers/net/wireless"),
     *("drivers/net/ethernet", "net/wireless", "net/mac80211", "net/bluetooth"),
 )

@@ -4,8 +4,7 @@
 folder for an image only if it ends well. mmdebstrap makes a tree, the stand-ins put themselves
 in it, ``mke2fs -d`` makes an ext4 image of it. Nothing is mounted on the machine, and nothing is
 emulated. The folder then holds all that a machine needs: disk, kernel, initrd, host key, and the
-emulator out of the image's own packages, so that every host runs the same QEMU whatever it has
-installed.
+emulator.
 """
 
 import errno
@@ -16,10 +15,11 @@ import signal
 import sys
 from pathlib import Path
 
-from vlab import manifest, packages, sources
+from vlab import emulator, manifest, packages, sources
 from vlab.build import Build
 from vlab.errors import VlabError
 from vlab.standins import cni, guest, kata, model, nvidia
+from vlab.standins.nvidia import compiler
 
 HERE = Path(__file__).parent
 DISK_SIZE = "12G"  # sparse: it costs what is in it
@@ -35,7 +35,7 @@ def digest() -> str:
     files = [HERE / name for name in ("build.py", "manifest.py", "packages.py", "recipe.py")]
     files += sorted(
         path
-        for folder in ("overlay", "standins")
+        for folder in ("emulator", "overlay", "standins")
         for path in (HERE / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     )
@@ -64,7 +64,7 @@ def carry_out(build: Build, folder: Path) -> None:
             install(build)
     with build.step("finishing the disk image"):
         _configure(build)
-        _emulator(build, folder)
+        emulator.install(build, build.work / compiler.FOLDER, folder / "emulator")
         _pack(build, folder)
     shutil.rmtree(build.work)
     manifest.write(folder)
@@ -110,31 +110,6 @@ def _configure(build: Build) -> None:
         *("systemd-networkd-wait-online.service", "man-db.timer", "dnf-makecache.timer"),
         *("systemd-firstboot.service", "systemd-timesyncd.service"),
     )
-
-
-def _emulator(build: Build, folder: Path) -> None:
-    """Take QEMU and exactly the libraries that it loads out of the tree."""
-    target = folder / "emulator"
-    for name in ("bin", "lib", "firmware"):
-        (target / name).mkdir(parents=True)
-    loader = build.arch.loader
-    for program in (build.arch.emulator, "qemu-img"):
-        shutil.copy2(build.root / "usr/bin" / program, target / "bin")
-        listing = build.chroot(build.root, f"/{loader}", "--list", f"/usr/bin/{program}")
-        for line in listing.splitlines():
-            _, arrow, rest = line.partition("=> /")
-            if arrow:
-                library = Path(rest.split(" (")[0])
-                source = (build.root / library).resolve()
-                shutil.copy2(source, target / "lib" / library.name)
-    shutil.copy2((build.root / loader).resolve(), target / "ld.so")
-    for share in build.arch.firmware:
-        shutil.copytree(
-            build.root / "usr/share" / share,
-            target / "firmware",
-            dirs_exist_ok=True,
-            ignore_dangling_symlinks=True,
-        )
 
 
 def _pack(build: Build, folder: Path) -> None:

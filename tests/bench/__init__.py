@@ -1,1 +1,1 @@
-"""Figures, not verdicts: `tox -e bench`, on a quiet machine; no gate runs them."""
+"""Figures and goals: `tox -e bench`, on a quiet machine; no gate runs them."""

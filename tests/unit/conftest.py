@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from harness.host import Host, SshEndpoint, open_local, open_ssh
+from harness.ssh import SshTransport
 from harness.trace import Trace
 from harness.wait import wait_for
 
@@ -98,6 +99,15 @@ class Sshd:
         self.process.wait(10)
 
 
+def break_connection(host: Host) -> None:
+    """Kill the master, so that its connection is gone, and every command over it with it."""
+    transport = host._transport
+    assert isinstance(transport, SshTransport)
+    assert transport._master is not None
+    os.kill(transport._master.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, transport._master.pid, os.WEXITED | os.WNOWAIT)
+
+
 @pytest.fixture(scope="session")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     """A real sshd on loopback, from a folder with a space in its name."""
@@ -135,3 +145,10 @@ def recorded(local: Host, tmp_path: Path) -> Iterator[tuple[Host, Path]]:
     yield local, path
     local.trace.close()
     local.trace = before
+
+
+@pytest.fixture
+def own(sshd: Sshd) -> Iterator[Host]:
+    """A connection of the test's own, to be broken."""
+    with open_ssh(sshd.endpoint, "own", become=False) as host:
+        yield host

@@ -8,14 +8,19 @@ import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from harness import assets
+from fixtures.delivery import told
+from harness import download
 from harness.assets import Asset, AssetError, deliver, fetch
 from harness.command import CommandFailed
+from harness.context import Cancellation, Cancelled
 from harness.host import Host
+from harness.wait import wait_for
 
 CONTENT = bytes(range(256)) * 8192  # 2 MiB: more than any socket buffer of loopback hides
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -76,7 +81,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server on loopback; no proxy stands before it, and attempts follow at once."""
-    monkeypatch.setattr(assets, "PAUSE", 0.0)
+    monkeypatch.setattr(download, "PAUSE", 0.0)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
     server = Server()
@@ -170,13 +175,13 @@ def test_a_server_in_trouble_is_asked_again(server: Server, tmp_path: Path) -> N
     server.status = 503
     with pytest.raises(AssetError, match="503"):
         fetch(Asset(server.url(), DIGEST), tmp_path)
-    assert len(server.asked) == assets.ATTEMPTS
+    assert len(server.asked) == download.ATTEMPTS
 
 
 def test_offline_names_the_url_and_the_way_round(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(assets, "PAUSE", 0.0)
+    monkeypatch.setattr(download, "PAUSE", 0.0)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "*")
     asset = Asset("http://127.0.0.1:1/driver.run", DIGEST)
@@ -185,6 +190,40 @@ def test_offline_names_the_url_and_the_way_round(
     assert "http://127.0.0.1:1/driver.run" in str(caught.value)
     assert caught.value.hint is not None
     assert f"'{asset.cached(tmp_path)}'" in caught.value.hint
+
+
+def test_a_download_ends_with_the_run(server: Server, tmp_path: Path) -> None:
+    """What has come is kept for the next one."""
+    asset = Asset(server.url(), DIGEST)
+    run = Cancellation()
+    with run.heeded(), pytest.raises(Cancelled):
+        fetch(asset, tmp_path, lambda *_: run.ask(Cancelled()))
+    assert not asset.cached(tmp_path).exists()
+    assert fetch(asset, tmp_path).read_bytes() == CONTENT
+    assert server.asked == [None, f"bytes={download.CHUNK}-"]
+
+
+@pytest.mark.parametrize("what", ["between attempts", "for another"])
+def test_waiting_ends_with_the_run(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(download, "PAUSE", 1000.0)
+    server.status = 503
+    asset = Asset(server.url(), DIGEST)
+    run = Cancellation()
+
+    def work() -> Path:
+        with run.heeded():
+            return fetch(asset, tmp_path)
+
+    lock = FileLock(f"{asset.cached(tmp_path)}.lock")
+    with ThreadPoolExecutor(1) as pool, lock if what == "for another" else nullcontext():
+        fetched = pool.submit(work)
+        if what == "between attempts":
+            wait_for("the first attempt", lambda: server.asked, 20, 0.02)
+        run.ask(Cancelled())
+        with pytest.raises(Cancelled):
+            fetched.result(20)
 
 
 def test_two_at_once_download_once(server: Server, tmp_path: Path) -> None:
@@ -239,3 +278,12 @@ def test_half_a_file_never_arrives(any_host: Host, tmp_path: Path) -> None:
     with pytest.raises(CommandFailed, match="only 4 of 5 bytes have come"):
         any_host.sh(REPLACE, str(remote), "644", "5", input=b"half")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
+
+
+def test_a_download_is_told_of_now_and_then() -> None:
+    said: list[str] = []
+    times = iter([0.0, 1.0, 5.0, 5.0, 6.0, 30.0, 30.0])
+    progress = told(said.append, "a.tar", lambda: next(times))
+    for done, total in ((1, 100_000_000), (2_000_000, 100_000_000), (3, None), (40_000_000, None)):
+        progress(done, total)
+    assert said == ["a.tar: 2 of 100 MB", "a.tar: 40 MB"]

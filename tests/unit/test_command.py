@@ -19,11 +19,12 @@ from tests.unit.mini import ROOT
 GIGABYTE = r"""
 import re, sys
 sys.path.insert(0, sys.argv[1])
-from harness.process import execute
+from harness.host import open_local
 def peak():  # not ru_maxrss: that one counts what the parent had at the fork
     return int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
 before = peak()
-result = execute(["head", "-c", "1073741824", "/dev/zero"], guard=100)
+with open_local(become=False) as host:
+    result = host.run("head", "-c", "1073741824", "/dev/zero", timeout=100)
 after = peak()
 print(result.out_bytes, len(result.out), before, after)
 """

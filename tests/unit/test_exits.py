@@ -37,18 +37,20 @@ def _mini(folder: Path, two: str = "pass") -> Mini:
         (1, {"error"}, exits.HARNESS_ERROR),
         (2, {"error"}, exits.INTERRUPTED),
         (2, {"residue", "error"}, exits.RESIDUE),
-        (1, {"unreachable", "residue", "error"}, exits.UNREACHABLE),
+        (1, {"unreachable", "residue", "error", "refused"}, exits.UNREACHABLE),
+        (1, {"refused"}, exits.REFUSED),
+        (2, {"refused"}, exits.INTERRUPTED),
     ],
 )
 def test_what_comes_first(own: int, what: set[str], status: int) -> None:
-    every = ("unreachable", "residue", "error", "regression")
+    every = ("unreachable", "residue", "error", "refused", "regression")
     assert exits.status(own, **{name: name in what for name in every}) == status
 
 
 @pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
 def test_the_readme_has_every_status(readme: str) -> None:
     rows = re.findall(r"^\| (\d+) \|", (ROOT / readme).read_text(), re.M)
-    ours = {value for name, value in vars(exits).items() if name.isupper()}
+    ours = {value for value in vars(exits).values() if isinstance(value, int)}
     assert {int(row) for row in rows} == ours
 
 
@@ -118,3 +120,15 @@ def test_a_host_that_cannot_be_reached(tmp_path: Path) -> None:
     assert {path.name for path in mini.last.iterdir()} >= DOCUMENTS
     status, out = mini.pytest("--recover", environ=NOWHERE)
     assert status == exits.UNREACHABLE
+
+
+def test_a_run_that_was_refused_has_assessed_nothing(tmp_path: Path) -> None:
+    mini = _mini(tmp_path / "m")
+    assert mini.pytest("-m", "acceptance", "--keep", "always")[0] == exits.PASSED
+    status, out = mini.pytest("-m", "acceptance")
+    assert status == exits.REFUSED
+    assert "still has what run" in out
+    assert len(mini.made()) == 3
+    assert mini.record()[-1]["exit_status"] == exits.REFUSED
+    summary = json.loads((mini.last / "summary.json").read_text())
+    assert (summary["verdict"], summary["exit_status"]) == ("not assessed", exits.REFUSED)

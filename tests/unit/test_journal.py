@@ -13,14 +13,10 @@ import pytest
 
 from harness import journal as journals
 from harness import lock
-from harness.command import CommandTimeout
-from harness.errors import LabError
 from harness.host import Host
-from harness.job import run_job, start_job
 from harness.journal import Journal, JournalError
 from harness.state import StateRefused
-from harness.wait import wait_for
-from tests.unit.conftest import runs
+from harness.undo import recover, undo
 
 
 @pytest.fixture
@@ -46,9 +42,9 @@ def _note(tmp_path: Path, word: str) -> list[Sequence[str]]:
 def test_undo_runs_in_reverse_and_once(any_journal: Journal, tmp_path: Path) -> None:
     for word in ("a", "b", "c"):
         any_journal.record("s", word, _note(tmp_path, word))
-    assert [r.outcome for r in any_journal.undo(False)] == ["undone"] * 3
+    assert [r.outcome for r in undo(any_journal, False)] == ["undone"] * 3
     assert (tmp_path / "notes").read_text() == "c\nb\na\n"
-    assert any_journal.undo(False) == []
+    assert undo(any_journal, False) == []
     assert not os.path.exists(any_journal.path)
 
 
@@ -74,17 +70,17 @@ def test_a_failed_undo_stays_and_the_rest_runs(
     journal.record("s", "a", _note(tmp_path, "a"))
     journal.record("s", "needs flag", [["test", "-e", str(flag)], *_note(tmp_path, "never")])
     journal.record("s", "c", _note(tmp_path, "c"))
-    assert [r.outcome for r in journal.undo(False)] == ["undone", "failed", "undone"]
+    assert [r.outcome for r in undo(journal, False)] == ["undone", "failed", "undone"]
     assert (tmp_path / "notes").read_text() == "c\na\n"
     flag.touch()
-    assert [r.entry.what for r in journals.recover(local, state)] == ["needs flag"]
+    assert [r.entry.what for r in recover(local, state)] == ["needs flag"]
     assert (tmp_path / "notes").read_text() == "c\na\nnever\n"
     assert journals.journals(local, state) == []
 
 
 def test_a_guard_that_says_no(journal: Journal, tmp_path: Path) -> None:
     journal.record("s", "a", _note(tmp_path, "a"), when=["false"])
-    assert [r.outcome for r in journal.undo(False)] == ["not needed"]
+    assert [r.outcome for r in undo(journal, False)] == ["not needed"]
     assert not (tmp_path / "notes").exists()
 
 
@@ -93,10 +89,11 @@ def test_durable_changes_are_kept_until_asked(
 ) -> None:
     journal.record("s", "durable", _note(tmp_path, "durable"), durable=True)
     journal.record("s", "transient", _note(tmp_path, "transient"))
-    assert [r.entry.what for r in journal.undo(False)] == ["transient"]
-    assert journals.unfinished(local, state) == []
-    assert [r.entry.what for r in journals.recover(local, state)] == []
-    assert [r.entry.what for r in journals.recover(local, state, durable=True)] == ["durable"]
+    assert [r.entry.what for r in undo(journal, False)] == ["transient"]
+    (left,) = journals.load_all(local, state)
+    assert left.pending(durable=False) == []
+    assert [r.entry.what for r in recover(local, state)] == []
+    assert [r.entry.what for r in recover(local, state, durable=True)] == ["durable"]
     assert journals.journals(local, state) == []
 
 
@@ -110,7 +107,7 @@ def test_a_saved_file_comes_back_as_it_was(any_journal: Journal, tmp_path: Path)
     any_journal.host.write(str(path), "new")
     any_journal.save_file("s", str(path))
     any_journal.host.write(str(path), "newer")
-    assert all(result.ok for result in any_journal.undo(False))
+    assert all(result.ok for result in undo(any_journal, False))
     after = path.stat()
     assert path.read_bytes() == b"\x00\xffold"
     assert (after.st_mode, after.st_uid, after.st_mtime) == (before.st_mode, before.st_uid, 1)
@@ -125,7 +122,7 @@ def test_a_saved_link_and_a_file_that_was_not_there(journal: Journal, tmp_path: 
     link.unlink()
     link.write_text("x")
     new.write_text("x")
-    assert all(result.ok for result in journal.undo(False))
+    assert all(result.ok for result in undo(journal, False))
     assert os.readlink(link) == "elsewhere"
     assert not new.exists()
     with pytest.raises(JournalError, match="it is a directory"):
@@ -138,7 +135,7 @@ def test_a_torn_last_line_is_of_a_change_never_made(
     journal.record("s", "a", _note(tmp_path, "a"))
     with open(journal.path, "a") as file:
         file.write('{"id": 2, "stage": "s", "wh')
-    assert [r.entry.what for r in journals.recover(local, state)] == ["a"]
+    assert [r.entry.what for r in recover(local, state)] == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +151,7 @@ def test_a_journal_that_cannot_be_read_is_an_error(
 ) -> None:
     Path(journal.path).write_text(line + "\n")
     with pytest.raises(JournalError, match=says):
-        journals.recover(local, state)
+        recover(local, state)
     assert Path(journal.path).exists()
 
 
@@ -163,7 +160,7 @@ def test_a_journal_that_others_could_write_is_refused(
 ) -> None:
     os.chmod(journal.path, 0o622)
     with pytest.raises(StateRefused, match="has mode 622"):
-        journals.recover(local, state)
+        recover(local, state)
     os.chmod(journal.path, 0o600)
     os.chmod(journal.directory, 0o777)
     with pytest.raises(StateRefused, match="has mode 777"):
@@ -209,46 +206,23 @@ def test_a_lock_of_a_dead_process_is_for_recover(local: Host, state: str) -> Non
     lock.acquire(local, "second", state, recover=True)
 
 
-def test_a_lock_of_another_machine_is_never_presumed_dead(local: Host, state: str) -> None:
+@pytest.mark.parametrize("where", [{"runner": "elsewhere"}, {"pid_ns": "pid:[1]"}])
+def test_a_lock_of_another_machine_is_never_presumed_dead(
+    local: Host, state: str, where: dict[str, str]
+) -> None:
+    """Nor that of another container: its process ids are not ours."""
     lock.acquire(local, "first", state)
-    _lock_of(state, runner="elsewhere", started=1)
-    with pytest.raises(lock.LockHeld, match="ask on 'elsewhere'"):
+    runner = where.get("runner", socket.gethostname())
+    _lock_of(state, started=1, **where)
+    with pytest.raises(lock.LockHeld, match=f"ask on '{runner}'"):
         lock.acquire(local, "second", state, recover=True)
 
 
-def test_a_job_streams_and_ends(any_journal: Journal, tmp_path: Path) -> None:
-    seen: list[str] = []
-    result = run_job(
-        any_journal.host,
-        "talk",
-        ["sh", "-c", 'echo "$V $PWD"; echo err >&2; printf end'],
-        timeout=30,
-        on_line=seen.append,
-        env={"V": "a b"},
-        cwd=str(tmp_path),
-        journal=any_journal,
-    )
-    assert seen == [f"a b {tmp_path}", "err", "end"]
-    assert result.rc == 0
-    assert all(r.ok for r in any_journal.undo(False))
-
-
-def test_a_job_that_fails_says_so(journal: Journal) -> None:
-    with pytest.raises(LabError, match=r"exit status 3(.|\n)*told"):
-        run_job(journal.host, "bad", ["sh", "-c", "echo told; exit 3"], timeout=30, journal=journal)
-
-
-def test_a_job_is_stopped_at_its_deadline(journal: Journal) -> None:
-    with pytest.raises(CommandTimeout, match=r"still ran after 1 s(.|\n)*begun"):
-        run_job(
-            journal.host, "hang", ["sh", "-c", "echo begun; sleep 1000"], timeout=1, journal=journal
-        )
-
-
-def test_undo_stops_a_job_with_its_children(any_journal: Journal) -> None:
-    script = "setsid sleep 1000 & echo $! $$; wait"
-    job = start_job(any_journal.host, "serve", ["sh", "-c", script], journal=any_journal)
-    pids = wait_for("the job speaks", lambda: job.tail().split(), 20, 0.05)
-    assert job.alive()
-    assert all(result.ok for result in any_journal.undo(False))
-    assert not any(runs(int(pid)) for pid in pids)
+def test_a_lock_of_before_pid_namespaces_were_noted_can_be_read(local: Host, state: str) -> None:
+    lock.acquire(local, "first", state)
+    path = Path(state) / "journal" / "host.lock"
+    holder = json.loads(path.read_text())
+    del holder["pid_ns"]
+    path.write_text(json.dumps(holder) + "\n")
+    with pytest.raises(lock.LockHeld, match="in use by"):
+        lock.acquire(local, "second", state, recover=True)

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
+from harness import exits
 from tests.unit.conftest import Sshd
 from tests.unit.mini import PROFILE, Mini
 from tests.unit.test_plugin import HANG
@@ -75,7 +76,7 @@ def test_two_runs_on_one_host(sshd: Sshd, tmp_path: Path) -> None:
     first.until("hung")
     for args in (REMOTE, ["--recover", *REMOTE[2:]]):
         status, out = mini.pytest(*args, local=False)
-        assert status == 1
+        assert status == exits.REFUSED
         assert f"process {first.pid}, run {mini.journals()[0].partition('.')[0]}" in out
         assert mini.made() == ["made-one", "made-two"]
     first.kill()
@@ -84,3 +85,16 @@ def test_two_runs_on_one_host(sshd: Sshd, tmp_path: Path) -> None:
     assert mini.made() == []
     assert mini.journals() == []
     assert sshd.connections() == before
+
+
+def test_what_an_earlier_run_made_and_kept_is_known_as_ours(tmp_path: Path) -> None:
+    two = (
+        'ours = self.run.is_ours("two", "make it"), self.run.is_ours("one", "make it");'
+        ' self.run.fact("ours", ours);'
+        ' self.run.journal.record("two", "make it", [["true"]], durable=True)'
+    )
+    mini = Mini(tmp_path / "m", two=two)
+    for args, expected in (([], False), (["--restore"], True), ([], False)):
+        assert mini.pytest("-m", "acceptance", *args)[0] == 0
+        facts = {e["name"]: e["value"] for e in mini.record() if e["kind"] == "fact"}
+        assert facts["ours"] == [expected, False]

@@ -157,15 +157,9 @@ def test_a_run_leaves_no_secret(tmp_path: Path) -> None:
         f'[[waiver]]\nwhat = "{PLAIN}"\nowner = "{PLAIN}"\nreason = "x"\nexpires = 2020-01-31\n'
     )
     secrets = {"MINI_PLAIN": PLAIN, "MINI_HARD": HARD}
-    ini = [
-        "--junitxml=junit.xml",
-        "-o",
-        "junit_logging=all",
-        "-o",
-        "junit_family=xunit1",
-        "-o",
-        "log_cli=true",
-    ]
+    ini = ["--junitxml=junit.xml"]
+    for setting in ("junit_logging=all", "junit_family=xunit1", "log_cli=true"):
+        ini += ["-o", setting]
     status, out = mini.pytest(
         "-m", "acceptance", "-rA", "-v", "--showlocals", "--color=yes", *ini, environ=secrets
     )

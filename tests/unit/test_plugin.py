@@ -136,12 +136,13 @@ def test_a_second_run_is_refused_by_name(tmp_path: Path) -> None:
     first = mini.start("-m", "acceptance")
     first.until("hung")
     status, out = mini.pytest("-m", "acceptance")
-    assert status == 1
+    assert status == exits.REFUSED
     assert f"process {first.pid}," in out
     assert "1 error" in out
     assert "4 skipped" in out
+    assert {e["refused"] for e in mini.record() if e["kind"] == "test"} == {True}
     status, out = mini.pytest("--recover")
-    assert status == 1
+    assert status == exits.REFUSED
     assert f"process {first.pid}," in out
     assert mini.made() == ["made-one", "made-two"]  # it took nothing away from the first
     first.send_signal(signal.SIGTERM)
@@ -185,16 +186,16 @@ def test_keep(tmp_path: Path, keep: str, two: str, kept: bool) -> None:
 @pytest.mark.parametrize(
     ("args", "environ", "says"),
     [
-        (["--profile", "nowhere"], {}, "profiles here: vlab"),
+        (["-m", "acceptance", "--profile", "nowhere"], {}, "profiles here: vlab"),
+        (["-m", "acceptance"], {"ACCEPT_NAME": ""}, "at least 1 character"),
         ([], {"ACCEPT_TARGET__KIDN": "local"}, "did you mean 'kind'?"),
-        ([], {"ACCEPT_NAME": ""}, "at least 1 character"),
     ],
 )
 def test_a_bad_profile_touches_nothing(
     tmp_path: Path, args: list[str], environ: dict[str, str], says: str
 ) -> None:
     mini = Mini(tmp_path / "m")
-    status, out = mini.pytest("-m", "acceptance", *args, environ=environ)
+    status, out = mini.pytest(*args, environ=environ)
     assert status == pytest.ExitCode.USAGE_ERROR
     assert says in out
     assert "Traceback" not in out
@@ -207,7 +208,12 @@ def test_the_own_machine_needs_consent(tmp_path: Path) -> None:
     status, out = mini.pytest("-m", "acceptance", local=False)
     assert status == pytest.ExitCode.USAGE_ERROR
     assert "--allow-local" in out
+    for args in ([], ["--recover"]):
+        assert mini.pytest(*args, local=False)[0] == pytest.ExitCode.USAGE_ERROR
+    for args in (["--show-profile"], ["--plan", "-m", "acceptance"]):
+        assert mini.pytest(*args, local=False)[0] == 0
     assert not mini.state.exists()
+    assert not (mini.folder / "reports").exists()
 
 
 def test_show_profile(tmp_path: Path) -> None:

@@ -55,13 +55,23 @@ def test_a_boot_parameter_counts_with_its_value() -> None:
     assert tee.missing_parameters(line, wanted) == wanted[1:]
 
 
-def test_room_is_measured_where_a_path_will_be(local: Host, tmp_path: Path) -> None:
-    assert room.free(local, str(tmp_path / "not" / "there")) > 0
-    assert room.free(local, "/proc/not/there") == 0  # a file system with no room at all
-    assert room.size_of("20G") == 20 << 30
-    short = room.Room("/x", free=1 << 30, needed=3 << 30, use="the image")
-    assert short.short
-    assert str(short) == "/x: 1.0 GiB free, 3.0 GiB needed for the image"
+def test_what_goes_to_one_file_system_is_added_up(local: Host, tmp_path: Path) -> None:
+    there = str(tmp_path / "not" / "there")
+    (only,) = room.rooms(local, [(there, 1 << 20, "one"), (str(tmp_path), 2 << 20, "another")])
+    assert only.free > 0
+    assert (only.needed, only.use) == (3 << 20, "one, another")
+    assert not only.short
+    (full,) = room.rooms(local, [(there, only.free + (1 << 40), "too much")])
+    assert full.short
+    assert "too much" in str(full)
+
+
+def test_secure_smmu_speaks_of_each_device() -> None:
+    log = ["Delegate 2 devices as 81:00 to secure", "attach confidential dev: 0000:81:00.0"]
+    assert tee.delegation(log, ["0000:81:00.0"]) == ([], [])
+    bad, missing = tee.delegation(["failed to delegate device 81:00.1"], ["0000:81:00.1"])
+    assert bad
+    assert missing == ["0000:81:00.1"]
 
 
 SETTINGS = {"image": "/work.img", "cold_plug_vfio": "root-port", "default_memory": 512}

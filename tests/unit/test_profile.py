@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tomlkit
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fixtures.schema import Profile
 from harness.profile import BaseProfile, ProfileError, Section, load, show
+from tests.unit.mini import ROOT
 
 
 class Network(Section):
@@ -149,6 +152,14 @@ def test_no_address(tmp_path: Path, address: str) -> None:
     assert "of the form ssh://user@host:port" in refused(tmp_path)
 
 
+@pytest.mark.parametrize("user", ["root:hunter2", "root:hunt@er2", ":hunter2", "root:"])
+def test_a_password_is_refused_and_not_shown(tmp_path: Path, user: str) -> None:
+    put(tmp_path, f'name = "a"\n[target]\nkind = "ssh"\naddress = "ssh://{user}@h"\n')
+    text = refused(tmp_path)
+    assert "expected no password in target.address: ssh takes keys (target.identity)" in text
+    assert "er2" not in text
+
+
 def test_show_masks_secrets(tmp_path: Path) -> None:
     put(tmp_path, 'secrets = ["TOKEN", "plain-one"]\n' + GOOD)
     environ = {"TOKEN": "demo"}
@@ -179,38 +190,79 @@ def test_an_error_shows_no_secret(tmp_path: Path, secrets: str) -> None:
 
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.datetimes(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.datetimes()
+    | st.sampled_from(["(", "10.0.0.0/33", "/x", "8G", "0000:00:00.0", "ssh://h", "auto"]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(st.sampled_from(["name", "subnet", "kind", "a b"]), inner, max_size=3)
     ),
     max_leaves=8,
 )
-KEYS = st.sampled_from(["name", "target", "network", "policy", "secrets", "disks", "extends", "x"])
 QUIET = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+# The demonstration's own, and that of the project, each with a profile that is good.
+SCHEMAS = pytest.mark.parametrize(
+    ("schema", "good"),
+    [(Demo, GOOD), (Profile, f'extends = "{ROOT}/profiles/vlab.toml"\n')],
+    ids=["demo", "project"],
+)
+Schema = type[BaseProfile]
 
 
-def _parsed_or_refused(folder: Path, environ: dict[str, str]) -> None:
+def _keys(schema: type[Section]) -> list[tuple[str, ...]]:
+    """The path of every key that a schema knows, and of tables that it does not."""
+    found: list[tuple[str, ...]] = [("x",), ("disks", "a", "mtu"), ("extends",)]
+    for name, field in schema.model_fields.items():
+        found.append((name,))
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            found += [(name, *rest) for rest in _keys(kind)]
+    return found
+
+
+def _tree(changes: list[tuple[tuple[str, ...], object]]) -> dict[str, object]:
+    tree: dict[str, object] = {}
+    for path, value in changes:
+        node: Any = tree
+        for part in path[:-1]:
+            node[part] = node = node[part] if isinstance(node.get(part), dict) else {}
+        node[path[-1]] = value
+    return tree
+
+
+def _parsed_or_refused(folder: Path, environ: dict[str, str], schema: Schema = Demo) -> None:
     try:
-        assert isinstance(get(folder, environ), Demo)
+        assert isinstance(load("demo", schema, environ, folder), schema)
     except ProfileError as error:
         lines = str(error).splitlines()
         assert lines
         assert all(": expected " in line for line in lines)
 
 
+@SCHEMAS
 @QUIET
-@given(data=st.dictionaries(KEYS, VALUES, max_size=5))
-@example(data={"name": float("nan")})
-def test_any_tree(tmp_path: Path, data: dict[str, object]) -> None:
+@given(data=st.data())
+def test_any_values(tmp_path: Path, schema: Schema, good: str, data: st.DataObject) -> None:
+    change = st.tuples(st.sampled_from(_keys(schema)), VALUES.filter(lambda v: v is not None))
+    tree = _tree(data.draw(st.lists(change, min_size=1, max_size=3)))
+    put(tmp_path, good, "base")
     try:
-        text = tomlkit.dumps({key: value for key, value in data.items() if value is not None})
+        text = 'extends = "base.toml"\n' + tomlkit.dumps(tree)
         raw = text.encode()
     except (ValueError, TypeError):  # what TOML cannot say
         return
     put(tmp_path, raw)
+    _parsed_or_refused(tmp_path, {}, schema)
+
+
+def test_no_number_is_a_name(tmp_path: Path) -> None:
+    put(tmp_path, "name = nan\n")
     _parsed_or_refused(tmp_path, {})
 
 
@@ -223,14 +275,15 @@ def test_any_bytes(tmp_path: Path, raw: bytes) -> None:
     _parsed_or_refused(tmp_path, {})
 
 
+ODD = st.sampled_from(["{}", "[[1]]", "nan", "1\nx=2", "\udcff"])
+
+
+@SCHEMAS
 @QUIET
-@given(
-    key=st.sampled_from(
-        ["NAME", "NETWORK", "NETWORK__MTU", "TARGET__KIND", "DISKS__A__B", "", "__"]
-    )
-    | st.text(max_size=8),
-    value=st.text(max_size=20) | st.sampled_from(["{}", "[[1]]", "nan", "1\nx=2", "\udcff"]),
-)
-def test_any_environment(tmp_path: Path, key: str, value: str) -> None:
-    put(tmp_path, GOOD)
-    _parsed_or_refused(tmp_path, {f"ACCEPT_{key}": value})
+@given(data=st.data())
+def test_any_environment(tmp_path: Path, schema: Schema, good: str, data: st.DataObject) -> None:
+    put(tmp_path, good)
+    names = ["__".join(path).upper() for path in _keys(schema)]
+    key = data.draw(st.sampled_from([*names, "", "__"]) | st.text(max_size=8))
+    value = data.draw(st.text(max_size=20) | ODD | VALUES.map(str))
+    _parsed_or_refused(tmp_path, {f"ACCEPT_{key}": value}, schema)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
+import shutil
 import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,24 +12,9 @@ import pytest
 
 from harness.command import CommandTimeout, HostUnreachable
 from harness.host import ANY, Host, open_ssh
-from harness.transport import SshTransport
+from harness.ssh import SshTransport
 from harness.wait import wait_for
-from tests.unit.conftest import Sshd, runs
-
-
-@pytest.fixture
-def own(sshd: Sshd) -> Iterator[Host]:
-    """A connection of the test's own, to be broken."""
-    with open_ssh(sshd.endpoint, "own", become=False) as host:
-        yield host
-
-
-def _break(host: Host) -> None:
-    transport = host._transport
-    assert isinstance(transport, SshTransport)
-    assert transport._master is not None
-    os.kill(transport._master.pid, signal.SIGKILL)
-    os.waitid(os.P_PID, transport._master.pid, os.WEXITED | os.WNOWAIT)
+from tests.unit.conftest import Sshd, break_connection, runs
 
 
 def test_many_commands_need_one_connection(sshd: Sshd, own: Host) -> None:
@@ -41,12 +25,12 @@ def test_many_commands_need_one_connection(sshd: Sshd, own: Host) -> None:
 
 
 def test_a_lost_connection_is_made_anew_for_a_probe(own: Host) -> None:
-    _break(own)
+    break_connection(own)
     assert own.run("echo", "again", probe=True).out == "again\n"
 
 
 def test_a_lost_connection_is_not_made_anew_for_a_change(own: Host, tmp_path: Path) -> None:
-    _break(own)
+    break_connection(own)
     with pytest.raises(HostUnreachable, match="'own' was lost during 'touch"):
         own.run("touch", str(tmp_path / "f"))
     assert not (tmp_path / "f").exists()
@@ -55,7 +39,7 @@ def test_a_lost_connection_is_not_made_anew_for_a_change(own: Host, tmp_path: Pa
 def test_who_knows_what_became_of_the_host_is_asked(sshd: Sshd) -> None:
     with open_ssh(sshd.endpoint, "own", become=False, why=lambda: "its kernel panicked") as own:
         own.run("true")
-        _break(own)
+        break_connection(own)
         with pytest.raises(HostUnreachable, match="lost during 'true': its kernel panicked"):
             own.run("true")
 
@@ -63,7 +47,12 @@ def test_who_knows_what_became_of_the_host_is_asked(sshd: Sshd) -> None:
 def test_a_connection_lost_in_a_command_is_no_exit_status(own: Host) -> None:
     with pytest.raises(HostUnreachable):
         own.run(
-            "sh", "-c", "echo up; exec sleep 1000", ok=ANY, timeout=5, on_line=lambda _: _break(own)
+            "sh",
+            "-c",
+            "echo up; exec sleep 1000",
+            ok=ANY,
+            timeout=5,
+            on_line=lambda _: break_connection(own),
         )
 
 
@@ -71,7 +60,7 @@ def test_a_probe_is_repeated_only_once(own: Host, tmp_path: Path) -> None:
     count = tmp_path / "count"
     script = 'echo x >>"$1"; echo up; exec sleep 1000'
     with pytest.raises(HostUnreachable):
-        own.sh(script, str(count), probe=True, timeout=5, on_line=lambda _: _break(own))
+        own.sh(script, str(count), probe=True, timeout=5, on_line=lambda _: break_connection(own))
     assert count.read_text() == "x\nx\n"
 
 
@@ -82,7 +71,7 @@ def test_the_deadline_holds_without_the_connection(own: Host, tmp_path: Path) ->
             'echo $$ >"$1"; echo up; exec sleep 1000',
             str(pid_file),
             timeout=2,
-            on_line=lambda _: _break(own),
+            on_line=lambda _: break_connection(own),
         )
     stat = Path(f"/proc/{pid_file.read_text().strip()}/stat")
     assert stat.exists()
@@ -175,3 +164,31 @@ def test_another_host_key_than_the_known_one_is_refused(sshd: Sshd, tmp_path: Pa
     assert f"shows another host key than the one in '{known}'" in text
     assert f"ssh-keygen -f {known} -R '[127.0.0.1]:{endpoint.port}'" in text
     assert "@@@" not in text
+
+
+def test_a_users_configuration_does_not_take_the_master_away(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ssh finds its configuration by the user's entry in passwd: hence by an ssh on PATH."""
+    config = tmp_path / "config"
+    config.write_text(
+        "IgnoreUnknown ForkAfterAuthentication,SessionType,StdinNull,UseKeychain\n"
+        "UseKeychain yes\nControlPersist yes\nForkAfterAuthentication yes\nSessionType none\n"
+        "StdinNull yes\nRemoteCommand sleep 1000\n"
+        f"ExitOnForwardFailure yes\nLocalForward 127.0.0.1:{sshd.endpoint.port} localhost:1\n"
+    )
+    ssh = tmp_path / "bin" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F "{config}" "$@"\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    before = {*sshd.connections()}
+    with open_ssh(sshd.endpoint, "configured", become=False) as host:
+        transport = host._transport
+        assert isinstance(transport, SshTransport)
+        assert transport._master is not None
+        pid = transport._master.pid
+        assert host.run("echo", "up").out == "up\n"
+        assert runs(pid)
+    assert not runs(pid)
+    wait_for("its connection is gone", lambda: before >= {*sshd.connections()}, 10, 0.02)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from harness.command import HostUnreachable
 from harness.errors import LabError
 from harness.evidence import Evidence
 from harness.host import Host
@@ -57,17 +58,22 @@ class Durable(Writes):
     durable = True
 
 
-def make_run(host: Host, folder: Path, provision: Provision = "auto") -> Run:
+def make_run(
+    host: Host,
+    folder: Path,
+    provision: Provision = "auto",
+    out: Callable[[str], None] = lambda text: None,
+) -> Run:
     journal = Journal(host, "r", str(folder / "state"))
     return Run(id="r", dir=folder, profile=None, host=host, journal=journal,
                trace=Trace(folder / "record.jsonl"), evidence=Evidence(folder / "evidence"),
-               provision=provision, out=lambda text: None)  # fmt: skip
+               provision=provision, out=out)  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("provision", "calls"),
     [
-        ("auto", ["probe", "verify"]),
+        ("auto", ["probe"]),
         ("always", ["provision", "verify"]),
         ("never", ["verify"]),
     ],
@@ -115,14 +121,50 @@ def test_a_durable_stage_is_reused_while_its_inputs_stay(local: Host, tmp_path: 
     made = ["provision", "verify"]
     for content, calls in [
         ("a", made),
-        ("a", ["probe", "verify"]),
+        ("a", ["probe"]),
         ("b", made),  # its digest is another: not even asked
-        ("b", ["probe", "verify"]),
+        ("b", ["probe"]),
     ]:
         run = make_run(local, tmp_path)
         stage = Durable(run, path, content)
         assert run.stage(stage) == Facts(content)
         assert stage.calls == calls
+
+
+def test_what_cannot_be_looked_at_is_made_anew(local: Host, tmp_path: Path) -> None:
+    """As an image that is damaged: not again and again the error of the look at it."""
+    (tmp_path / "f").write_text("damaged")
+    said: list[str] = []
+    run = make_run(local, tmp_path, out=said.append)
+    stage = Writes(run, tmp_path / "f", "x")
+
+    def broken() -> None:
+        raise LabError("The file is damaged.\nSee there.", hint="mend it")
+
+    stage.probe = broken  # type: ignore[method-assign]
+    assert run.stage(stage) == Facts("x")
+    assert stage.calls == ["provision", "verify"]
+    assert said[0] == "[writes] cannot be reused: The file is damaged."
+
+
+def test_a_host_that_is_lost_in_the_look_says_nothing_of_what_is_there(
+    local: Host, tmp_path: Path
+) -> None:
+    run = make_run(local, tmp_path)
+    stage = Writes(run, tmp_path / "f", "x")
+
+    def lost() -> None:
+        raise HostUnreachable("Gone.")
+
+    stage.probe = lost  # type: ignore[method-assign]
+    with pytest.raises(StageFailed, match="Gone"):
+        run.stage(stage)
+    assert stage.calls == []
+
+
+def test_a_plan_says_what_the_class_itself_does() -> None:
+    assert Writes.plan(None) == ["Writes its input to a file; says what was called."]
+    assert Durable.plan(None) == ["durable"], "it has no docstring of its own"
 
 
 def test_an_interruption_is_no_failure(local: Host, tmp_path: Path) -> None:

@@ -78,9 +78,8 @@ def test_a_programs_machine_is_in_its_header(header: bytes, name: str | None) ->
 def test_a_program_for_another_machine_is_refused(
     plugin: str | None, cnitool: str | None, words: str
 ) -> None:
-    found = Programs(
-        "/opt/cni/bin", {"/opt/cni/bin/bridge": plugin}, "/opt/cni/bin/cnitool", cnitool
-    )
+    folder = "/opt/cni/bin"
+    found = Programs(folder, {f"{folder}/bridge": plugin}, f"{folder}/cnitool", cnitool, "0" * 64)
     with pytest.raises(LabError, match=words):
         require(found, "aarch64")
 

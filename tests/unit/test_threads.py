@@ -18,6 +18,7 @@ from harness.host import Host, open_ssh
 from harness.job import run_job
 from harness.journal import Journal
 from harness.stage import Run, Stage, StageFailed
+from harness.undo import undo
 from harness.wait import wait_for
 from tests.unit.conftest import Sshd
 from tests.unit.mini import gone
@@ -169,7 +170,7 @@ def test_one_journal_for_many_threads(local: Host, tmp_path: Path) -> None:
     assert loaded.entries == journal.entries
     assert [entry.id for entry in loaded.entries] == list(range(1, 17))
     kept.write_text("after")
-    assert all(result.ok for result in loaded.undo(durable=True))
+    assert all(result.ok for result in undo(loaded, durable=True))
     assert kept.read_text() == "before"
 
 
@@ -180,5 +181,5 @@ def test_a_lost_connection_is_made_anew_once_for_all_threads(sshd: Sshd) -> None
             os.kill(pid, signal.SIGKILL)
         said = pool.map(lambda n: own.run("echo", str(n), probe=True).out, range(4))
         assert list(said) == ["0\n", "1\n", "2\n", "3\n"]
-        assert own._connections == 2
+        assert own._connection.made == 2
         assert len(set(sshd.connections()) - before) == 1

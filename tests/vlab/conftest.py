@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,6 +13,7 @@ import pytest
 from tests.vlab import acceptance
 from tests.vlab.acceptance import Finished
 from tests.vlab.by_hand import Lab
+from tests.vlab.fingerprint import fingerprint
 from vlab import image, machine
 from vlab.qemu import Settings
 
@@ -32,10 +35,57 @@ def carry_out(
         return acceptance.finish(process, before)
 
 
-@pytest.fixture(scope="session")
-def whole_run(pytestconfig: pytest.Config) -> Finished:
-    """One real acceptance run on the virtual lab, from start to end."""
-    return carry_out(pytestconfig, "-m", "acceptance")
+def vlab(*words: str) -> None:
+    """``python -m vlab``, as one would say it."""
+    subprocess.run([sys.executable, "-m", "vlab", *words], check=True, cwd=acceptance.ROOT)
+
+
+@pytest.fixture(scope="module")
+def kept_lab(pytestconfig: pytest.Config) -> Iterator[machine.Machine]:
+    """A lab that stays up for more than one run, as somebody has who works with it."""
+    capture = pytestconfig.pluginmanager.get_plugin("capturemanager")
+    assert capture is not None
+    name = f"tests-{os.getpid()}"
+    with capture.global_and_fixture_disabled():
+        vlab("up", "--name", name)
+    try:
+        yield next(lab for lab in machine.find() if lab.name == name)
+    finally:
+        vlab("down", name)
+
+
+@pytest.fixture(scope="module")
+def before(kept_lab: machine.Machine) -> list[str]:
+    """The lab before the first run."""
+    return fingerprint(Lab(kept_lab.ssh))
+
+
+def on_kept(config: pytest.Config, lab: machine.Machine) -> Finished:
+    """The whole acceptance run, on a lab that is up."""
+    named = {"ACCEPT_VLAB__NAME": lab.name, "ACCEPT_VLAB__FRESH": "false"}
+    return carry_out(config, "-m", "acceptance", env=named)
+
+
+@pytest.fixture(scope="module")
+def whole_run(
+    pytestconfig: pytest.Config, kept_lab: machine.Machine, before: list[str]
+) -> Finished:
+    """One real acceptance run, from start to end."""
+    return on_kept(pytestconfig, kept_lab)
+
+
+@pytest.fixture(scope="module")
+def after(kept_lab: machine.Machine, whole_run: Finished) -> list[str]:
+    """The lab after it."""
+    return fingerprint(Lab(kept_lab.ssh))
+
+
+@pytest.fixture(scope="module")
+def second_run(
+    pytestconfig: pytest.Config, kept_lab: machine.Machine, after: list[str]
+) -> Finished:
+    """The same again."""
+    return on_kept(pytestconfig, kept_lab)
 
 
 @pytest.fixture(scope="session")
@@ -47,8 +97,16 @@ def run_without_gpu(pytestconfig: pytest.Config) -> Finished:
 
 @pytest.fixture(scope="session")
 def terminated_run(pytestconfig: pytest.Config) -> Finished:
-    """A run that gets SIGTERM, as a cancelled CI job does, when the network stage has ended."""
-    return carry_out(pytestconfig, "-m", "gpu or network", stop_at="[network] ok")
+    """A run that gets SIGTERM, as a cancelled CI job does, when the network stage has ended.
+
+    Its guest image is partitioned, and its GPU has an audio device in its IOMMU group.
+    """
+    other = {
+        "ACCEPT_GUEST__BASE_IMAGE": "/srv/lab/rootfs-partitioned.img",
+        "ACCEPT_VLAB__MULTIFUNCTION": "true",
+    }
+    suites = "rootfs or gpu or network"
+    return carry_out(pytestconfig, "-m", suites, env=other, stop_at="[network] ok")
 
 
 @pytest.fixture(scope="module")

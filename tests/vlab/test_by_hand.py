@@ -15,6 +15,7 @@ pytestmark = pytest.mark.timeout(1200)
 
 CONFIGURATION = "/etc/kata-containers/configuration.toml"
 GROUP = "/dev/vfio/$(ls /dev/vfio | grep -v vfio)"
+AUDIO = "0000:01:00.1"
 MEMBERS = "/sys/bus/pci/drivers/vfio-pci/0000:*"
 
 
@@ -43,10 +44,10 @@ def refusals(host: Lab, before: str) -> dict[str, str]:
     host.do(f"sed -i s/root-port/no-port/ {CONFIGURATION}")
     said = {"no port": host.do(run, status=1)}
     host.do(f"sed -i s/no-port/root-port/ {CONFIGURATION}")
-    audio = "0000:01:00.1"
-    host.do(f"echo {audio} > /sys/bus/pci/drivers/vfio-pci/unbind")
-    host.do(f"echo > /sys/bus/pci/devices/{audio}/driver_override")
-    host.do(f"echo {audio} > /sys/bus/pci/drivers_probe")
+    host.do(f"echo {AUDIO} > /sys/bus/pci/drivers/vfio-pci/unbind")
+    host.do(f"echo > /sys/bus/pci/devices/{AUDIO}/driver_override")
+    said["unbound"] = host.do(run, status=1)
+    host.do(f"modprobe snd_hda_intel && echo {AUDIO} > /sys/bus/pci/drivers/snd_hda_intel/bind")
     said["stranger"] = host.do(run, status=1)
     host.step("gpu")
     assert host.do(REMAINS) == before
@@ -80,9 +81,15 @@ def test_without_a_port_the_device_is_refused(refusals: dict[str, str]) -> None:
     assert "cold_plug_vfio= or hot_plug_vfio= port is not set for device" in refusals["no port"]
 
 
-def test_a_group_with_a_member_that_is_not_bound_is_refused(refusals: dict[str, str]) -> None:
+def test_a_group_with_a_member_of_another_driver_is_refused(refusals: dict[str, str]) -> None:
     assert "failed to launch qemu: exit status 1" in refusals["stranger"]
     assert "is not viable" in refusals["stranger"]
+
+
+def test_a_group_with_a_member_of_no_driver_is_refused(refusals: dict[str, str]) -> None:
+    # Such a group is viable (kernel: vfio.rst), but that member cannot be passed through.
+    assert "failed to launch qemu: exit status 1" in refusals["unbound"]
+    assert "is not viable" not in refusals["unbound"]
 
 
 def test_the_container_is_a_machine_of_its_own(host: Lab, container: str) -> None:

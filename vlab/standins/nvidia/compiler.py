@@ -11,6 +11,7 @@ from vlab.build import Build
 from vlab.standins.guest import debs
 
 HERE = Path(__file__).parent
+FOLDER = "compiler"  # in the build's folder
 # Beyond what the repository ships: headers and the static library for programs with libc.
 LIBC_PACKAGES = ("libc6-dev", "linux-libc-dev", "libcrypt-dev")
 FLAGS = ("-O2", "-Wall", "-Wextra", "-Werror", "-Wno-format-truncation", "-s")
@@ -18,7 +19,7 @@ FLAGS = ("-O2", "-Wall", "-Wextra", "-Werror", "-Wno-format-truncation", "-s")
 
 def make(build: Build) -> Path:
     """Copy the guest's tree and unpack the compiler, libc's headers and our sources into it."""
-    tree = build.work / "compiler"
+    tree = build.work / FOLDER
     build.run("cp", "-a", build.guest, tree)
     extra = build.work / "libc-debs"
     debs.fetch_alone(build, extra, *LIBC_PACKAGES)

@@ -1,0 +1,104 @@
+"""Jobs: what runs for minutes, followed while it does, and ended with all that it has started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.capture import LINE_LIMIT
+from harness.command import CommandTimeout
+from harness.errors import LabError
+from harness.host import Host
+from harness.job import CHUNK, run_job, start_job
+from harness.journal import Journal
+from harness.undo import undo
+from harness.wait import wait_for
+from tests.unit.conftest import runs
+
+
+@pytest.fixture
+def journal(local: Host, tmp_path: Path) -> Journal:
+    return Journal.create(local, "run-1", str(tmp_path / "a state"))
+
+
+@pytest.fixture
+def any_journal(any_host: Host, tmp_path: Path) -> Journal:
+    return Journal.create(any_host, "run-1", str(tmp_path / "a state"))
+
+
+def test_a_job_streams_and_ends(any_journal: Journal, tmp_path: Path) -> None:
+    seen: list[str] = []
+    result = run_job(
+        any_journal.host,
+        "talk",
+        ["sh", "-c", 'echo "$V $PWD"; echo err >&2; printf end'],
+        timeout=30,
+        on_line=seen.append,
+        env={"V": "a b"},
+        cwd=str(tmp_path),
+        journal=any_journal,
+    )
+    assert seen == [f"a b {tmp_path}", "err", "end"]
+    assert result.rc == 0
+    assert all(r.ok for r in undo(any_journal, False))
+
+
+def test_a_job_that_fails_says_so(journal: Journal) -> None:
+    with pytest.raises(LabError, match=r"exit status 3(.|\n)*told"):
+        run_job(journal.host, "bad", ["sh", "-c", "echo told; exit 3"], timeout=30, journal=journal)
+
+
+def test_a_job_is_stopped_at_its_deadline(journal: Journal) -> None:
+    with pytest.raises(CommandTimeout, match=r"still ran after 1 s(.|\n)*begun"):
+        run_job(
+            journal.host, "hang", ["sh", "-c", "echo begun; sleep 1000"], timeout=1, journal=journal
+        )
+
+
+def test_undo_stops_a_job_with_its_children(any_journal: Journal) -> None:
+    script = "setsid sleep 1000 & echo $! $$; wait"
+    job = start_job(any_journal.host, "serve", ["sh", "-c", script], journal=any_journal)
+    pids = wait_for("the job speaks", lambda: job.tail().split(), 20, 0.05)
+    assert job.alive()
+    assert all(result.ok for result in undo(any_journal, False))
+    assert not any(runs(int(pid)) for pid in pids)
+
+
+def test_lines_without_an_end_are_bounded(journal: Journal) -> None:
+    size = 4 << 20
+    lengths: list[int] = []
+    argv = ["head", "-c", str(size), "/dev/zero"]
+    result = run_job(
+        journal.host,
+        "endless-line",
+        argv,
+        timeout=60,
+        on_line=lambda line: lengths.append(len(line)),
+        journal=journal,
+    )
+    assert result.out_bytes == size == sum(lengths)
+    assert max(lengths) <= LINE_LIMIT + CHUNK
+
+
+def test_a_job_that_always_prints_meets_its_deadline(journal: Journal) -> None:
+    script = "while :; do printf x; done"
+    job = start_job(journal.host, "chatter", ["sh", "-c", script], journal=journal)
+    with pytest.raises(CommandTimeout, match="still ran at its deadline"):
+        job.wait(0.5)
+    assert all(result.ok for result in undo(journal, False))
+
+
+def test_an_observer_that_fails_ends_its_job(journal: Journal) -> None:
+    def observe(line: str) -> None:
+        raise ZeroDivisionError(line)
+
+    with pytest.raises(ZeroDivisionError, match="seen"):
+        run_job(
+            journal.host,
+            "observed",
+            ["sh", "-c", "echo seen; exec sleep 1000"],
+            timeout=60,
+            on_line=observe,
+            journal=journal,
+        )
