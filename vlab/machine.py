@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from vlab import accel, boot, hold, launch, preflight, qmp, registry
-from vlab.errors import VlabError
+from vlab.errors import VlabError, unusable
 from vlab.image import Image, cache_root
 from vlab.process import Process
 from vlab.qemu import CONSOLE, Settings, command_line
@@ -73,17 +73,17 @@ def start(
     find(say)
     mode = accel.choose(image, settings, say)
     started = time.monotonic()
-    machine = registry.enter(
-        name or f"lab-{os.getpid()}-{secrets.token_hex(3)}", image, settings, mode, life
-    )
+    name = name or f"lab-{os.getpid()}-{secrets.token_hex(3)}"
+    machine = registry.enter(name, image, settings, mode)
     try:
         say(f"vlab: booting the lab ({mode}, {settings.cpus} cpus, {settings.memory} MiB) ...")
         _console(machine, console)
         machine = _launch(machine, image, life)
-        ssh_after = boot.wait(machine)
+        machine = registry.settle(machine, life, boot.wait(machine))
+    except OSError as error:
+        _give_up(machine, unusable(cache_root(), error), say)
     except BaseException as error:
         _give_up(machine, error, say)
-    machine = registry.settle(machine, life, ssh_after)
     say(f"vlab: the lab is up after {time.monotonic() - started:.0f} s")
     return machine
 

@@ -136,7 +136,7 @@ def locked() -> Iterator[None]:
         yield
 
 
-def enter(name: str, image: Image, settings: Settings, mode: str, life: Life) -> Machine:
+def enter(name: str, image: Image, settings: Settings, mode: str) -> Machine:
     """A folder for a new machine, its state in it from the start. VlabError if it is taken.
 
     While it boots, even one that is to stay is this process's: should it die now, it is swept.
@@ -147,18 +147,12 @@ def enter(name: str, image: Image, settings: Settings, mode: str, life: Life) ->
     owner = Process.of(os.getpid())
     machine = Machine(folder, settings, mode, image.folder.name, time.time(), home(), owner)
     with locked():
-        fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=machines_root()))
-        lock = hold.take(fresh / hold.OWNER)
         try:
-            _write(fresh, machine)
-            fresh.rename(folder)
+            _owned[folder] = _place(machine)
         except OSError as error:
-            os.close(lock)
-            shutil.rmtree(fresh)
             if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
                 raise VlabError(f"a lab named '{name}' is there already") from error
             raise unusable(cache_root(), error) from error
-        _owned[folder] = lock
     return machine
 
 
@@ -232,6 +226,19 @@ def fits(machine: Machine, recipe: str, settings: Settings) -> bool:
     same = replace(machine.settings, accel=settings.accel) == settings
     suits = settings.accel in ("auto", machine.accel)
     return machine.owner is None and machine.recipe == recipe and same and suits
+
+
+def _place(machine: Machine) -> int:
+    """Make the machine's folder, in one step; its owner's lock."""
+    fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=machines_root()))
+    with contextlib.ExitStack() as undo:
+        undo.callback(shutil.rmtree, fresh)
+        lock = hold.take(fresh / hold.OWNER)
+        undo.callback(os.close, lock)
+        _write(fresh, machine)
+        fresh.rename(machine.folder)
+        undo.pop_all()
+    return lock
 
 
 def _write(folder: Path, machine: Machine) -> None:

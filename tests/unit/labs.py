@@ -10,12 +10,12 @@ from vlab import launch, registry
 from vlab.image import Image
 from vlab.process import Process
 from vlab.qemu import Settings
-from vlab.registry import Life, Machine
+from vlab.registry import Machine
 
 
-def entered(life: Life = Life.OWNED, name: str = "lab-x", **values: object) -> Machine:
+def entered(name: str = "lab-x", **values: object) -> Machine:
     """A lab of this process, ready, whose emulator does not run."""
-    made = registry.enter(name, Image(Path("recipe")), Settings(), "tcg", life)
+    made = registry.enter(name, Image(Path("recipe")), Settings(), "tcg")
     return registry.update(made, **{"ready": True, "port": 22, **values})
 
 

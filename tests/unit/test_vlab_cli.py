@@ -17,7 +17,7 @@ from tests.unit.labs import emulated, entered
 from vlab import cli, machine, registry
 from vlab.process import Process
 from vlab.qemu import Settings
-from vlab.registry import Life, Machine
+from vlab.registry import Machine
 
 ROOT = Path(cli.__file__).parents[1]
 
@@ -59,7 +59,7 @@ def test_a_wrong_number_of_gpus_is_one_sentence(capsys: pytest.CaptureFixture[st
 
 
 def test_status_and_down_know_who_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
-    with emulated(entered(Life.FREE, "mine", settings=Settings(gpus=2), owner=None)) as lab:
+    with emulated(entered("mine", settings=Settings(gpus=2), owner=None)) as lab:
         with registry.used(lab, "a neighbour"):
             assert cli.main(["status"]) == 0
             assert re.search(

@@ -15,7 +15,7 @@ from harness.session import Session
 from tests.unit.labs import emulated, entered
 from vlab import machine, recipe, registry
 from vlab.qemu import Settings
-from vlab.registry import Life, Machine
+from vlab.registry import Machine
 
 PROFILES = Path(__file__).parents[2] / "profiles"
 
@@ -49,7 +49,7 @@ def session(
 def up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """A lab of the default settings that stays; its emulator is a process that sleeps."""
     monkeypatch.setenv("VLAB_CACHE", str(tmp_path / "cache"))
-    lab = entered(Life.FREE, "mine", recipe=recipe.digest(), owner=None)
+    lab = entered("mine", recipe=recipe.digest(), owner=None)
     lab.console.write_text("before\n")
     with emulated(lab) as lab:
         yield lab

@@ -120,7 +120,7 @@ def test_a_disk_that_is_full_is_not_taken_for_a_name_that_is() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))  # no file may grow
     try:
         with pytest.raises(VlabError) as error:
-            registry.enter("lab-x", Image(Path("recipe")), Settings(), "tcg", Life.OWNED)
+            registry.enter("lab-x", Image(Path("recipe")), Settings(), "tcg")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "File too large" in str(error.value)

@@ -13,7 +13,6 @@ from vlab import cli, hold, image, preflight, probe, registry
 from vlab.errors import VlabError
 from vlab.image import Image
 from vlab.qemu import Settings
-from vlab.registry import Life
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +90,7 @@ def test_the_steps_by_hand_are_a_shell_script_that_knows_its_steps() -> None:
 def test_a_step_by_hand_that_fails_is_an_error_with_its_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lab = registry.enter("mine", Image(Path("x")), Settings(), "tcg", Life.OWNED)
+    lab = registry.enter("mine", Image(Path("x")), Settings(), "tcg")
     monkeypatch.setattr(registry.Machine, "ssh", ["env"])  # this shell stands in for the lab's
     with pytest.raises(VlabError, match=r"exited 2 in the lab:\n.*no step 'no-such-step'"):
         probe.by_hand(lab, ["no-such-step"])

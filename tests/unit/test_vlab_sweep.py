@@ -40,7 +40,7 @@ from vlab.process import Process
 from vlab.qemu import CONSOLE, Settings
 
 life, end = registry.Life[sys.argv[1]], sys.argv[2]
-lab = registry.enter("lab-x", Image(Path("recipe")), Settings(), "tcg", life)
+lab = registry.enter("lab-x", Image(Path("recipe")), Settings(), "tcg")
 (lab.folder / CONSOLE).write_text("Debian\\n")
 if end == "entered":
     os.kill(os.getpid(), signal.SIGKILL)

@@ -18,7 +18,6 @@ from vlab.errors import VlabError
 from vlab.machine import machines_root
 from vlab.process import Process
 from vlab.qemu import Settings
-from vlab.registry import Life
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -66,7 +65,7 @@ def test_a_lab_that_stands_still_on_a_full_disk_is_told(
     monkeypatch.setattr(boot, "DEADLINE", 120.0)  # where it is not told, its time is over
     lab_image = image.ensure(print)
     monkeypatch.setenv("VLAB_CACHE", str(tmp_path))
-    lab = registry.enter("lab", lab_image, Settings(), "tcg", Life.OWNED)
+    lab = registry.enter("lab", lab_image, Settings(), "tcg")
     disk = lab.folder / "disk.img"
     disk.write_bytes(WRITER + b"\x55\xaa" + bytes(1 << 20))
     full = {"event": "pwritev", "iotype": "write", "errno": errno.ENOSPC}

@@ -15,7 +15,6 @@ from vlab.errors import VlabError
 from vlab.image import Image
 from vlab.process import Process
 from vlab.qemu import Settings
-from vlab.registry import Life
 
 
 @pytest.fixture
@@ -70,7 +69,7 @@ def test_a_machine_quits_when_it_is_asked(
     tmp_path: Path, bare: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VLAB_CACHE", str(tmp_path))
-    lab = registry.enter("lab", Image(tmp_path), Settings(), "tcg", Life.OWNED)
+    lab = registry.enter("lab", Image(tmp_path), Settings(), "tcg")
     child, port = launch.launch(lab.folder, bare, bound=False)
     process = Process.of(child.pid)
     lab = registry.update(lab, child=child, process=process, port=port, ready=True)
