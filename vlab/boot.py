@@ -7,9 +7,11 @@ import subprocess
 import time
 from pathlib import Path
 
+from vlab import qmp
 from vlab.errors import VlabError
 from vlab.launch import LOG
 from vlab.registry import Machine
+from vlab.sources import full
 
 DEADLINE = 240.0  # seconds, on busy cores under emulation; 40 is usual
 
@@ -40,13 +42,21 @@ def wait(machine: Machine) -> float:
 
 
 def why_ended(machine: Machine, patience: float = 0.0) -> str | None:
-    """One line on what ended the machine; None while it runs.
+    """One line on why nothing more is to be had of the machine; None while it is well.
 
     Its end can come a moment after that of its connections: ``patience`` seconds are given to it.
     """
-    if machine.process is None or (machine.alive() and not machine.process.wait(patience)):
+    wrong = fate(machine, patience)
+    return f"{wrong}; console: {machine.console.resolve()}" if wrong else None
+
+
+def fate(machine: Machine, patience: float = 0.0) -> str | None:
+    """The same, for one who knows where the console is."""
+    if machine.process is None:
         return None
-    return f"the lab's machine ended: {cause(machine)}; console: {machine.console.resolve()}"
+    if not machine.process.wait(patience):
+        return _stall(machine)
+    return f"the lab's machine ended: {cause(machine)}"
 
 
 def cause(machine: Machine) -> str:
@@ -61,15 +71,30 @@ def cause(machine: Machine) -> str:
     return f"{how}, saying: {said[-1]}" if said else how
 
 
+def _stall(machine: Machine) -> str | None:
+    """Why a machine stands still that has not ended.
+
+    QEMU stops one that writes to a full disk (its drives' default, werror=enospc), and for ever.
+    """
+    try:
+        status = qmp.ask(machine.folder, "query-status")["status"]
+    except VlabError:
+        return None  # no answer says nothing about it
+    if status != "io-error":
+        return None
+    return f"the lab stands still, since its disk cannot grow: {full(machine.folder)}"
+
+
 def _wait_for_ssh(machine: Machine, deadline: float) -> None:
-    while not _greets(machine.port):
+    # A machine on busy cores takes its time to greet, too; each try that is given up costs it more.
+    while not _greets(machine.port, max(2.0, (time.time() - machine.since) / 10)):
         _check(machine, deadline, "did not answer on ssh")
 
 
 def _check(machine: Machine, deadline: float, symptom: str) -> None:
     """Wait a moment; VlabError when the machine has ended, or its time is over."""
-    if why_ended(machine, 0.25):
-        raise VlabError(f"the lab's machine ended: {cause(machine)}; {_last_words(machine)}")
+    if wrong := fate(machine, 0.25):
+        raise VlabError(f"{wrong}; {_last_words(machine)}")
     if time.monotonic() > deadline:
         raise VlabError(f"the lab {symptom} within {DEADLINE:.0f} s; {_last_words(machine)}")
 
@@ -92,10 +117,10 @@ def _ask(machine: Machine, deadline: float, *words: str) -> str:
     return done.stdout.strip() if done else ""
 
 
-def _greets(port: int) -> bool:
+def _greets(port: int, patience: float) -> bool:
     """Whether an ssh server speaks: the forwarder accepts long before the guest does."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=patience) as connection:
             return connection.recv(4) == b"SSH-"
     except OSError:
         return False

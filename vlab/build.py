@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from vlab import sources
 from vlab.errors import VlabError
 from vlab.packages import SUITE, Architecture, architecture
+from vlab.process import DIE_WITH_PARENT
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
@@ -19,6 +21,10 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 EXCLUDES = tuple(
     f"path-exclude=/usr/share/{name}/*" for name in ("man", "doc", "locale", "info", "lintian")
 )
+
+# What mmdebstrap leaves in a tree of the machine that it ran on. In apt's settings can be a proxy
+# that nobody else reaches, and its password.
+OF_THIS_MACHINE = ("etc/apt/apt.conf.d/99mmdebstrap", "etc/resolv.conf", "etc/hostname")
 
 # A tree that an ordinary user made has no device nodes: it borrows the machine's for a command.
 WITH_DEVICES = 'mount --rbind /dev "$1/dev" && exec chroot "$@"'
@@ -63,22 +69,19 @@ class Build:
         with self.log.open("a", encoding="utf-8") as log:
             log.write(f"$ {shlex.join(words)}\n")
             log.flush()
-            try:
-                done = subprocess.run(
-                    words,
-                    cwd=cwd,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                    errors="replace",
-                    env=_environment(),
-                )
-            # "Permission denied" is what a PATH with a closed folder in it makes of it.
-            except (FileNotFoundError, PermissionError) as error:
-                raise VlabError(
-                    f"'{words[0]}' is not installed; ./bootstrap installs it"
-                ) from error
+            environment = _environment()
+            if shutil.which(words[0], path=environment["PATH"]) is None:
+                raise VlabError(f"'{words[0]}' is not installed: {_remedy(words[0])}")
+            done = subprocess.run(
+                [*DIE_WITH_PARENT, *words],
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                env=environment,
+            )
             log.write(done.stdout)
         if done.returncode:
             raise VlabError(
@@ -107,7 +110,7 @@ class Build:
     def mmdebstrap(
         self, target: Path, *, variant: str, include: Sequence[str], extra: Sequence[str] = ()
     ) -> None:
-        """Make a Debian tree (or tar file, by the target's name) from the machine's own mirror."""
+        """Make a Debian tree from the machine's own mirror, with nothing of the machine in it."""
         settings = ('Apt::Install-Recommends "false"', *sources.apt_settings(self.run))
         self.run(
             "mmdebstrap",
@@ -122,6 +125,14 @@ class Build:
             target,
             sources.mirror(self.run),
         )
+        for name in OF_THIS_MACHINE:
+            (target / name).unlink(missing_ok=True)
+
+
+def _remedy(program: str) -> str:
+    if shutil.which("apt-get"):
+        return "./bootstrap installs it"
+    return f"an image is built on Debian or a system like it, with {program} installed"
 
 
 def _environment() -> dict[str, str]:

@@ -143,9 +143,12 @@ model() {
         python3 -m vllm.entrypoints.openai.api_server --model qwen/Qwen1.5-1.8B-Chat \
         --trust-remote-code --host 0.0.0.0 --port 8000 \
         --served-model-name Qwen1.5-1.8B-Chat --gpu-memory-utilization 0.95
+    limit=$(($(date +%s) + 600))
     until curl -sf --max-time 10 "http://$(address):8000/health"; do
         systemctl --quiet is-active by-hand-model ||
             { tail -n 20 /var/log/by-hand-model.log >&2; exit 1; }
+        [ "$(date +%s)" -lt $limit ] ||
+            { echo "the server is not ready after 600 s" >&2; exit 1; }
         sleep 1
     done
     curl -sf --max-time 60 "http://$(address):8000/v1/models"

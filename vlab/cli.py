@@ -4,13 +4,14 @@ import argparse
 import contextlib
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 
 from vlab import accel, image, machine, preflight, probe, qemu, registry
-from vlab.errors import VlabError
+from vlab.errors import VlabError, unusable
 from vlab.registry import Life, Machine
 
 DESCRIPTION = """\
@@ -20,7 +21,7 @@ guide in by hand. Nothing of this computer is changed; no KVM is needed.
 
 EPILOG = """\
 by hand:
-  python -m vlab up                      # the first time it builds the image: minutes, as root
+  python -m vlab up                      # the first time it builds the image: minutes
   python -m vlab ssh                     # a root shell in the lab; follow the guide there
   python -m vlab ssh -- lspci -nn        # or one command
   python -m vlab ssh -- sh -s all < vlab/by_hand.sh   # or the guide's steps, as a script
@@ -36,12 +37,23 @@ in the lab:
   lspci -nn -d 1234:11e8                 the GPU: 1234:11e8 stands in for NVIDIA's 10de
 
 A pytest run uses a lab that is up, if it has the profile's settings and nobody else is in it.
-Images and labs are kept in ~/.cache/passthrough-acceptance/vlab; VLAB_CACHE moves it.
+Images and labs are kept in ~/.cache/passthrough-acceptance/vlab; VLAB_CACHE moves it. In its folder
+'consoles' is what labs said that ended without 'down': a panic, for one.
 """
 
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def end_on_signals() -> None:
+    """Let a SIGTERM, or a terminal that is closed, end a command as Ctrl-C does: cleaned up after.
+
+    What is ignored (``nohup``) stays so.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -55,6 +67,9 @@ def main(argv: Sequence[str]) -> int:
         return int(arguments.carry_out(arguments) or 0)
     except VlabError as error:
         say(f"vlab: {error}")
+        return 1
+    except OSError as error:
+        say(f"vlab: {unusable(image.cache_root(), error)}")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -87,7 +102,9 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("name", nargs="?", metavar="NAME", help="default: the lab that is up")
     probing = command("probe", _probe, "say what this computer can do for a lab")
     probing.add_argument(
-        "--time", action="store_true", help="also measure a lab: boot, container, model, memory"
+        "--time",
+        action="store_true",
+        help="also measure a lab: boot, container, model, memory; 1 if it is slow",
     )
     probing.add_argument(
         "--build-anew", action="store_true", help="with --time: measure an image build, too"
@@ -117,7 +134,6 @@ def _declare_up(up: argparse.ArgumentParser) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> None:
-    preflight.check_architecture()
     print(image.ensure(say).folder)
 
 
@@ -155,26 +171,38 @@ def _down(arguments: argparse.Namespace) -> None:
         if not labs:
             say("vlab: no lab is up")
     for lab in labs:
-        user = registry.user_of(lab)
-        if user and not arguments.name:
-            say(f"vlab: '{lab.name}' is in use by {user}; 'down {lab.name}' ends it all the same")
-            continue
-        machine.stop(lab)
+        with contextlib.ExitStack() as stack:
+            try:  # so that no run takes it while it ends
+                stack.enter_context(registry.used(lab, f"'vlab down' (pid {os.getpid()})"))
+            except registry.InUse as error:
+                if not arguments.name:
+                    say(f"vlab: {error}; 'down {lab.name}' ends it all the same")
+                    continue
+            except (registry.Unreadable, FileNotFoundError):
+                continue  # somebody else was faster
+            machine.stop(lab)
         say(f"vlab: '{lab.name}' is down")
 
 
 def _status(arguments: argparse.Namespace) -> None:
     labs = machine.find(say)
-    if not labs:
+    far = [lab for lab in registry.entries() if not lab.near]
+    if not labs and not far:
         say("vlab: no lab is up")
         return
     row = "{:<20} {:>7} {:<6} {:>10} {:>4}  {}".format
     print(row("NAME", "AGE", "ACCEL", "MEMORY", "GPUS", "USE"))
-    for lab in labs:
+    for lab in [*labs, *far]:
         age = int(time.time() - lab.since) // 60
-        use = registry.user_of(lab) or ("kept after a run" if lab.kept else "free")
         gpus = f"{lab.settings.gpus}{'m' if lab.settings.multifunction else ''}"
-        print(row(lab.name, f"{age} min", lab.accel, f"{lab.settings.memory} MiB", gpus, use))
+        memory = f"{lab.settings.memory} MiB"
+        print(row(lab.name, f"{age} min", lab.accel, memory, gpus, _use(lab)))
+
+
+def _use(lab: Machine) -> str:
+    if not lab.near:
+        return "in another container, or on another computer"
+    return registry.user_of(lab) or ("kept after a run" if lab.kept else "free")
 
 
 def _console(arguments: argparse.Namespace) -> int:
@@ -184,9 +212,14 @@ def _console(arguments: argparse.Namespace) -> int:
 
 def _probe(arguments: argparse.Namespace) -> int:
     ready = probe.report(say)
-    if arguments.time:
-        print(probe.table(probe.measure(say, anew=arguments.build_anew)))
-    return 0 if ready else 1
+    if not arguments.time:
+        return 0 if ready else 1
+    if not ready:
+        say("vlab: nothing is measured, since no lab can be started")
+        return 1
+    figures = probe.measure(say, anew=arguments.build_anew)
+    print(probe.table(figures))
+    return 0 if all(figure.met for figure in figures) else 1
 
 
 def _chosen(name: str | None) -> Machine:

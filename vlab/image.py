@@ -6,6 +6,7 @@ What is in it, and how it is made, is in ``vlab.recipe``.
 import contextlib
 import fcntl
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -16,11 +17,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlab import emulator, manifest, namespace, recipe
-from vlab.errors import VlabError
+from vlab import emulator, hold, manifest, namespace, recipe
+from vlab.errors import VlabError, unusable
 
 NEEDED_BYTES = 4 << 30  # seen at its fullest: 3.3 GiB
 KEPT_OTHERS = 1  # images of other recipes: the one used last
+DIGEST = "[0-9a-f]" * 16  # the name of an image's folder, as a pattern
+ANEW = "anew-"  # a cache in the cache, for an image that is built to be timed
 PATIENCE = 10.0  # seconds that a build has to end when told to
 
 Say = Callable[[str], None]
@@ -73,31 +76,38 @@ def ensure(say: Say) -> Image:
     Raises VlabError.
     """
     folder = cache_root() / recipe.digest()
-    if not manifest.unchanged(folder):
-        _make_cache()
-        with _alone(say):
-            if not _sound(folder, say):
-                _build(folder, say)
-            manifest.remember(folder)
-    os.utime(folder)  # "last used", for prune
+    try:
+        if not manifest.unchanged(folder):
+            make_cache()
+            with _alone(say):
+                if not _sound(folder, say):
+                    _build(folder, say)
+                manifest.remember(folder)
+        os.utime(folder)  # "last used", for prune
+    except OSError as error:
+        raise unusable(cache_root(), error) from error
     return Image(folder)
 
 
 def prune(say: Say) -> None:
     """Delete what killed builds left, and images of other recipes that nobody used lately."""
-    for partial in cache_root().glob("*.partial"):
-        _delete(partial)
-    images = [path for path in cache_root().iterdir() if (path / "lab.img").is_file()]
+    root = cache_root()
+    for folder in [*root.glob("*.partial"), *root.glob(f"{ANEW}*")]:
+        if not hold.held(folder / hold.OWNER):
+            delete(folder)
+    images = [path for path in root.iterdir() if (path / "lab.img").is_file()]
     images.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     for folder in images[KEPT_OTHERS:]:
         if not _in_use(folder):
             say(f"vlab: deleting the image of an older recipe: {folder}")
-            _delete(folder)
-            manifest.forget(folder)
-            _log(folder).unlink(missing_ok=True)
+            delete(folder)
+    for note in root.glob(f"{DIGEST}.*"):  # of images that are gone, or that failed to be built
+        if not note.with_suffix("").is_dir():
+            note.unlink()
 
 
-def _make_cache() -> None:
+def make_cache() -> Path:
+    """The cache's folder, made if need be. Raises VlabError."""
     try:
         cache_root().mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -105,6 +115,7 @@ def _make_cache() -> None:
             f"the folder {cache_root()} for the lab's image cannot be made ({error.strerror}); "
             "name another one with VLAB_CACHE"
         ) from error
+    return cache_root()
 
 
 @contextmanager
@@ -131,16 +142,19 @@ def _sound(folder: Path, say: Say) -> bool:
 def _build(folder: Path, say: Say) -> None:
     prune(say)
     _check_space()
-    partial, log = folder.with_name(f"{folder.name}.partial"), _log(folder)
+    # A name of its own: what a killed build may still run does not write into this one.
+    partial = folder.with_name(f"{folder.name}-{secrets.token_hex(4)}.partial")
     partial.mkdir()
-    log.write_text("", encoding="utf-8")
+    log = folder.with_name(f"{folder.name}.log")
+    log.unlink(missing_ok=True)
+    log.touch(0o600)  # it has apt's settings: the password of a proxy, maybe
     say(f"vlab: building the lab image, once (log: {log})")
     try:
         _carry_out(partial, log, say)
-        _delete(folder)  # only a damaged one can be there
+        delete(folder)  # only a damaged one can be there
         partial.rename(folder)
     except BaseException:
-        _delete(partial)
+        delete(partial)
         raise
 
 
@@ -189,7 +203,7 @@ def _end(process: subprocess.Popen[str]) -> None:
             return
 
 
-def _delete(folder: Path) -> None:
+def delete(folder: Path) -> None:
     """Remove a folder, with files in it that belong to subordinate ids of this user."""
     try:
         with contextlib.suppress(FileNotFoundError):
@@ -205,10 +219,6 @@ def _in_use(folder: Path) -> bool:
             if f"{folder}/".encode() in (process / "cmdline").read_bytes():
                 return True
     return False
-
-
-def _log(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.log")
 
 
 def _gigabytes(count: int) -> str:

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vlab import qmp
+from vlab import hold, qmp
 from vlab.errors import VlabError
 from vlab.image import Image
+from vlab.process import DIE_WITH_PARENT
 
 LOG = "qemu.log"  # what QEMU itself says, in the machine's folder
 STAND_DEADLINE = 60.0  # seconds until QEMU's monitor answers; one is usual
@@ -60,7 +61,7 @@ def launch(
     """
     for _ in range(PORT_TRIES):
         port = free_port()
-        process = _start(folder, command(port), bound)
+        process = start(folder, command(port), bound=bound)
         try:
             started(process, port)
             if _stands(process, folder):
@@ -88,11 +89,12 @@ def free_port() -> int:
         return port
 
 
-def _start(folder: Path, command: Sequence[str], bound: bool) -> "subprocess.Popen[bytes]":
+def start(folder: Path, command: Sequence[str], *, bound: bool) -> "subprocess.Popen[bytes]":
+    """Start a machine's emulator in its folder; as long as it runs, it holds the folder's lock."""
     # Its own session: a Ctrl-C at the terminal is for the run, which still needs the lab to
     # undo what it did. A bound one's life is tied to ours by the kernel instead.
-    guard = ("setpriv", "--pdeathsig", "KILL", "--") if bound else ()
-    with (folder / LOG).open("wb") as log:
+    guard = DIE_WITH_PARENT if bound else ()
+    with hold.inherited(folder / hold.EMULATOR) as lock, (folder / LOG).open("wb") as log:
         return subprocess.Popen(
             [*guard, *command],
             cwd=folder,
@@ -100,6 +102,7 @@ def _start(folder: Path, command: Sequence[str], bound: bool) -> "subprocess.Pop
             stdout=log,
             stderr=log,
             start_new_session=True,
+            pass_fds=(lock,),
             env={**os.environ, "LC_ALL": "C"},
         )
 

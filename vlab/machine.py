@@ -6,18 +6,18 @@ What it is made of is in ``vlab.qemu``; who may use it and who keeps it, in ``vl
 import contextlib
 import os
 import secrets
-import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
-from vlab import accel, boot, launch, preflight, qmp, registry
-from vlab.errors import VlabError
+from vlab import accel, boot, hold, launch, preflight, qmp, registry
+from vlab.errors import VlabError, unusable
 from vlab.image import Image, cache_root
-from vlab.process import Process, boot_id
+from vlab.process import Process
 from vlab.qemu import CONSOLE, Settings, command_line
 from vlab.registry import Life, Machine
 
@@ -25,9 +25,15 @@ __all__ = ["Life", "Machine", "Settings", "find", "machines_root", "running", "s
 
 Say = Callable[[str], None]
 
-LAST_CONSOLE = "last-console.log"  # in the cache: of the lab that ended last without being asked
+KEPT_CONSOLES = 20  # of labs that ended without being asked to; older ones go
+PATIENCE = 5.0  # seconds for QEMU to end, after each way of telling it to
 
 machines_root = registry.machines_root
+
+
+def consoles_root() -> Path:
+    """Where the consoles are kept of labs that ended without being asked to, by name."""
+    return cache_root() / "consoles"
 
 
 @contextmanager
@@ -36,13 +42,15 @@ def running(
 ) -> Iterator[Machine]:
     """A machine for the length of the block; it dies with this process whatever happens to it.
 
-    What it says on its serial console goes to ``console`` as it says it.
+    What it says on its serial console goes to ``console`` as it says it; else it is kept if the
+    block fails.
     """
     machine = start(image, settings, say, life=Life.BOUND, console=console)
     try:
         yield machine
-    finally:
-        stop(machine)
+    except BaseException as error:
+        _give_up(machine, error, say)
+    stop(machine)
 
 
 def start(
@@ -63,24 +71,19 @@ def start(
     image = Image(image.folder.absolute())  # the emulator starts in a folder of its own
     preflight.check(settings)
     find(say)
-    mode = accel.choose(image, say) if settings.accel == "auto" else settings.accel
+    mode = accel.choose(image, settings, say)
     started = time.monotonic()
-    machine = registry.enter(
-        name or f"lab-{os.getpid()}-{secrets.token_hex(3)}", image, settings, mode, life
-    )
+    name = name or f"lab-{os.getpid()}-{secrets.token_hex(3)}"
+    machine = registry.enter(name, image, settings, mode)
     try:
         say(f"vlab: booting the lab ({mode}, {settings.cpus} cpus, {settings.memory} MiB) ...")
         _console(machine, console)
         machine = _launch(machine, image, life)
-        ssh_after = boot.wait(machine)
+        machine = registry.settle(machine, life, boot.wait(machine))
+    except OSError as error:
+        _give_up(machine, unusable(cache_root(), error), say)
     except BaseException as error:
-        kept = _save_console(machine)
-        _end(machine)
-        if isinstance(error, VlabError):
-            raise VlabError(f"{error}\nconsole: {console or kept or 'it said nothing'}") from error
-        raise
-    owner = None if life is Life.FREE else machine.owner
-    machine = registry.update(machine, ready=True, owner=owner, ssh_after=ssh_after)
+        _give_up(machine, error, say)
     say(f"vlab: the lab is up after {time.monotonic() - started:.0f} s")
     return machine
 
@@ -88,34 +91,62 @@ def start(
 def stop(machine: Machine) -> None:
     """End the machine and remove its files. Its disk was a throw-away."""
     _end(machine)
+    registry.remove(machine.folder)
 
 
 def find(say: Say = lambda _: None) -> list[Machine]:
-    """The machines that are up, oldest first. What dead owners left is ended and swept away.
+    """The machines that are up here, oldest first. What dead owners left is ended and swept away.
 
-    What is swept is said, with the reason, and where its console is now.
+    What is swept is said, with the reason, and where its console is now; so is what cannot be. A
+    machine of another container or computer that shares the cache is left alone as long as it runs.
     """
     found = []
     with registry.locked():
-        for machine in registry.entries():
-            if why := _why_swept(machine):
-                kept = _save_console(machine)
-                say(f"vlab: '{machine.name}' is swept away: {why}; console: {kept or 'empty'}")
-                _end(machine)
-            elif machine.ready and machine.alive():
-                found.append(machine)
-    return found
+        registry.sweep_litter()
+        for folder in registry.folders():
+            try:
+                machine = registry.read(folder)
+                if why := _why_swept(machine):
+                    _end(machine)
+                    _sweep(folder, why, say)
+                elif machine.ready and machine.near and machine.alive():
+                    found.append(machine)
+            except registry.Unreadable as error:
+                _judge_unreadable(folder, error, say)
+            except (VlabError, OSError) as error:  # one that is stuck does not hide the others
+                say(f"vlab: '{folder.name}' is left as it is: {error}")
+    return sorted(found, key=lambda machine: machine.since)
+
+
+def _sweep(folder: Path, why: str, say: Say) -> None:
+    console = _keep_console(folder)
+    registry.remove(folder)
+    say(f"vlab: '{folder.name}' is swept away: {why}; console: {console}")
 
 
 def _why_swept(machine: Machine) -> str | None:
-    if machine.boot != boot_id():
-        return "this computer has been booted since"
-    if machine.owner is not None:
-        # As long as its owner lives, it is the owner's to look at and to end.
-        return None if machine.owner.alive() else "the process that started it is gone"
+    # As long as its owner lives, it is the owner's to look at and to end.
+    if machine.owner_alive():
+        return None
+    if machine.owner is not None and (machine.near or not machine.alive()):
+        return "the process that started it is gone"
     if machine.alive() or registry.user_within(machine):
         return None
+    if not machine.near:
+        return "it has ended, with the boot or the container that it ran in"
     return f"it has ended: {boot.cause(machine)}"
+
+
+def _judge_unreadable(folder: Path, error: VlabError, say: Say) -> None:
+    """Sweep a folder of ours that nobody holds; of any other one say what to do."""
+    locks = [folder / name for name in (hold.OWNER, hold.EMULATOR)]
+    if locks[0].exists() and not any(map(hold.held, locks)):
+        _sweep(folder, str(error), say)
+        return
+    say(
+        f"vlab: {folder} is no lab that this version knows ({error}): take it down with the "
+        "version that made it, or end what runs of it and remove the folder"
+    )
 
 
 def _console(machine: Machine, console: Path | None) -> None:
@@ -125,13 +156,36 @@ def _console(machine: Machine, console: Path | None) -> None:
         (machine.folder / CONSOLE).symlink_to(console.absolute())
 
 
-def _save_console(machine: Machine) -> Path | None:
-    """Keep the console of a machine whose folder goes; a link leads to one that stays anyway."""
-    if machine.console.is_symlink():
-        return machine.console.resolve()
-    if not machine.console.exists() or not machine.console.stat().st_size:
-        return None
-    return Path(shutil.copyfile(machine.console, cache_root() / LAST_CONSOLE))
+def _keep_console(folder: Path) -> str:
+    """Keep the console of a machine that has ended; where it is now, in words.
+
+    A link leads to one that stays anyway. Any other is moved, which needs no room on a full disk.
+    """
+    console, root = folder / CONSOLE, consoles_root()
+    if console.is_symlink():
+        return str(console.resolve())
+    try:
+        if not console.exists() or not console.stat().st_size:
+            return "it said nothing"
+        root.mkdir(exist_ok=True)
+        kept = console.rename(root / f"{folder.name}.log")
+        by_age = sorted(root.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in by_age[KEPT_CONSOLES:]:
+            old.unlink()
+    except OSError as error:
+        return f"it could not be kept: {error}"
+    return str(kept)
+
+
+def _give_up(machine: Machine, error: BaseException, say: Say) -> NoReturn:
+    """End a machine that something went wrong with; raise that, with its console named."""
+    _end(machine)
+    console = _keep_console(machine.folder)
+    registry.remove(machine.folder)
+    if isinstance(error, VlabError):
+        raise VlabError(f"{error}\nconsole: {console}") from error
+    say(f"vlab: the lab is ended; its console: {console}")
+    raise error
 
 
 def _launch(machine: Machine, image: Image, life: Life) -> Machine:
@@ -157,24 +211,31 @@ def _launch(machine: Machine, image: Image, life: Life) -> Machine:
 
 
 def _end(machine: Machine) -> None:
-    """Ask it to quit, then terminate, then kill; and remove its files."""
-    process = machine.process
-    if process is not None and machine.alive():
-        patience = 0.0
-        with contextlib.suppress(VlabError):  # what does not answer is ended all the same
-            qmp.ask(machine.folder, "quit")
-            patience = 5.0
-        for signum in (signal.SIGTERM, signal.SIGKILL):
-            if process.wait(patience):
-                break
-            process.signal(signum)
-            patience = 5.0
-        if not process.wait(patience):
-            raise VlabError(
-                f"the emulator of '{machine.name}' (pid {process.pid}) does not end, not even by "
-                "SIGKILL: see its state in /proc, and dmesg"
-            )
+    """End its emulator, if it runs. Raises VlabError if it will not end."""
+    if machine.alive():
+        # One whose starter was killed at once has not got into the state, but has its lock.
+        process = machine.process or hold.holder(machine.folder / hold.EMULATOR)
+        if process is None:
+            raise VlabError(f"the emulator of '{machine.name}' runs, and is not to be seen here")
+        _end_emulator(machine, process)
     if machine.child is not None:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            machine.child.wait(5)
-    shutil.rmtree(machine.folder, ignore_errors=True)
+            machine.child.wait(PATIENCE)
+
+
+def _end_emulator(machine: Machine, process: Process) -> None:
+    """Ask it to quit, then terminate, then kill."""
+    patience = 0.0
+    with contextlib.suppress(VlabError):  # what does not answer is ended all the same
+        qmp.ask(machine.folder, "quit")
+        patience = PATIENCE
+    for signum in (signal.SIGTERM, signal.SIGKILL):
+        if process.wait(patience):
+            return
+        process.signal(signum)
+        patience = PATIENCE
+    if not process.wait(patience):
+        raise VlabError(
+            f"the emulator of '{machine.name}' (pid {process.pid}) does not end, not even by "
+            "SIGKILL: see its state in /proc, and dmesg"
+        )

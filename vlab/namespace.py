@@ -12,10 +12,10 @@ import shutil
 import subprocess
 
 from vlab.errors import VlabError
+from vlab.process import DIE_WITH_PARENT
 
 _OWN = ("--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 _ROOT_IN_THEM = ("--map-root-user", "--map-auto")
-_DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 def entered(*argv: str) -> list[str]:
@@ -29,11 +29,11 @@ def entered(*argv: str) -> list[str]:
     try:
         tried = subprocess.run([*enter, "true"], capture_output=True, text=True)
     except FileNotFoundError as error:
-        raise VlabError("'unshare' is not installed; ./bootstrap installs it") from error
+        raise VlabError("'unshare' is not installed: install util-linux") from error
     if tried.returncode == 0:
-        return [*_DIE_WITH_PARENT, *enter, *argv]
+        return [*DIE_WITH_PARENT, *enter, *argv]
     if root:
-        return [*_DIE_WITH_PARENT, *argv]
+        return [*DIE_WITH_PARENT, *argv]
     said = tried.stderr.strip().splitlines()
     raise VlabError(
         "an ordinary user builds the lab image in a user namespace, and this machine gives none "
@@ -43,6 +43,8 @@ def entered(*argv: str) -> list[str]:
 
 
 def _remedy(said: str) -> str:
+    if "--map-auto" in said:  # "unrecognized option"
+        return "have util-linux 2.38 or newer (Debian 12 has it)"
     if shutil.which("newuidmap") is None:
         return "have the package uidmap installed (apt-get install uidmap)"
     if "/etc/sub" in said:

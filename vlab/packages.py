@@ -1,8 +1,7 @@
-"""Everything that the lab takes from Debian and PyPI, in one place, by architecture.
+"""Everything that the lab takes from Debian and PyPI, in one place.
 
-Only x86-64 has been tried. The aarch64 column is written from Debian's package lists and what is
-known of QEMU's ``virt`` machine: nothing was built or booted with it, and a build on that
-architecture says so.
+The lab is x86-64 only for now. What is x86-64's own is in ``Architecture``; another one would also
+need a board of its own in ``vlab.qemu``.
 """
 
 import platform
@@ -33,10 +32,9 @@ class Architecture:
     firmware: tuple[str, ...]
     packages: tuple[str, ...]
     wheels: str
-    tried: bool
 
 
-_X86_64 = Architecture(
+X86_64 = Architecture(
     machine="x86_64",
     deb="amd64",
     sources="x86",
@@ -47,32 +45,16 @@ _X86_64 = Architecture(
     firmware=("qemu", "seabios"),
     packages=("qemu-system-x86", "seabios"),
     wheels="manylinux2014_x86_64",
-    tried=True,
-)
-_AARCH64 = Architecture(
-    machine="aarch64",
-    deb="arm64",
-    sources="arm64",
-    kernel="linux-image-arm64",
-    flavour="cloud-arm64",
-    emulator="qemu-system-aarch64",
-    loader="lib/ld-linux-aarch64.so.1",
-    firmware=("qemu",),
-    packages=("qemu-system-arm",),
-    wheels="manylinux2014_aarch64",
-    tried=False,
 )
 
 
-def architecture(machine: str = "") -> Architecture:
-    """The architecture of that name, or of this machine. Raises VlabError for any other one."""
-    machine = machine or platform.machine()
-    for known in (_X86_64, _AARCH64):
-        if machine == known.machine:
-            return known
+def architecture() -> Architecture:
+    """This machine's. Raises VlabError where the lab is not made for it."""
+    if (machine := platform.machine()) == X86_64.machine:
+        return X86_64
     raise VlabError(
-        f"the virtual lab is made for x86_64 and aarch64, and this machine is '{machine}'; "
-        "name a lab host in a profile instead (target.kind = 'ssh')"
+        f"the virtual lab is {X86_64.machine} only for now, and this machine is {machine}: run it "
+        f"on an {X86_64.machine} computer, or name a lab host in a profile (target.kind = 'ssh')"
     )
 
 

@@ -1,29 +1,32 @@
 """What this computer must have for a lab to be started on it; each lack is one sentence."""
 
-import platform
 import shutil
 from pathlib import Path
 
 from vlab import accel
 from vlab.errors import VlabError
+from vlab.image import cache_root
+from vlab.packages import architecture
 from vlab.qemu import GPUS, Settings
 
-ARCHITECTURE = "x86_64"
 OVERHEAD = 512  # MiB that QEMU takes beside the lab's memory: translated code, mostly
+DISK = 2560  # MiB that a lab may write; with its image (1.3 GiB) the 4 GiB that it may take
 TOOLS = {"ssh": "openssh-client", "ssh-keygen": "openssh-client", "setpriv": "util-linux"}
 
 
 def check(settings: Settings) -> None:
     """Raise VlabError where a lab of these settings cannot be started here."""
-    check_architecture()
+    architecture()
     for tool, package in missing_tools().items():
         raise VlabError(f"'{tool}' is not installed: apt-get install {package}, or ./bootstrap")
     if settings.gpus not in GPUS:
         raise VlabError(f"a lab has {GPUS[0]} to {GPUS[-1]} GPUs, not {settings.gpus}")
-    if settings.accel == "kvm" and not accel.openable():
+    if settings.accel == "kvm" and (why := accel.obstacle()):
+        raise accel.refused(why)
+    if free_disk() < DISK:
         raise VlabError(
-            "KVM was asked for, but /dev/kvm is not there or not to be opened by this user: "
-            "join group 'kvm', or say 'tcg' or 'auto'"
+            f"the lab may write {DISK} MiB to the file system of {cache_root()}, and "
+            f"{free_disk()} MiB are free: make room, or name another folder with VLAB_CACHE"
         )
     free, wanted = available_memory(), settings.memory + OVERHEAD
     if free < wanted:
@@ -31,16 +34,6 @@ def check(settings: Settings) -> None:
             f"the lab needs {wanted} MiB of memory ({settings.memory} of its own and "
             f"{OVERHEAD} for its emulator), and {free} MiB are available: free some, or give it "
             "less (--memory, or vlab.memory in the profile; 3072 at least)"
-        )
-
-
-def check_architecture() -> None:
-    """Raise VlabError on a processor that the lab is not made for."""
-    machine = platform.machine()
-    if machine != ARCHITECTURE:
-        raise VlabError(
-            f"the virtual lab is an {ARCHITECTURE} machine, and this one is {machine}: run it on "
-            f"an {ARCHITECTURE} computer, or use a profile with target 'ssh'"
         )
 
 
@@ -55,3 +48,10 @@ def available_memory() -> int:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) // 1024
     raise VlabError("/proc/meminfo has no MemAvailable")
+
+
+def free_disk() -> int:
+    """MiB that are free where labs are kept, or will be."""
+    root = cache_root()
+    there = next(folder for folder in (root, *root.parents) if folder.is_dir())
+    return shutil.disk_usage(there).free >> 20

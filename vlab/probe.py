@@ -3,15 +3,15 @@
 import json
 import os
 import platform
-import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlab import accel, image, machine, preflight, recipe
+from vlab import accel, boot, hold, image, machine, preflight, recipe
 from vlab.errors import VlabError
 from vlab.image import Image, cache_root
 from vlab.qemu import Settings
@@ -21,7 +21,8 @@ Say = Callable[[str], None]
 
 BY_HAND = Path(__file__).parent / "by_hand.sh"
 GIB = 1024 * 1024  # KiB
-DISK = 4096  # MiB that an image and a lab need
+SSH_FAILED = 255  # ssh's own exit status: there is no connection, or no longer
+STEP_DEADLINE = 900.0  # seconds for one step by hand: many times what a slow computer takes
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,24 @@ class Figure:
     goal: float
     unit: str = "s"
 
+    @property
+    def met(self) -> bool:
+        """Whether it is no more than it may be, if it was measured."""
+        return self.measured is None or self.measured <= self.goal
+
     def row(self) -> str:
         """A row of a table in Markdown."""
         value = "not measured" if self.measured is None else f"{self.measured:.3g} {self.unit}"
-        return f"| {self.what} | {self.goal:g} {self.unit} | {value} |"
+        mark = "" if self.met else " **over**"
+        return f"| {self.what} | {self.goal:g} {self.unit} | {value}{mark} |"
 
 
 def report(say: Say) -> bool:
-    """Print what a lab would find here; whether one can be started."""
-    ready = True
+    """Print what a lab would find here; whether one can be started.
+
+    Raises VlabError on a processor that has no lab.
+    """
+    ready, found = True, cache_root() / recipe.digest()
     print(f"processor:   {platform.machine()}, {os.cpu_count()} CPUs")
     try:
         preflight.check(Settings())
@@ -52,19 +62,17 @@ def report(say: Say) -> bool:
         f"memory:      {preflight.available_memory()} MiB available; a lab of the usual size "
         f"takes {Settings().memory + preflight.OVERHEAD}"
     )
-    root = cache_root()
-    root.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(root).free // (1024 * 1024)
-    print(f"disk:        {free} MiB free in {root}; an image and a lab need {DISK}")
-    found = cache_root() / recipe.digest()
+    free, needed = preflight.free_disk(), image.NEEDED_BYTES >> 20
+    print(f"disk:        {free} MiB free for {cache_root()}; a lab needs {preflight.DISK}")
     if not found.is_dir():
         print("image:       not built yet, so neither emulator nor accelerator can be tried:")
-        print("             python -m vlab build")
-        return ready and free >= DISK
+        print(f"             python -m vlab build (needs {needed} MiB of disk)")
+        return ready and free >= needed
     lab = Image(found.absolute())
     print(f"image:       {lab.folder}")
     print(f"emulator:    {version(lab)}, out of the image's own packages")
-    print(f"accelerator: {accel.choose(lab, say, anew=True)} ({_why_accel()})")
+    why = accel.why_not(lab, Settings(), say, anew=True)
+    print(f"accelerator: {f'tcg, since {why}' if why else 'kvm: it has booted a kernel'}")
     return ready
 
 
@@ -77,20 +85,12 @@ def version(lab: Image) -> str:
     return done.stdout.splitlines()[0]
 
 
-def _why_accel() -> str:
-    if not Path("/dev/kvm").exists():
-        return "there is no /dev/kvm"
-    if not accel.openable():
-        return "/dev/kvm is not to be opened by this user"
-    return "a kernel was booted under KVM, to see; 'tcg' means that it said nothing"
-
-
 def measure(say: Say, *, anew: bool) -> list[Figure]:
-    """Build (where need be, or ``anew``), boot and use a lab; the figures.
+    """Boot and use a lab, and before that build an image ``anew`` if it is wanted; the figures.
 
     Raises VlabError with the last lines of a step that fails.
     """
-    build = _time_build(say, anew=anew)
+    build = _time_build(say) if anew else None
     log = cache_root() / "probe-time.log"
     say(f"vlab: the steps of {BY_HAND.name} follow; what they print goes to {log}")
     seconds: dict[str, float] = {}
@@ -121,19 +121,30 @@ def table(figures: Sequence[Figure]) -> str:
 
 
 def by_hand(lab: Machine, steps: Sequence[str]) -> str:
-    """Carry out steps of the guide by plain commands; returns what they print."""
+    """Carry out steps of the guide by plain commands; returns what they print.
+
+    Raises VlabError: with what became of the lab where that is why, else with the last lines.
+    """
+    step = f"step {' '.join(steps)}"
     with BY_HAND.open("rb") as script:
-        done = subprocess.run(
-            [*lab.ssh, "sh", "-s", *steps],
-            stdin=script,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
+        try:
+            done = subprocess.run(
+                [*lab.ssh, "sh", "-s", *steps],
+                stdin=script,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                timeout=STEP_DEADLINE,
+            )
+        except subprocess.TimeoutExpired as error:
+            state = boot.fate(lab) or "the lab's machine still runs"
+            raise VlabError(f"{step} did not end within {STEP_DEADLINE:g} s: {state}") from error
+    if done.returncode == SSH_FAILED and (why := boot.fate(lab, patience=5.0)):
+        raise VlabError(f"in {step} {why}")
     if done.returncode:
         tail = "\n".join(done.stdout.splitlines()[-15:])
-        raise VlabError(f"step {' '.join(steps)} exited {done.returncode} in the lab:\n{tail}")
+        raise VlabError(f"{step} exited {done.returncode} in the lab:\n{tail}")
     return done.stdout
 
 
@@ -144,11 +155,9 @@ def _content(answer: str) -> str:
     return f"{value['choices'][0]['message']['content']} ({tokens} tokens)"
 
 
-def _time_build(say: Say, *, anew: bool) -> float | None:
-    """Seconds that an image build takes; None where the image is there and is to be used."""
-    if not anew and (cache_root() / recipe.digest()).is_dir():
-        return None
-    with _empty_cache() if anew else nullcontext():
+def _time_build(say: Say) -> float:
+    """Seconds that an image build takes, in a cache of its own."""
+    with _empty_cache():
         start = time.monotonic()
         image.ensure(say)
         return time.monotonic() - start
@@ -156,15 +165,16 @@ def _time_build(say: Say, *, anew: bool) -> float | None:
 
 @contextmanager
 def _empty_cache() -> Iterator[None]:
-    """A cache with no image in it, for the length of the block."""
-    folder = cache_root() / "anew"
+    """A cache with no image in it, for the length of the block; prune sweeps it after a kill."""
     before = os.environ.get("VLAB_CACHE")
-    os.environ["VLAB_CACHE"] = str(folder)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["VLAB_CACHE"]
-        else:
-            os.environ["VLAB_CACHE"] = before
-        shutil.rmtree(folder, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=image.ANEW, dir=image.make_cache()))
+    with hold.inherited(folder / hold.OWNER):
+        os.environ["VLAB_CACHE"] = str(folder)
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["VLAB_CACHE"]
+            else:
+                os.environ["VLAB_CACHE"] = before
+            image.delete(folder)

@@ -8,10 +8,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+# Before a command's words: the kernel kills it when the thread that started it has ended.
+DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
+
 
 def boot_id() -> str:
     """This boot of the machine: after another one no process of ours can be left."""
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def home() -> str:
+    """Where a process's number and a port of loopback mean what they mean to us.
+
+    That is this boot of this computer, and in it this PID and this network namespace.
+    """
+    return " ".join([boot_id(), *(os.readlink(f"/proc/self/ns/{kind}") for kind in ("pid", "net"))])
 
 
 @dataclass(frozen=True)

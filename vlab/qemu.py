@@ -43,13 +43,8 @@ def command_line(image: Image, settings: Settings, mode: str, folder: Path, port
     public = (folder / "key.pub").read_bytes()
     credential = base64.b64encode(public).decode()
     return [
-        *image.emulator("qemu-system-x86_64"),
-        *("-L", str(image.firmware), "-name", folder.name, "-nodefaults", "-display", "none"),
-        *("-M", "q35,kernel-irqchip=split", "-m", str(settings.memory)),
-        *("-smp", str(settings.cpus)),
-        *(("-accel", "kvm") if mode == "kvm" else ("-accel", "tcg,thread=multi")),
-        *("-cpu", "host" if mode == "kvm" else TCG_CPU),
-        *("-device", "intel-iommu,intremap=on,caching-mode=on,device-iotlb=on"),
+        *board(image, settings.cpus, settings.memory, mode),
+        *("-name", folder.name),
         *("-kernel", str(image.kernel), "-initrd", str(image.initrd)),
         *(
             "-append",
@@ -66,6 +61,18 @@ def command_line(image: Image, settings: Settings, mode: str, folder: Path, port
             f"type=11,value=io.systemd.credential.binary:ssh.authorized_keys.root={credential}",
         ),
         *("-no-reboot", *gpus(settings)),
+    ]
+
+
+def board(image: Image, cpus: int, memory: int, mode: str) -> list[str]:
+    """Processors, memory and IOMMU: what an accelerator has to get along with."""
+    return [
+        *image.emulator("qemu-system-x86_64"),
+        *("-L", str(image.firmware), "-nodefaults", "-display", "none"),
+        *("-M", "q35,kernel-irqchip=split", "-m", str(memory), "-smp", str(cpus)),
+        *(("-accel", "kvm") if mode == "kvm" else ("-accel", "tcg,thread=multi")),
+        *("-cpu", "host" if mode == "kvm" else TCG_CPU),
+        *("-device", "intel-iommu,intremap=on,caching-mode=on,device-iotlb=on"),
     ]
 
 

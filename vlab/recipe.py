@@ -89,8 +89,6 @@ def _lab_host(build: Build) -> None:
         include=(build.arch.kernel, *packages.LAB_PACKAGES, *build.arch.packages),
         extra=(*(f"--dpkgopt={rule}" for rule in unused), f"--essential-hook={hook}"),
     )
-    # A proxy that only this machine can reach, and maybe its password.
-    (build.root / "etc/apt/apt.conf.d/99mmdebstrap").unlink(missing_ok=True)
 
 
 def _configure(build: Build) -> None:
@@ -134,8 +132,6 @@ def main(folder: Path, log: Path) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         build = Build(folder / "work", log, lambda text: print(text, flush=True))
-        if not build.arch.tried:
-            build.say(f"vlab: this recipe was never tried on {build.arch.machine}")
         build.work.mkdir()
         carry_out(build, folder)
     except VlabError as error:

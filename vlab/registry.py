@@ -1,34 +1,39 @@
 """Which machines there are, whose they are, and who uses them.
 
-Each machine has a folder with its state in it (``machine.json``): the emulator's process, told by
-its start time, and the process that owns the machine. A machine whose owner was killed is thus
-known as such, and swept at the next start. Use is a lock on a file, which the kernel lets go of
-when the user dies.
+Each machine has a folder with its state in it (``machine.json``). Whether its emulator runs, its
+owner lives and somebody uses it is told by locks on files of that folder, which the kernel lets go
+of when their holders end, however they end (``vlab.hold``). A machine whose owner was killed is
+thus known as such, and swept at the next start.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from vlab.errors import VlabError
+from vlab import hold
+from vlab.errors import VlabError, unusable
 from vlab.image import Image, cache_root
-from vlab.process import Process, boot_id
+from vlab.process import Process, home
 from vlab.qemu import CONSOLE, Settings
 
 STATE = "machine.json"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,40}")
+
+_owned: dict[Path, int] = {}  # the locks of this process's machines: let go when it ends
 
 
 class Life(Enum):
@@ -44,8 +49,8 @@ class Machine:
     """A lab: where its files are, how to log in, whose it is.
 
     ``since`` is in seconds since the epoch, ``ssh_after`` in seconds from then until ssh answered.
-    ``owner`` is None for one that stays. A ``kept`` one
-    still has on it what a run has changed.
+    ``home`` is where it runs (``vlab.process.home``). ``owner`` is None for one that stays. A
+    ``kept`` one still has on it what a run has changed.
     """
 
     folder: Path
@@ -53,7 +58,7 @@ class Machine:
     accel: str
     recipe: str
     since: float
-    boot: str
+    home: str
     owner: Process | None
     process: Process | None = None
     port: int = 0
@@ -95,9 +100,18 @@ class Machine:
             *("-o", "BatchMode=yes", "-o", "LogLevel=ERROR", f"{self.user}@{self.host}"),
         ]
 
+    @property
+    def near(self) -> bool:
+        """Whether it runs where we do, so that it can be logged in to and signalled."""
+        return self.home == home()
+
     def alive(self) -> bool:
-        """Whether its emulator runs."""
-        return self.process is not None and self.boot == boot_id() and self.process.alive()
+        """Whether its emulator runs, wherever that is."""
+        return hold.held(self.folder / hold.EMULATOR)
+
+    def owner_alive(self) -> bool:
+        """Whether the process runs that it must not outlive; one that stays has none."""
+        return self.owner is not None and hold.held(self.folder / hold.OWNER)
 
 
 def machines_root() -> Path:
@@ -107,47 +121,103 @@ def machines_root() -> Path:
 
 @contextmanager
 def locked() -> Iterator[None]:
-    """Nobody else enters, sweeps or takes a machine for the length of the block."""
+    """Nobody else enters, sweeps or takes a machine for the length of the block.
+
+    Raises VlabError where the cache cannot be used.
+    """
     root = machines_root()
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("w") as lock:
+    with contextlib.ExitStack() as stack:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((root / ".lock").open("w"))
+        except OSError as error:
+            raise unusable(cache_root(), error) from error
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def enter(name: str, image: Image, settings: Settings, mode: str, life: Life) -> Machine:
-    """A folder for a new machine, its state in it from the start. VlabError if it is taken."""
+def enter(name: str, image: Image, settings: Settings, mode: str) -> Machine:
+    """A folder for a new machine, its state in it from the start. VlabError if it is taken.
+
+    While it boots, even one that is to stay is this process's: should it die now, it is swept.
+    """
     if not NAME.fullmatch(name):
         raise VlabError(f"'{name}' is no name for a lab: letters, digits, '-', '_', '.' only")
     folder = machines_root() / name
-    owner = None if life is Life.FREE else Process.of(os.getpid())
-    # While it boots, even one that is to stay is this process's: should it die now, it is swept.
-    starter = owner or Process.of(os.getpid())
-    machine = Machine(folder, settings, mode, image.folder.name, time.time(), boot_id(), starter)
+    owner = Process.of(os.getpid())
+    machine = Machine(folder, settings, mode, image.folder.name, time.time(), home(), owner)
     with locked():
-        fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=machines_root()))
         try:
-            _write(fresh, machine)
-            fresh.rename(folder)
+            _owned[folder] = _place(machine)
         except OSError as error:
-            shutil.rmtree(fresh)
-            raise VlabError(f"a lab named '{name}' is there already: {error.strerror}") from error
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+                raise VlabError(f"a lab named '{name}' is there already") from error
+            raise unusable(cache_root(), error) from error
     return machine
+
+
+def settle(machine: Machine, life: Life, ssh_after: float) -> Machine:
+    """Its boot is over: one that stays is nobody's from now on."""
+    owner = None if life is Life.FREE else machine.owner
+    return update(machine, ready=True, owner=owner, ssh_after=ssh_after)
 
 
 def update(machine: Machine, **changes: Any) -> Machine:
     """The machine with other values, on disk too."""
     changed = replace(machine, **changes)
     _write(machine.folder, changed)
+    if changed.owner is None:
+        _disown(machine.folder)
     return changed
 
 
+def remove(folder: Path) -> None:
+    """Remove a machine's folder; its name is free, and it is in no list, at once."""
+    _disown(folder)
+    gone = folder.with_name(f".gone-{folder.name}-{secrets.token_hex(3)}")
+    with contextlib.suppress(FileNotFoundError):  # somebody else was faster
+        folder.rename(gone)
+        # What cannot be removed now (an open file on NFS) is litter.
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def sweep_litter() -> None:
+    """Remove what killed processes left half made or half removed; for a holder of ``locked``."""
+    for pattern in (".new-*", ".gone-*"):
+        for folder in machines_root().glob(pattern):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def folders() -> list[Path]:
+    """The machines' folders, whatever is in them."""
+    root = machines_root()
+    return [path for path in sorted(root.glob("[!.]*")) if path.is_dir()]
+
+
+class Unreadable(VlabError):
+    """A folder whose state is missing, damaged or another version's."""
+
+
+def read(folder: Path) -> Machine:
+    """The machine of a folder. Raises Unreadable."""
+    known = {each.name for each in fields(Machine)}
+    try:
+        found = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        value = {name: found[name] for name in found if name in known}
+        for name in ("owner", "process"):
+            value[name] = Process(**value[name]) if value[name] else None
+        value |= {"folder": folder, "settings": Settings(**value["settings"])}
+        return Machine(**value)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise Unreadable(f"its {STATE} cannot be read: {error!r}") from error
+
+
 def entries() -> list[Machine]:
-    """What the machines' folders say, oldest first; those of another version are left alone."""
+    """The machines whose state can be read, oldest first."""
     found = []
-    for state in machines_root().glob(f"*/{STATE}"):
-        with contextlib.suppress(FileNotFoundError, ValueError, TypeError, KeyError):
-            found.append(_read(state))
+    for folder in folders():
+        with contextlib.suppress(Unreadable):
+            found.append(read(folder))
     return sorted(found, key=lambda machine: machine.since)
 
 
@@ -158,6 +228,19 @@ def fits(machine: Machine, recipe: str, settings: Settings) -> bool:
     return machine.owner is None and machine.recipe == recipe and same and suits
 
 
+def _place(machine: Machine) -> int:
+    """Make the machine's folder, in one step; its owner's lock."""
+    fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=machines_root()))
+    with contextlib.ExitStack() as undo:
+        undo.callback(shutil.rmtree, fresh)
+        lock = hold.take(fresh / hold.OWNER)
+        undo.callback(os.close, lock)
+        _write(fresh, machine)
+        fresh.rename(machine.folder)
+        undo.pop_all()
+    return lock
+
+
 def _write(folder: Path, machine: Machine) -> None:
     value = {**asdict(replace(machine, child=None)), "folder": None, "child": None}
     partial = folder / f".{STATE}"
@@ -165,11 +248,9 @@ def _write(folder: Path, machine: Machine) -> None:
     partial.rename(folder / STATE)
 
 
-def _read(path: Path) -> Machine:
-    value = json.loads(path.read_text(encoding="utf-8"))
-    for name in ("owner", "process"):
-        value[name] = Process(**value[name]) if value[name] else None
-    return Machine(**{**value, "folder": path.parent, "settings": Settings(**value["settings"])})
+def _disown(folder: Path) -> None:
+    if (lock := _owned.pop(folder, None)) is not None:
+        os.close(lock)
 
 
 class InUse(VlabError):
@@ -177,12 +258,17 @@ class InUse(VlabError):
 
 
 @contextmanager
-def used(machine: Machine, who: str) -> Iterator[None]:
-    """Use the machine alone for the length of the block; InUse names the one who does already."""
+def used(machine: Machine, who: str) -> Iterator[Machine]:
+    """Use the machine alone for the length of the block; the machine as it is by now.
+
+    Raises InUse, which names the one who uses it already, and Unreadable or FileNotFoundError where
+    it has been taken down meanwhile.
+    """
     with contextlib.ExitStack() as stack:
         with locked():
             stack.enter_context(_taken(machine, who))
-        yield
+            now = read(machine.folder)
+        yield now
 
 
 def user_of(machine: Machine) -> str | None:

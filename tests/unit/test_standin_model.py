@@ -2,11 +2,13 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -33,8 +35,11 @@ MESSAGES = [{"role": "user", "content": "什么是机密容器？"}]
 class Upstream(BaseHTTPRequestHandler):
     """Answers as llama.cpp's server does, with what it was asked as the content."""
 
+    well = True
+
     def do_GET(self) -> None:
-        self._send(200, b"# HELP x\nllamacpp:prompt_tokens_total 7\n")
+        well = not self.path.startswith("/health") or Upstream.well
+        self._send(200 if well else 503, b"# HELP x\nllamacpp:prompt_tokens_total 7\n")
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -55,18 +60,31 @@ class Upstream(BaseHTTPRequestHandler):
         pass
 
 
+@contextmanager
+def serving(engine_port: int) -> Iterator[str]:
+    """The stand-in before an engine; its address."""
+    arguments = Arguments("m", ("served",), "127.0.0.1", 0, 2048, None, ())
+    engine = Engine("127.0.0.1", engine_port, 2048, None)
+    with Server(arguments, engine) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
 @pytest.fixture
-def url() -> Iterator[str]:
+def upstream() -> Iterator[ThreadingHTTPServer]:
+    """The engine."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Upstream) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def url(upstream: ThreadingHTTPServer) -> Iterator[str]:
     """The stand-in's address."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Upstream) as upstream:
-        threading.Thread(target=upstream.serve_forever, args=(0.01,), daemon=True).start()
-        arguments = Arguments("m", ("served",), "127.0.0.1", 0, 2048, None, ())
-        engine = Engine("127.0.0.1", upstream.server_address[1], 2048, upstream)
-        with Server(arguments, engine) as server:
-            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-            server.shutdown()
-        upstream.shutdown()
+    with serving(upstream.server_address[1]) as address:
+        yield address
 
 
 def chat(url: str, **fields: Any) -> requests.Response:
@@ -142,6 +160,22 @@ def test_pages(url: str) -> None:
     assert 'vllm:prompt_tokens_total{model_name="served"} 7' in metrics
     assert "# TYPE vllm:prompt_tokens_total counter" in metrics
     assert requests.get(f"{url}/nothing", timeout=10).status_code == 404
+
+
+@pytest.mark.parametrize("page", ["/health", "/ping", "/v1/models"])
+def test_no_page_says_more_than_the_engine(
+    url: str, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Upstream, "well", False)
+    assert requests.get(f"{url}{page}", timeout=10).status_code == 503
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with serving(port) as before_nobody:
+        response = requests.get(f"{before_nobody}{page}", timeout=10)
+        assert response.status_code == 503
+        assert response.json()["type"] == "EngineDeadError"
+    monkeypatch.setattr(Upstream, "well", True)
+    assert requests.get(f"{url}{page}", timeout=10).status_code == 200
 
 
 def test_completion_is_the_engines_and_marked(url: str) -> None:

@@ -125,6 +125,61 @@ def test_hook_fails_where_a_gpu_is_asked_for_and_none_is_there(hook: Run, env: s
     assert "nvidia-container-cli: initialization error:" in done.stderr
 
 
+# The hook's choice alone: it comes after a question to the driver, which is not here.
+CHOICE = """\
+#include "cli.c"
+void trace(const char *format, ...) { (void)format; }
+int fail(const char *format, ...)
+{
+    va_list words;
+    va_start(words, format);
+    vprintf(format, words);
+    return 1;
+}
+int main(int argc, char **argv)
+{
+    int wanted[NVS_MAX_GPUS], wrong = choose(argv[argc - 1], wanted);
+    for (int index = 0; !wrong && index < NVS_MAX_GPUS; index++)
+        if (wanted[index])
+            printf("%d ", index);
+    return wrong;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def choice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program that chooses GPUs out of the folder ``dev`` where it lies, which has 0 and 2."""
+    folder = tmp_path_factory.mktemp("choice")
+    (folder / "dev").mkdir()
+    for index in (0, 2):
+        (folder / f"dev/nvidia{index}").touch()
+    (folder / "choice.c").write_text(CHOICE)
+    words = [f"-I{SOURCES / 'toolkit'}", "-Wno-unused-function", f'-DDEVICES="{folder}/dev"']
+    return _compile(folder / "choice", [*map(Path, words), folder / "choice.c"])
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("asked", "status", "said"),
+    [
+        ("all", 0, "0 2 "),
+        ("0", 0, "0 "),
+        ("2,0", 0, "0 2 "),
+        ("0,5", 1, "device error: 5: unknown device"),
+        ("1", 1, "device error: 1: unknown device"),
+        ("0,GPU-1234", 1, "device error: GPU-1234: unknown device"),
+        ("0x", 1, "device error: 0x: unknown device"),
+        ("-1", 1, "device error: -1: unknown device"),
+    ],
+)
+def test_hook_knows_no_gpu_that_is_not_there(
+    choice: Path, asked: str, status: int, said: str
+) -> None:
+    done = subprocess.run([choice, asked], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (status, said)
+
+
 @needs_compiler
 def test_hook_reads_paths_as_json_writes_them(hook: Run, tmp_path: Path) -> None:
     assert f"root file system '{tmp_path}/r\u00f6\t\"ot'" in hook("prestart").stderr

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vlab import image, manifest, namespace, recipe
-from vlab.build import Build
+from vlab import hold, image, manifest, namespace, recipe
 from vlab.errors import VlabError
 
 # In the place of the recipe: it makes an image of one file, or does what a test is about.
@@ -92,12 +91,34 @@ def test_an_interrupted_build_ends_its_processes_and_leaves_nothing(
 def test_what_a_killed_build_left_is_swept_by_the_next(
     cache: Path, builder: Callable[[str], None]
 ) -> None:
-    left = cache / "0123456789abcdef.partial"
-    left.mkdir(parents=True)
-    (left / "lab.img").write_bytes(b"di")
+    for name in ("0123456789abcdef-1234.partial", "anew-left", "anew-held"):
+        (cache / name).mkdir(parents=True)
+        (cache / name / "lab.img").write_bytes(b"di")
+    for name in ("0123456789abcdef.log", "0123456789abcdef.sound"):
+        (cache / name).touch()
     builder(WHOLE)
-    assert image.ensure(print).disk.read_bytes() == b"disk"
-    assert not left.exists()
+    with hold.inherited(cache / "anew-held" / hold.OWNER):
+        assert image.ensure(print).disk.read_bytes() == b"disk"
+    assert sorted(folders(cache)) == sorted([recipe.digest(), "anew-held"])
+    assert {path.stem for path in cache.glob("*.*")} == {recipe.digest(), "build"}
+
+
+def test_a_build_that_outlives_its_builder_does_not_meet_the_next_ones_files(
+    cache: Path, builder: Callable[[str], None]
+) -> None:
+    seen: list[str] = []
+    builder('print(folder.name, flush=True); sys.exit("no")')
+    for _ in range(2):
+        with pytest.raises(VlabError):
+            image.ensure(seen.append)
+    names = [line for line in seen if line.endswith(".partial")]
+    assert len({*names}) == 2, names
+
+
+def test_the_log_of_a_build_is_its_users_own(cache: Path, builder: Callable[[str], None]) -> None:
+    builder(WHOLE)
+    image.ensure(print)
+    assert (cache / f"{recipe.digest()}.log").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize(
@@ -204,40 +225,3 @@ def test_a_cache_that_cannot_be_made_is_one_sentence(
     monkeypatch.setenv("VLAB_CACHE", str(tmp_path / "file/cache"))
     with pytest.raises(VlabError, match=r"cannot be made \(Not a directory\); name another"):
         image.ensure(print)
-
-
-def test_a_file_system_that_fills_up_is_named(tmp_path: Path) -> None:
-    build = Build(tmp_path, tmp_path / "log", print)
-    with pytest.raises(VlabError, match=f"^the file system of {tmp_path} is full"):
-        build.run("dd", "if=/dev/zero", "of=/dev/full", "count=1")
-
-
-def test_a_wheel_that_cannot_be_fetched_is_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in (
-        ("CONFIG_FILE", "/dev/null"),
-        ("INDEX_URL", "http://127.0.0.1:9/simple"),
-        ("RETRIES", "0"),
-    ):
-        monkeypatch.setenv(f"PIP_{name}", value)
-    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-    monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
-    build = Build(tmp_path, tmp_path / "log", print)
-    with pytest.raises(VlabError) as caught:
-        build.run(sys.executable, "-m", "pip", "download", "--no-deps", "-d", tmp_path, "no==1")
-    text = str(caught.value)
-    assert "'no==1' could not be fetched from http://127.0.0.1:9/simple" in text
-    assert str(tmp_path / "log") in text
-    assert "\n" not in text
-
-
-def test_a_tool_that_is_missing_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(VlabError, match=r"^'no-such-tool' is not installed; \./bootstrap"):
-        Build(tmp_path, tmp_path / "log", print).run("no-such-tool")
-
-
-def test_a_command_that_fails_is_shown_with_its_last_words(tmp_path: Path) -> None:
-    with pytest.raises(VlabError, match=r"exited 3 .*\nlast words$") as caught:
-        Build(tmp_path, tmp_path / "log", print).run("sh", "-c", "echo last words; exit 3")
-    assert str(tmp_path / "log") in str(caught.value)

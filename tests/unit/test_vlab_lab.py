@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +12,10 @@ from fixtures import lab as joint
 from fixtures.schema import Profile
 from harness.profile import load
 from harness.session import Session
+from tests.unit.labs import emulated, entered
 from vlab import machine, recipe, registry
-from vlab.image import Image
-from vlab.process import Process
 from vlab.qemu import Settings
-from vlab.registry import Life, Machine
+from vlab.registry import Machine
 
 PROFILES = Path(__file__).parents[2] / "profiles"
 
@@ -51,11 +49,10 @@ def session(
 def up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     """A lab of the default settings that stays; its emulator is a process that sleeps."""
     monkeypatch.setenv("VLAB_CACHE", str(tmp_path / "cache"))
-    with subprocess.Popen(["sleep", "600"]) as process:
-        lab = registry.enter("mine", Image(Path(recipe.digest())), Settings(), "tcg", Life.FREE)
-        lab.console.write_text("before\n")
-        yield registry.update(lab, process=Process.of(process.pid), owner=None, ready=True)
-        process.kill()
+    lab = entered("mine", recipe=recipe.digest(), owner=None)
+    lab.console.write_text("before\n")
+    with emulated(lab) as lab:
+        yield lab
 
 
 def taken(up: Machine, session: Session, console: Path) -> Machine | None:
@@ -85,6 +82,18 @@ def test_a_lab_that_does_not_fit_is_not_used(up: Machine, session: Session, tmp_
     assert taken(up, session, tmp_path / "console") is None, "a run's changes are still on it"
     registry.update(up, kept=False, recipe="another")
     assert taken(up, session, tmp_path / "console") is None
+
+
+def test_a_lab_that_is_kept_between_look_and_take_is_not_used(
+    up: Machine, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = machine.find()
+    monkeypatch.setattr(machine, "find", lambda say: found)
+    registry.update(up, kept=True)
+    assert taken(up, session, tmp_path / "console") is None
+    assert registry.user_of(up) is None
+    machine.stop(up)
+    assert taken(up, session, tmp_path / "console") is None, "taken down meanwhile"
 
 
 def test_a_runs_own_lab_ends_with_it(up: Machine, session: Session) -> None:

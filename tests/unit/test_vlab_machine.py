@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 import sys
@@ -11,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.labs import entered
 from vlab import boot, launch, machine, preflight, registry
 from vlab.errors import VlabError
 from vlab.image import Image
 from vlab.process import Process
 from vlab.qemu import CONSOLE, Settings
-from vlab.registry import Life, Machine
+from vlab.registry import Life
 
 pytestmark = pytest.mark.usefixtures("cache")
 
@@ -46,11 +48,6 @@ def dead() -> Process:
     return identity
 
 
-def entered(life: Life = Life.OWNED, name: str = "lab-x", **values: object) -> Machine:
-    made = registry.enter(name, Image(Path("recipe")), Settings(), "tcg", life)
-    return registry.update(made, **{"ready": True, "port": 22, **values})
-
-
 def test_a_process_is_told_from_a_later_one_with_its_number(
     sleeper: subprocess.Popen[bytes],
 ) -> None:
@@ -63,71 +60,6 @@ def test_a_process_is_told_from_a_later_one_with_its_number(
     process.signal(signal.SIGKILL)
     assert process.wait(20)
     assert not process.alive(), "it has ended, though its parent has not asked yet"
-
-
-def test_what_a_killed_owner_left_is_ended_and_swept(
-    cache: Path, sleeper: subprocess.Popen[bytes], dead: Process
-) -> None:
-    lab = entered(process=Process.of(sleeper.pid), owner=dead)
-    lab.console.write_text("Debian\n")
-    said: list[str] = []
-    assert machine.find(said.append) == []
-    assert sleeper.wait(20) == -signal.SIGTERM
-    assert not lab.folder.exists()
-    assert "the process that started it is gone" in said[0]
-    assert (cache / machine.LAST_CONSOLE).read_text() == "Debian\n"
-
-
-def test_a_start_that_was_killed_is_swept(dead: Process) -> None:
-    lab = entered(process=None, owner=dead, ready=False)
-    assert machine.find() == []
-    assert not lab.folder.exists()
-
-
-def test_a_start_under_way_is_neither_swept_nor_shown() -> None:
-    lab = entered(process=None, ready=False)
-    assert machine.find() == []
-    assert lab.folder.exists()
-
-
-def test_a_lab_that_stays_outlives_its_starter(sleeper: subprocess.Popen[bytes]) -> None:
-    lab = entered(process=Process.of(sleeper.pid), owner=None)
-    assert machine.find() == [lab]
-    machine.stop(lab)
-    assert sleeper.wait(20) == -signal.SIGTERM
-    assert not lab.folder.exists()
-
-
-def test_a_lab_that_died_is_swept_with_its_reason_once_nobody_uses_it(
-    cache: Path, dead: Process
-) -> None:
-    lab = entered(process=dead, owner=None)
-    lab.console.write_text("Kernel panic - not syncing: Attempted to kill init!\n")
-    with registry.used(lab, "a run"):
-        assert machine.find() == []
-        assert lab.folder.exists(), "its user is still to look at it"
-    said: list[str] = []
-    assert machine.find(said.append) == []
-    assert "Attempted to kill init!" in said[0]
-    assert str(cache / machine.LAST_CONSOLE) in said[0]
-    assert not lab.folder.exists()
-
-
-def test_a_lab_of_another_boot_is_swept_and_nothing_signalled(
-    sleeper: subprocess.Popen[bytes],
-) -> None:
-    entered(process=Process.of(sleeper.pid), owner=None, boot="another")
-    assert machine.find() == []
-    assert sleeper.poll() is None
-
-
-def test_a_folder_that_is_not_ours_is_left_alone(cache: Path) -> None:
-    folder = cache / "machines" / "lab-old"
-    folder.mkdir(parents=True)
-    (folder / "pid").write_text("1")
-    (folder / registry.STATE).write_text('{"version": 99}')
-    assert machine.find() == []
-    assert folder.exists()
 
 
 def test_a_panic_is_named_with_the_console(dead: Process) -> None:
@@ -177,9 +109,22 @@ def test_an_emulator_that_does_not_start_leaves_its_words_and_nothing_else(
         machine.start(
             Image(tmp_path / "image"), Settings(accel="tcg", memory=1), print, life=Life.BOUND
         )
-    assert str(cache / machine.LAST_CONSOLE) in str(error.value)
-    assert (cache / machine.LAST_CONSOLE).read_text() == "SeaBIOS\n"
+    (kept,) = (cache / "consoles").iterdir()
+    assert str(kept) in str(error.value)
+    assert kept.read_text() == "SeaBIOS\n"
     assert list(machine.machines_root().glob("[!.]*")) == []
+
+
+def test_a_disk_that_is_full_is_not_taken_for_a_name_that_is() -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))  # no file may grow
+    try:
+        with pytest.raises(VlabError) as error:
+            registry.enter("lab-x", Image(Path("recipe")), Settings(), "tcg")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "File too large" in str(error.value)
+    assert "VLAB_CACHE" in str(error.value)
 
 
 def test_two_labs_of_one_name() -> None:
@@ -250,10 +195,10 @@ def test_too_little_memory_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
     preflight.check(Settings(memory=3072))
 
 
-def test_another_processor_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    with pytest.raises(VlabError, match="this one is aarch64"):
-        preflight.check_architecture()
+def test_too_little_disk_is_one_sentence(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    monkeypatch.setattr(preflight, "free_disk", lambda: 2000)
+    with pytest.raises(VlabError, match=rf"2560 MiB .* {cache}, and 2000 MiB are free"):
+        preflight.check(Settings())
 
 
 def test_five_gpus_are_too_many() -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from vlab import namespace, packages, sources
+from vlab import namespace, packages, preflight, sources
 from vlab.errors import VlabError
+from vlab.qemu import Settings
 
 SECURITY = "http://deb.debian.org/debian-security/|main|Debian|Debian-Security\n"
 
@@ -77,25 +78,32 @@ def test_other_failures_are_not_explained_away(tmp_path: Path) -> None:
     assert sources.reason("E: Sub-process dpkg returned an error code (1)\n", tmp_path) == ""
 
 
-def test_an_architecture_without_a_lab_is_refused() -> None:
-    assert packages.architecture("aarch64").kernel == "linux-image-arm64"
-    with pytest.raises(VlabError, match="this machine is 'riscv64'"):
-        packages.architecture("riscv64")
+def test_an_architecture_without_a_lab_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    for door in (packages.architecture, lambda: preflight.check(Settings())):
+        with pytest.raises(VlabError, match="x86_64 only for now, and this machine is aarch64"):
+            door()
 
 
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        # util-linux 2.38 for a user without a line in /etc/subuid; 2.37; a kernel that refuses
+        ("unshare: no line matching user in /etc/subuid", "usermod --add-subuids"),
+        ("unshare: unrecognized option '--map-auto'", "util-linux 2.38 or newer"),
+        ("unshare: unshare failed: Operation not permitted", "sysctl user.max_user_namespaces"),
+    ],
+)
 def test_where_no_namespace_is_given_the_remedy_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    said: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The words of unshare (util-linux 2.38) for a user without a line in /etc/subuid.
     script = tmp_path / "unshare"
-    script.write_text(
-        '#!/bin/sh\necho "unshare: no line matching user in /etc/subuid" >&2\nexit 1\n'
-    )
+    script.write_text(f'#!/bin/sh\necho "{said}" >&2\nexit 1\n')
     script.chmod(0o755)
     (tmp_path / "newuidmap").symlink_to("/bin/true")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(VlabError, match="usermod --add-subuids") as caught:
+    with pytest.raises(VlabError, match=remedy) as caught:
         namespace.entered("true")
     assert "\n" not in str(caught.value)
 

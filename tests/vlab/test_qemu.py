@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from vlab import accel, image, launch, machine, qemu, qmp, registry
+from vlab import image, launch, machine, qemu, qmp, registry
 from vlab.errors import VlabError
 from vlab.image import Image
 from vlab.process import Process
 from vlab.qemu import Settings
-from vlab.registry import Life
 
 
 @pytest.fixture
@@ -70,7 +69,7 @@ def test_a_machine_quits_when_it_is_asked(
     tmp_path: Path, bare: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VLAB_CACHE", str(tmp_path))
-    lab = registry.enter("lab", Image(tmp_path), Settings(), "tcg", Life.OWNED)
+    lab = registry.enter("lab", Image(tmp_path), Settings(), "tcg")
     child, port = launch.launch(lab.folder, bare, bound=False)
     process = Process.of(child.pid)
     lab = registry.update(lab, child=child, process=process, port=port, ready=True)
@@ -106,42 +105,3 @@ def test_a_bound_machine_dies_with_its_owner(
         assert emulator.alive()
         owner.kill()
         assert emulator.wait(20)
-
-
-def fake_kvm(folder: Path, script: str) -> Image:
-    """An image whose emulator is a script: what it does cannot be had of a KVM that works."""
-    (folder / "emulator").mkdir()
-    loader = folder / "emulator" / "ld.so"
-    loader.write_text(f"#!/bin/sh\necho $$ > '{folder}/pid'\n{script}\n")
-    loader.chmod(0o755)
-    return Image(folder)
-
-
-def test_a_kernel_that_spins_for_ever_is_no_kvm_and_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(accel, "DEADLINE", 1.0)
-    assert not accel.kvm_runs(fake_kvm(tmp_path, "while :; do :; done"))
-    with pytest.raises(ProcessLookupError):
-        Process.of(int((tmp_path / "pid").read_text()))
-
-
-@pytest.mark.parametrize(
-    ("script", "answer"),
-    [("echo '[ 0.0] Linux version 6.12'; exec sleep 600", True), ("echo 'MSR 0x345'", False)],
-)
-def test_a_kernels_first_words_are_kvms_answer(tmp_path: Path, script: str, answer: bool) -> None:
-    assert accel.kvm_runs(fake_kvm(tmp_path, script)) is answer
-
-
-def test_the_answer_is_remembered_until_it_is_asked_for_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("VLAB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(accel, "openable", lambda: True)
-    lab = fake_kvm(tmp_path, "echo 'Linux version 6.12'")
-    assert accel.choose(lab) == "kvm"
-    (tmp_path / "emulator" / "ld.so").write_text("#!/bin/sh\nexit 1\n")
-    assert accel.choose(lab) == "kvm"
-    assert accel.choose(lab, anew=True) == "tcg"
-    assert accel.choose(lab) == "tcg"

@@ -23,6 +23,10 @@
 
 #include "nvidia-standin.h"
 
+#ifndef DEVICES
+#define DEVICES "/dev" /* a test has others */
+#endif
+
 static const char *const library_folders[] = {
 	"/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64"
 };
@@ -178,28 +182,44 @@ static int bring_devices(int root, const int *wanted)
 	return 0;
 }
 
-/* Which GPUs are there and asked for; the number, or -1 after saying what is missing. */
+/* The index that a word of NVIDIA_VISIBLE_DEVICES means, if that GPU is there; else -1. */
+static int present(const char *word)
+{
+	char path[sizeof(DEVICES) + 16], *end;
+	long index = strtol(word, &end, 10);
+	int fd;
+
+	if (end == word || *end || index < 0 || index >= NVS_MAX_GPUS)
+		return -1;
+	snprintf(path, sizeof(path), DEVICES "/nvidia%ld", index);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	close(fd);
+	return (int)index;
+}
+
+/* Which GPUs are asked for; 0, or 1 after saying which of them is not there. */
 static int choose(const char *devices, int *wanted)
 {
-	char path[32], word[16];
-	int chosen = 0;
+	char list[sizeof(((struct container *)0)->devices)], word[16], *rest = list, *one;
+	int every = listed(devices, "all"), chosen = 0;
 
+	snprintf(list, sizeof(list), "%s", devices);
 	for (int index = 0; index < NVS_MAX_GPUS; index++) {
-		int fd;
-
-		snprintf(path, sizeof(path), "/dev/nvidia%d", index);
 		snprintf(word, sizeof(word), "%d", index);
-		fd = open(path, O_RDWR | O_CLOEXEC);
-		wanted[index] = fd >= 0 && (listed(devices, "all") || listed(devices, word));
+		wanted[index] = every && present(word) >= 0;
 		chosen += wanted[index];
-		if (fd >= 0)
-			close(fd);
 	}
-	if (chosen == 0) {
-		fail("device error: %s: unknown device", devices);
-		return -1;
+	while (!every && (one = strsep(&rest, ","))) {
+		if (!*one)
+			continue;
+		if (present(one) < 0)
+			return fail("device error: %s: unknown device", one);
+		wanted[present(one)] = 1;
+		chosen++;
 	}
-	return chosen;
+	return chosen ? 0 : fail("device error: %s: unknown device", devices);
 }
 
 int cli_configure(const struct container *container, const struct settings *settings)
@@ -218,7 +238,7 @@ int cli_configure(const struct container *container, const struct settings *sett
 	if (control < 0 || ioctl(control, NVS_IOC_VERSION, &version))
 		return fail("initialization error: nvml error: driver not loaded");
 	trace("driver %s", version.version);
-	if (choose(container->devices, wanted) < 0 || enter(container->pid))
+	if (choose(container->devices, wanted) || enter(container->pid))
 		return 1;
 	root = open(container->rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)

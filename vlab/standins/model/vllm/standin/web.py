@@ -34,6 +34,9 @@ METRICS = {
 ENGINE_PATIENCE = 3600
 """Seconds without a byte from the engine; a long prompt takes minutes where all is emulated."""
 
+HEALTH_PATIENCE = 60
+"""The same for the question whether it is well, which a thread of its own answers."""
+
 
 class Server(ThreadingMixIn, TCPServer):
     """One thread a request; listens from construction on."""
@@ -69,10 +72,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         pages: dict[str, Callable[[], None]] = {
-            "/health": lambda: self._send(200, b""),
-            "/ping": lambda: self._send(200, b""),
+            "/health": self._health,
+            "/ping": self._health,
             "/version": lambda: self._json(200, self._version()),
-            "/v1/models": lambda: self._json(200, self._models()),
+            "/v1/models": self._models,
             "/metrics": lambda: self._send(200, self._metrics(), "text/plain; version=0.0.4"),
         }
         self._route(pages)
@@ -107,7 +110,23 @@ class Handler(BaseHTTPRequestHandler):
     def _version(self) -> dict[str, Any]:
         return {"version": __version__, "stand_in": True, "model": MODEL, "device": "cpu"}
 
-    def _models(self) -> dict[str, Any]:
+    def _health(self) -> None:
+        self._require_engine()
+        self._send(200, b"")
+
+    def _require_engine(self) -> None:
+        """Raise Refused unless the engine says that it is well: nobody else can know."""
+        try:
+            connection, response = self._ask("GET", "/health", patience=HEALTH_PATIENCE)
+            with connection, response:
+                answer = response.read().decode(errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            raise Refused(503, "EngineDeadError", f"the engine does not answer: {error}") from error
+        if response.status != 200:
+            raise Refused(503, "EngineDeadError", f"the engine is not well: {answer}")
+
+    def _models(self) -> None:
+        self._require_engine()
         entry = {
             "object": "model",
             "created": self.server.started,
@@ -117,7 +136,8 @@ class Handler(BaseHTTPRequestHandler):
             "max_model_len": self.server.engine.context,
         }
         names = self.server.arguments.served_names
-        return {"object": "list", "data": [{"id": name, **entry} for name in names]}
+        listed = {"object": "list", "data": [{"id": name, **entry} for name in names]}
+        self._json(200, listed)
 
     def _metrics(self) -> bytes:
         connection, response = self._ask("GET", "/metrics")
@@ -155,10 +175,15 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def _ask(
-        self, method: str, path: str, body: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        patience: float = ENGINE_PATIENCE,
     ) -> tuple["Connection", http.client.HTTPResponse]:
         engine = self.server.engine
-        connection = Connection(engine.host, engine.port, timeout=ENGINE_PATIENCE)
+        connection = Connection(engine.host, engine.port, timeout=patience)
         connection.request(method, path, body, {"Content-Type": "application/json"})
         return connection, connection.getresponse()
 
