@@ -75,11 +75,6 @@ class Machine:
         return self.folder.name
 
     @property
-    def pid(self) -> int:
-        """The emulator's."""
-        return self.process.pid if self.process else 0
-
-    @property
     def key(self) -> Path:
         return self.folder / "key"
 
@@ -116,7 +111,7 @@ class Machine:
 
 def machines_root() -> Path:
     """Where machines keep their files."""
-    return (cache_root() / "machines").absolute()
+    return cache_root() / "machines"
 
 
 @contextmanager
@@ -190,8 +185,7 @@ def sweep_litter() -> None:
 
 def folders() -> list[Path]:
     """The machines' folders, whatever is in them."""
-    root = machines_root()
-    return [path for path in sorted(root.glob("[!.]*")) if path.is_dir()]
+    return [path for path in sorted(machines_root().glob("[!.]*")) if path.is_dir()]
 
 
 class Unreadable(VlabError):

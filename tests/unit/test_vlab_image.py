@@ -14,6 +14,7 @@ import pytest
 
 from vlab import hold, image, manifest, namespace, recipe
 from vlab.errors import VlabError
+from vlab.process import Process
 
 # In the place of the recipe: it makes an image of one file, or does what a test is about.
 RECIPE = """\
@@ -85,6 +86,25 @@ def test_an_interrupted_build_ends_its_processes_and_leaves_nothing(
 
     with pytest.raises(KeyboardInterrupt):
         image.ensure(interrupt)
+    assert folders(cache) == []
+
+
+def test_a_build_that_ignores_sigterm_is_killed(
+    cache: Path, builder: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image, "PATIENCE", 0.1)
+    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    builder(deaf + "print(os.getpid(), flush=True); signal.pause()")
+    builds: list[Process] = []
+
+    def interrupt(text: str) -> None:
+        if text.isdigit():
+            builds.append(Process.of(int(text)))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        image.ensure(interrupt)
+    assert not builds[0].alive()
     assert folders(cache) == []
 
 

@@ -100,7 +100,9 @@ def test_a_step_by_hand_in_which_the_lab_ends_says_of_what(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with emulated(entered()) as lab:
-        monkeypatch.setattr(registry.Machine, "ssh", ["sh", "-c", f"kill -9 {lab.pid}; exit 255"])
+        assert lab.process is not None
+        ends = f"kill -9 {lab.process.pid}; exit 255"
+        monkeypatch.setattr(registry.Machine, "ssh", ["sh", "-c", ends])
         lab.console.write_text("Kernel panic - not syncing: Oops\n")
         with pytest.raises(VlabError, match=r"^in step ask the lab's machine ended: .*Oops$"):
             probe.by_hand(lab, ["ask"])
