@@ -9,7 +9,7 @@ import pytest
 
 from fixtures import clauses, lab
 from fixtures.schema import Profile
-from harness import budget, plugin
+from harness import plugin
 from harness.host import Host
 from harness.profile import BaseProfile
 
@@ -49,11 +49,3 @@ def pytest_configure(config: pytest.Config) -> None:
 
     plugin.configure(config, Profile, connect, leftovers=leftovers, facts=facts)
     gc.freeze()  # what has been imported stays: looking for garbage in it takes 0.1 s of each start
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> None:
-    """Give an acceptance test its time, that of the stages it waits for included."""
-    if item.get_closest_marker(plugin.MARK):
-        limits = budget.limits(plugin.required(item.config).profile)
-        budget.apply(item, limits, limits.pop("test"))

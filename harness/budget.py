@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING
 
 import pytest
 
 from harness.collection import definitions
 from harness.profile import BaseProfile
+
+if TYPE_CHECKING:
+    from harness.session import Session
+
+
+class Budget:
+    """A plugin, registered by `plugin.configure`: each test with this mark gets its time."""
+
+    def __init__(self, session: Session, mark: str) -> None:
+        self.session = session
+        self.mark = mark
+
+    # pytest-timeout reads the limit in a wrapper of its own: this one has to stand before it.
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Give a test its limit, that of the stages which it waits for included."""
+        if item.get_closest_marker(self.mark) is not None:
+            found = limits(self.session.profile)
+            if "test" in found:
+                apply(item, found, found.pop("test"))
+        return (yield)
 
 
 def limits(profile: BaseProfile) -> dict[str, float]:

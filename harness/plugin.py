@@ -61,6 +61,7 @@ def configure(
     session = Session(config, schema, connect, state_dir, leftovers, facts)
     config.stash[_SESSION] = session
     config.pluginmanager.register(Output(session))
+    config.pluginmanager.register(budget.Budget(session, MARK))
     config.pluginmanager.register(ending := Ending(session))
     config.stash[_ENDING] = ending
     config.add_cleanup(session.screen.close)

@@ -7,16 +7,21 @@ import pytest
 pytest_plugins = ["pytester"]
 
 CONFTEST = """
-import pytest
-from harness import budget
+from types import SimpleNamespace
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item):
-    budget.apply(item, {"slow": 100, "slower": 1000, "other": 5}, 10)
-    print(f"{item.name}: {item.get_closest_marker('timeout').args[0]} s")
+from harness.budget import Budget
+
+def pytest_configure(config):
+    profile = SimpleNamespace(budget={"slow": 100, "slower": 1000, "other": 5, "test": 10})
+    config.pluginmanager.register(Budget(SimpleNamespace(profile=profile), "acceptance"))
+
+def pytest_timeout_set_timer(item, settings):  # what pytest-timeout goes by
+    print(f"{item.name}: {settings.timeout:g} s")
 """
 SUITE = """
 import pytest
+
+pytestmark = pytest.mark.acceptance
 
 @pytest.fixture(scope="session")
 def slow(): ...
