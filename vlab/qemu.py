@@ -21,6 +21,10 @@ from vlab.image import Image
 # kernel clears and copies memory by words, and a nested machine boots in half of the time.
 TCG_CPU = "max,erms=off,fsrm=off,fzrm=off,fsrs=off,fsrc=off"
 
+# What protects a kernel from others on its processor, and itself from its own mistakes, is emulated
+# instruction by instruction; a lab is a throw-away with nobody else in it.
+BARE = "mitigations=off init_on_alloc=0 randomize_kstack_offset=off"
+
 GPU_SLOT = 0x10  # first PCI slot of the stand-in GPUs: 0000:00:10.0, 0000:00:11.0, ...
 GPUS = range(5)  # how many there can be
 
@@ -48,7 +52,8 @@ def command_line(image: Image, settings: Settings, mode: str, folder: Path, port
         *("-kernel", str(image.kernel), "-initrd", str(image.initrd)),
         *(
             "-append",
-            "root=/dev/vda rw console=ttyS0 intel_iommu=on audit=0 panic=-1 quiet loglevel=4",
+            "root=/dev/vda rw console=ttyS0 intel_iommu=on audit=0 panic=-1 quiet loglevel=4 "
+            + BARE,
         ),
         *("-drive", f"if=virtio,file={folder / 'disk.qcow2'},format=qcow2,cache=unsafe"),
         *network(port),
