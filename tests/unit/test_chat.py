@@ -115,3 +115,27 @@ def test_a_servers_log_is_shown_line_by_line_as_it_grows(local: Host, tmp_path: 
     log.more()
     log.more()
     assert shown == ["| 模型 loading", "| half a line"]
+
+
+class Closing(BaseHTTPRequestHandler):
+    """Closes the connection after each answer, as it is asked to, and does not say so in it."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        return None
+
+
+def test_each_request_has_a_connection_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9/")  # nobody is there: it is not asked
+    with ThreadingHTTPServer(("127.0.0.1", 0), Closing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for _ in range(3):
+            url = f"http://127.0.0.1:{server.server_port}/health"
+            assert chat.http().get(url, timeout=20).status_code == 200
+        server.shutdown()
