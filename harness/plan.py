@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from harness.collection import Definitions, definitions
 from harness.masking import Masker
 from harness.profile import BaseProfile
 from harness.stage import Provision, Stage
@@ -49,13 +50,13 @@ def stages_of(items: Iterable[pytest.Item]) -> list[type[Stage[Any]]]:
     known = {stage.name: stage for stage in _all(Stage) if hasattr(stage, "name")}  # type: ignore[type-abstract]
     names: dict[str, None] = {}
     for item in items:
-        defs = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
+        defs = definitions(item)
         for name in item.fixturenames:  # type: ignore[attr-defined]
             names |= dict.fromkeys(_chain(name, defs))
     return [known[name] for name in names if name in known]
 
 
-def _chain(name: str, defs: dict[str, Sequence[pytest.FixtureDef[Any]]]) -> Iterator[str]:
+def _chain(name: str, defs: Definitions) -> Iterator[str]:
     """A fixture with all that it needs, what comes first first."""
     if name in defs:
         for needed in defs[name][-1].argnames:

@@ -28,20 +28,16 @@ Benchmark = Callable[..., object]
 SECONDS = 2.0  # of a processor: for the documents of a run, and for the page of ten thousand
 MEMORY = 200 * 1024  # KiB, at the most
 RUNS, LABS = 10_000, 5
-FOLDERS = [kept.PASSED, kept.FAILED, ROOT / "reports" / "runs" / "last"]
+FOLDERS = [kept.PASSED, kept.FAILED]
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 def test_the_documents_of_a_run(benchmark: Benchmark, tmp_path: Path, folder: Path) -> None:
-    if not folder.exists():
-        pytest.skip("no run in reports/runs")
     benchmark(lambda: documents.write(run := load(folder), check(run), tmp_path))
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda path: path.name)
 def test_the_command_keeps_within_its_limits(tmp_path: Path, folder: Path) -> None:
-    if not folder.exists():
-        pytest.skip("no run in reports/runs")
     words = [sys.executable, "-m", "reports", "render", str(folder), "--out", str(tmp_path)]
     taken = []
     for _ in range(3):

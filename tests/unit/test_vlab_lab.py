@@ -14,6 +14,7 @@ from harness.profile import load
 from harness.session import Session
 from tests.unit.labs import emulated, entered
 from vlab import machine, recipe, registry
+from vlab.errors import VlabError
 from vlab.qemu import Settings
 from vlab.registry import Machine
 
@@ -57,7 +58,16 @@ def up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
 
 def taken(up: Machine, session: Session, console: Path) -> Machine | None:
     with contextlib.ExitStack() as stack:
-        return joint._take(stack, Settings(), console, session)
+        return joint._take(stack, "", Settings(), console, session)
+
+
+def test_a_lab_is_taken_by_its_name_or_not_at_all(
+    up: Machine, session: Session, tmp_path: Path
+) -> None:
+    with contextlib.ExitStack() as stack:
+        with pytest.raises(VlabError, match="no lab 'other' is up"):
+            joint._take(stack, "other", Settings(), tmp_path / "console", session)
+        assert joint._take(stack, up.name, Settings(), tmp_path / "console", session) == up
 
 
 def test_a_run_uses_a_lab_that_is_up_and_says_so(
@@ -65,7 +75,7 @@ def test_a_run_uses_a_lab_that_is_up_and_says_so(
 ) -> None:
     console = tmp_path / "evidence" / "lab-console.log"
     with contextlib.ExitStack() as stack:
-        assert joint._take(stack, Settings(), console, session) == up
+        assert joint._take(stack, "", Settings(), console, session) == up
         assert "pytest (pid" in (registry.user_of(up) or "")
         assert taken(up, session, console) is None, "it has a user"
         with up.console.open("a") as more:
