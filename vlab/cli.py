@@ -34,7 +34,7 @@ in the lab:
   /srv/lab/nvidia-container-toolkit.repo the toolkit's repository, for dnf --installroot
   /srv/lab/vllm-build                    the build context of the vLLM image
   /etc/kata-containers/configuration.toml, cnitool, docker, ctr, kata-runtime: as the guide says
-  lspci -nn -d 1234:11e8                 the GPU: 1234:11e8 stands in for NVIDIA's 10de
+  lspci -nn -d 1af4:1043                 the GPU: 1af4:1043 stands in for NVIDIA's 10de
 
 A pytest run uses a lab that is up, if it has the profile's settings and nobody else is in it.
 Images and labs are kept in ~/.cache/passthrough-acceptance/vlab; VLAB_CACHE moves it. In its folder

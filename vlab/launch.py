@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from vlab import hold, qmp
@@ -48,20 +49,23 @@ def _make(what: str, *argv: str) -> None:
 
 def launch(
     folder: Path,
-    command: Callable[[int], Sequence[str]],
+    command: Callable[[int, Sequence[int]], Sequence[str]],
     *,
     bound: bool,
+    plugged: Callable[[], AbstractContextManager[Sequence[int]]] = lambda: nullcontext(()),
     started: "Callable[[subprocess.Popen[bytes], int], None]" = lambda process, port: None,
 ) -> "tuple[subprocess.Popen[bytes], int]":
     """Start QEMU in its folder; returns the process and the port that it forwards.
 
     ``started`` is told of each process at once, so that it is known even if we are killed while it
-    is waited for. ``command`` makes the command line for a port. A port can be taken between choice
+    is waited for. ``command`` makes the command line for a port, and for the descriptors that
+    ``plugged`` yields, which QEMU inherits. A port can be taken between choice
     and use; QEMU has done nothing then, and gets another. Raises VlabError with what QEMU said.
     """
     for _ in range(PORT_TRIES):
         port = free_port()
-        process = start(folder, command(port), bound=bound)
+        with plugged() as sockets:
+            process = start(folder, command(port, sockets), bound=bound, inherit=sockets)
         try:
             started(process, port)
             if _stands(process, folder):
@@ -89,7 +93,9 @@ def free_port() -> int:
         return port
 
 
-def start(folder: Path, command: Sequence[str], *, bound: bool) -> "subprocess.Popen[bytes]":
+def start(
+    folder: Path, command: Sequence[str], *, bound: bool, inherit: Sequence[int] = ()
+) -> "subprocess.Popen[bytes]":
     """Start a machine's emulator in its folder; as long as it runs, it holds the folder's lock."""
     # Its own session: a Ctrl-C at the terminal is for the run, which still needs the lab to
     # undo what it did. A bound one's life is tied to ours by the kernel instead.
@@ -102,7 +108,7 @@ def start(folder: Path, command: Sequence[str], *, bound: bool) -> "subprocess.P
             stdout=log,
             stderr=log,
             start_new_session=True,
-            pass_fds=(lock,),
+            pass_fds=(lock, *inherit),
             env={**os.environ, "LC_ALL": "C"},
         )
 

@@ -20,6 +20,7 @@ from vlab.image import Image, cache_root
 from vlab.process import Process
 from vlab.qemu import CONSOLE, Settings, command_line
 from vlab.registry import Life, Machine
+from vlab.standins import gpu
 
 __all__ = ["Life", "Machine", "Settings", "find", "machines_root", "running", "start", "stop"]
 
@@ -203,8 +204,11 @@ def _launch(machine: Machine, image: Image, life: Life) -> Machine:
     launch.make_disk(machine.folder, image)
     launch.launch(
         machine.folder,
-        lambda port: command_line(image, machine.settings, machine.accel, machine.folder, port),
+        lambda port, sockets: command_line(
+            image, machine.settings, machine.accel, machine.folder, port, sockets
+        ),
         bound=life is Life.BOUND,
+        plugged=lambda: gpu.plugged(image.folder, machine.folder, machine.settings.gpus),
         started=started,
     )
     return launched

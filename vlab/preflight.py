@@ -8,8 +8,9 @@ from vlab.errors import VlabError
 from vlab.image import cache_root
 from vlab.packages import architecture
 from vlab.qemu import GPUS, Settings
+from vlab.standins import gpu
 
-OVERHEAD = 512  # MiB that QEMU takes beside the lab's memory: translated code, mostly
+OVERHEAD = 768  # MiB beside the lab's memory: QEMU's translated code, and a GPU's model
 DISK = 2560  # MiB that a lab may write; with its image (1.3 GiB) the 4 GiB that it may take
 TOOLS = {"ssh": "openssh-client", "ssh-keygen": "openssh-client", "setpriv": "util-linux"}
 
@@ -21,6 +22,12 @@ def check(settings: Settings) -> None:
         raise VlabError(f"'{tool}' is not installed: apt-get install {package}, or ./bootstrap")
     if settings.gpus not in GPUS:
         raise VlabError(f"a lab has {GPUS[0]} to {GPUS[-1]} GPUs, not {settings.gpus}")
+    if settings.gpus and (missing := gpu.missing_features()):
+        raise VlabError(
+            f"the lab's GPU computes on this computer's processor, which has no "
+            f"{', '.join(missing)}: use a computer of the x86-64-v3 level, or a lab without a GPU "
+            "(--gpus 0, or vlab.gpus in the profile)"
+        )
     if settings.accel == "kvm" and (why := accel.obstacle()):
         raise accel.refused(why)
     if free_disk() < DISK:

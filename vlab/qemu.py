@@ -1,16 +1,18 @@
 """What the lab's machine is made of, as QEMU's command line.
 
 Recipe (q35): an emulated Intel IOMMU with interrupt remapping, caching mode and device IOTLB, so
-that VFIO in the lab works as on hardware; an ``edu`` device for each GPU (QEMU's
-docs/specs/edu.rst: identification, a factorial that the device computes, DMA); user-mode network
-with nothing but a forwarded ssh port, so that a lab can reach nobody.
+that VFIO in the lab works as on hardware; a PCI Express function behind a root port for each GPU
+(``vlab.standins.gpu``: virtio-serial, whose port is a socket of the process that computes; it does
+DMA through the IOMMU, has MSI-X and can be reset); user-mode network with nothing but a forwarded
+ssh port, so that a lab can reach nobody.
 
 A multifunction GPU is what a graphics card is: function 1 is an audio device (class 0403, as
-NVIDIA's), which the lab's kernel gives to snd_hda_intel. Both sit behind a root port without ACS,
-so that all three share one IOMMU group, and nothing of it can be passed through alone.
+NVIDIA's), which the lab's kernel gives to snd_hda_intel. The root port is then one without ACS, so
+that all three share one IOMMU group, and nothing of it can be passed through alone.
 """
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +27,10 @@ TCG_CPU = "max,erms=off,fsrm=off,fzrm=off,fsrs=off,fsrc=off"
 # instruction by instruction; a lab is a throw-away with nobody else in it.
 BARE = "mitigations=off init_on_alloc=0 randomize_kstack_offset=off"
 
-GPU_SLOT = 0x10  # first PCI slot of the stand-in GPUs: 0000:00:10.0, 0000:00:11.0, ...
+GPU_SLOT = 0x10  # first PCI slot of the root ports with the stand-in GPUs behind them
 GPUS = range(5)  # how many there can be
+GPU_ID = "1af4:1043"  # vendor and device, as lspci -n prints them
+GPU_CLASS = "0380"  # a display controller
 
 CONSOLE = "console.log"
 
@@ -42,8 +46,13 @@ class Settings:
     multifunction: bool = False
 
 
-def command_line(image: Image, settings: Settings, mode: str, folder: Path, port: int) -> list[str]:
-    """QEMU's command line for this machine; it is to be started in the machine's folder."""
+def command_line(
+    image: Image, settings: Settings, mode: str, folder: Path, port: int, sockets: Sequence[int]
+) -> list[str]:
+    """QEMU's command line for this machine; it is to be started in the machine's folder.
+
+    ``sockets`` are descriptors that it inherits, one to the process of each GPU.
+    """
     public = (folder / "key.pub").read_bytes()
     credential = base64.b64encode(public).decode()
     return [
@@ -65,7 +74,7 @@ def command_line(image: Image, settings: Settings, mode: str, folder: Path, port
             "-smbios",
             f"type=11,value=io.systemd.credential.binary:ssh.authorized_keys.root={credential}",
         ),
-        *("-no-reboot", *gpus(settings)),
+        *("-no-reboot", *gpus(settings, sockets)),
     ]
 
 
@@ -94,21 +103,27 @@ def monitor() -> list[str]:
     ]
 
 
-def gpus(settings: Settings) -> list[str]:
-    """The stand-in GPUs."""
-    edu = "edu,dma_mask=0xffffffffffffffff"
+def gpus(settings: Settings, sockets: Sequence[int]) -> list[str]:
+    """The stand-in GPUs, each with the descriptor of its process's socket."""
     words: list[str] = []
-    for number in range(settings.gpus):
-        slot = f"{GPU_SLOT + number:#x}"
-        if not settings.multifunction:
-            words += ["-device", f"{edu},addr={slot}"]
-            continue
-        port, audio = f"port{number}", f"audio{number}"
+    for number, descriptor in enumerate(sockets):
+        port, gpu = f"port{number}", f"gpu{number}"
         words += [
-            *("-device", f"pcie-root-port,id={port},chassis={number},addr={slot},disable-acs=on"),
-            *("-device", f"{edu},bus={port},addr=0.0,multifunction=on"),
-            *("-device", f"ich9-intel-hda,id={audio},bus={port},addr=0.1"),
-            *("-audiodev", f"none,id=none{number}"),
-            *("-device", f"hda-output,bus={audio}.0,audiodev=none{number}"),
+            "-device",
+            f"pcie-root-port,id={port},chassis={number},addr={GPU_SLOT + number:#x}"
+            + (",disable-acs=on" if settings.multifunction else ""),
+            *("-chardev", f"socket,id={gpu},fd={descriptor}"),
+            "-device",
+            f"virtio-serial-pci,id={gpu},bus={port},addr=0.0,class=0x{GPU_CLASS},vectors=6,"
+            "max_ports=2,disable-legacy=on,iommu_platform=on"
+            + (",multifunction=on" if settings.multifunction else ""),
+            *("-device", f"virtserialport,bus={gpu}.0,nr=1,chardev={gpu},name=gpu"),
         ]
+        if settings.multifunction:
+            audio = f"audio{number}"
+            words += [
+                *("-device", f"ich9-intel-hda,id={audio},bus={port},addr=0.1"),
+                *("-audiodev", f"none,id=none{number}"),
+                *("-device", f"hda-output,bus={audio}.0,audiodev=none{number}"),
+            ]
     return words

@@ -18,7 +18,7 @@ from pathlib import Path
 from vlab import emulator, manifest, packages, sources
 from vlab.build import Build
 from vlab.errors import VlabError
-from vlab.standins import cni, guest, kata, model, nvidia
+from vlab.standins import cni, gpu, guest, kata, model, nvidia
 from vlab.standins.nvidia import compiler
 
 HERE = Path(__file__).parent
@@ -65,6 +65,7 @@ def carry_out(build: Build, folder: Path) -> None:
     with build.step("finishing the disk image"):
         _configure(build)
         emulator.install(build, build.work / compiler.FOLDER, folder / "emulator")
+        gpu.install(build, folder)
         _pack(build, folder)
     shutil.rmtree(build.work)
     manifest.write(folder)

@@ -38,7 +38,7 @@ def test_a_lab_that_panics_is_named_with_its_console_and_leaves_nothing() -> Non
     name = f"lab-by-command-{os.getpid()}"
     up = vlab("up", "--name", name, "--gpus", "2")
     assert up.returncode == 0, up.stderr
-    gpus = vlab("ssh", name, "--", "lspci", "-n", "-d", "1234:11e8")
+    gpus = vlab("ssh", name, "--", "lspci", "-n", "-d", "1af4:1043")
     assert len(gpus.stdout.splitlines()) == 2, gpus.stderr
     assert "Linux version" in vlab("ssh", name, "--", "cat /proc/version | head -n 1").stdout
     crash = vlab("ssh", name, "--", "echo c > /proc/sysrq-trigger")
@@ -78,7 +78,7 @@ def test_a_lab_that_stands_still_on_a_full_disk_is_told(
         *("-blockdev", json.dumps({"driver": "raw", "node-name": "disk", "file": drive})),
         *("-device", "virtio-blk-pci,drive=disk"),
     ]
-    child, port = launch.launch(lab.folder, lambda port: command, bound=True)
+    child, port = launch.launch(lab.folder, lambda port, sockets: command, bound=True)
     lab = registry.update(lab, child=child, process=Process.of(child.pid), port=port)
     try:
         with pytest.raises(VlabError, match=r"stands still.*: the file system of .*/lab is full"):

@@ -16,6 +16,8 @@ from vlab.image import Image
 from vlab.process import Process
 from vlab.qemu import Settings
 
+Command = Callable[..., list[str]]
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -27,15 +29,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bare() -> Callable[[int], list[str]]:
+def bare() -> Command:
     """The command line of a real QEMU that has no guest, for a port."""
     emulator = image.ensure(print).emulator("qemu-system-x86_64")
     none = ["-M", "none", "-nodefaults", "-display", "none"]
-    return lambda port: [*emulator, *none, *qemu.monitor(), *qemu.network(port)]
+    return lambda port, sockets=(): [*emulator, *none, *qemu.monitor(), *qemu.network(port)]
 
 
 def test_a_port_that_is_taken_meanwhile_is_chosen_anew(
-    folder: Path, bare: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+    folder: Path, bare: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         free = launch.free_port()
@@ -49,7 +51,7 @@ def test_a_port_that_is_taken_meanwhile_is_chosen_anew(
 
 
 def test_ports_that_are_always_taken_are_an_error(
-    folder: Path, bare: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+    folder: Path, bare: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launch, "PORT_TRIES", 2)
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -58,15 +60,15 @@ def test_ports_that_are_always_taken_are_an_error(
             launch.launch(folder, bare, bound=True)
 
 
-def test_what_qemu_says_when_it_does_not_start(
-    folder: Path, bare: Callable[[int], list[str]]
-) -> None:
+def test_what_qemu_says_when_it_does_not_start(folder: Path, bare: Command) -> None:
     with pytest.raises(VlabError, match=r"status 1: .*no-such-device"):
-        launch.launch(folder, lambda port: [*bare(port), "-device", "no-such-device"], bound=True)
+        launch.launch(
+            folder, lambda port, _: [*bare(port), "-device", "no-such-device"], bound=True
+        )
 
 
 def test_a_machine_quits_when_it_is_asked(
-    tmp_path: Path, bare: Callable[[int], list[str]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, bare: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VLAB_CACHE", str(tmp_path))
     lab = registry.enter("lab", Image(tmp_path), Settings(), "tcg")
@@ -85,15 +87,13 @@ OWNER = """
 import sys
 from pathlib import Path
 from vlab import launch
-child, _ = launch.launch(Path(sys.argv[1]), lambda port: sys.argv[2:], bound=True)
+child, _ = launch.launch(Path(sys.argv[1]), lambda port, sockets: sys.argv[2:], bound=True)
 print(child.pid, flush=True)
 sys.stdin.read()
 """
 
 
-def test_a_bound_machine_dies_with_its_owner(
-    folder: Path, bare: Callable[[int], list[str]]
-) -> None:
+def test_a_bound_machine_dies_with_its_owner(folder: Path, bare: Command) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, str(folder), *bare(launch.free_port())],
         stdin=subprocess.PIPE,

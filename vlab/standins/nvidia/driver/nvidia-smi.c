@@ -4,7 +4,7 @@
  * Real: its formats, field names and exit statuses; and each call makes the device that was
  *   passed through answer (identification, liveness, a factorial, a DMA round trip) and fails
  *   when it is not there or answers wrong, so a row in the table is a device that works.
- * Not real: there is no GPU. The name says so, and what an edu device does not have is N/A.
+ * Not real: the GPU is the virtual lab's. The name says so, and what it does not have is N/A.
  *   Options beyond those below are refused as the real tool refuses unknown ones.
  */
 #include <getopt.h>
@@ -60,7 +60,8 @@ static void print_gpu(const struct gpu *gpu)
 	/* Like the real tool, the table cuts a long name; -L and --query-gpu have it whole. */
 	snprintf(name, sizeof(name), " %3d  %.22s...      N/A ", gpu->index, GPU_NAME);
 	snprintf(place, sizeof(place), "   %-16s N/A ", gpu->bus_id);
-	snprintf(memory, sizeof(memory), "        N/A / %6lluMiB ", gpu->info.aperture >> 20);
+	snprintf(memory, sizeof(memory), "  %6lluMiB / %6lluMiB ", gpu->memory_used >> 20,
+		 gpu->memory_total >> 20);
 	print_line('|', (const char *[]){ name, place, "                  N/A " });
 	print_line('|', (const char *[]){ " N/A   N/A   N/A             N/A /  N/A  ", memory,
 					  "     N/A          N/A " });
@@ -104,13 +105,13 @@ static void print_table(const struct gpu *gpus, int count)
 static void print_selftest(const struct gpu *gpus, int count)
 {
 	for (int i = 0; i < count; i++) {
-		const struct nvs_selftest *test = &gpus[i].test;
+		const struct selftest *test = &gpus[i].test;
 
 		printf("{\"index\": %d, \"bus_id\": \"%s\", \"uuid\": \"%s\", "
 		       "\"identification\": \"0x%08x\", \"liveness\": \"0x%08x->0x%08x\", "
 		       "\"factorial_of\": %u, \"factorial\": %u, \"dma_bytes\": %u, \"dma_ok\": %s}\n",
 		       gpus[i].index, gpus[i].bus_id, gpus[i].uuid,
-		       gpus[i].info.identification, test->value, test->liveness, test->factorial_of,
+		       test->identification, test->value, test->inverted, test->factorial_of,
 		       test->factorial, test->dma_bytes, test->dma_mismatches ? "false" : "true");
 	}
 }

@@ -5,7 +5,7 @@
 
 #include "nvidia-standin.h"
 
-#define GPU_NAME "QEMU edu (stand-in for an NVIDIA GPU)"
+#define GPU_NAME "Virtual GPU (stand-in for an NVIDIA GPU)"
 
 /* Exit statuses of the real tool (its manual, RETURN VALUE). */
 enum {
@@ -20,10 +20,19 @@ enum {
 	EXIT_UNKNOWN = 255,
 };
 
+/* What the device was asked, and what it answered. */
+struct selftest {
+	unsigned int identification;
+	unsigned int value, inverted;      /* given; every bit of it, inverted */
+	unsigned int factorial_of, factorial;
+	unsigned int dma_bytes, dma_mismatches; /* sent to the device and back; that differ */
+};
+
 struct gpu {
 	int index; /* N of /dev/nvidiaN */
 	struct nvs_info info;
-	struct nvs_selftest test;
+	struct selftest test;
+	unsigned long long memory_total, memory_used; /* bytes */
 	char uuid[48];
 	char bus_id[24]; /* as the real tool writes it: eight digits of domain */
 };

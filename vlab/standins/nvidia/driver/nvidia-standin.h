@@ -2,8 +2,10 @@
 /*
  * What the stand-in kernel module and its user-space programs say to each other.
  *
- * The real driver's ioctl interface is private to NVIDIA; this one is ours. Everything that it
- * carries was read from, or computed by, the device in the moment of the call.
+ * The real driver's ioctl interface is private to NVIDIA; this one is ours. Two calls say what the
+ * module knows; everything else is asked of the device itself, in lines of text that are written
+ * to /dev/nvidiaN and read from it (vlab/standins/gpu/device.py has the list). Whoever opens it
+ * has a conversation of its own.
  */
 #ifndef NVIDIA_STANDIN_H
 #define NVIDIA_STANDIN_H
@@ -24,28 +26,17 @@ struct nvs_version {
 	char version[32];
 };
 
-/* On nvidiaN: what the device and its PCI function say of themselves. */
+/* On nvidiaN: what its PCI function says of itself. */
 struct nvs_info {
 	char bus_id[16];          /* dddd:bb:dd.f in this machine */
 	__u32 vendor, device;     /* PCI ids */
 	__u32 subsystem_vendor, subsystem_device;
-	__u32 identification;     /* the device's register 0x00; all ones: it is gone */
-	__u32 reserved;
-	__u64 aperture;           /* bytes of BAR 0 */
-};
-
-/* On nvidiaN: make the device work. value and factorial_of are given, the rest is answered. */
-struct nvs_selftest {
-	__u32 value;              /* written to the liveness register */
-	__u32 liveness;           /* read back; a live device inverts every bit */
-	__u32 factorial_of;       /* at most 12, so that the answer fits the register */
-	__u32 factorial;          /* computed by the device */
-	__u32 dma_bytes;          /* bytes copied by the device, memory to device and back */
-	__u32 dma_mismatches;     /* bytes that came back different */
 };
 
 #define NVS_IOC_VERSION _IOR('F', 0xd0, struct nvs_version)
 #define NVS_IOC_INFO _IOR('F', 0xd1, struct nvs_info)
-#define NVS_IOC_SELFTEST _IOWR('F', 0xd2, struct nvs_selftest)
+
+/* What the device answers to 'identify'. */
+#define NVS_IDENTIFICATION 0x4e560001
 
 #endif

@@ -2,7 +2,7 @@
 /*
  * nvidia-smi --query-gpu=FIELDS --format=csv[,noheader][,nounits]: field names, header, units and
  * errors as the real tool has them. What the device cannot tell is [N/A], as on a GPU that does
- * not support the field; memory.total is the memory that it shows on its bus (BAR 0).
+ * not support the field; memory is the device's own, used by the models that it has loaded.
  */
 #include <stdio.h>
 #include <string.h>
@@ -34,7 +34,9 @@ VALUE(value_slot, "0x%.2s", gpu->bus_id + 12)
 VALUE(value_device_id, "0x%04X%04X", gpu->info.device, gpu->info.vendor)
 VALUE(value_sub_id, "0x%04X%04X", gpu->info.subsystem_device, gpu->info.subsystem_vendor)
 VALUE(value_index, "%d", gpu->index)
-VALUE(value_memory, "%llu", gpu->info.aperture >> 20)
+VALUE(value_memory, "%llu", gpu->memory_total >> 20)
+VALUE(value_memory_used, "%llu", gpu->memory_used >> 20)
+VALUE(value_memory_free, "%llu", (gpu->memory_total - gpu->memory_used) >> 20)
 
 static void value_time(const struct gpu *gpu, char *out, size_t size)
 {
@@ -57,8 +59,8 @@ static const struct field fields[] = {
 	{ "index", NULL, NULL, value_index },
 	{ "timestamp", NULL, NULL, value_time },
 	{ "memory.total", NULL, "MiB", value_memory },
-	{ "memory.used", NULL, "MiB", NULL },
-	{ "memory.free", NULL, "MiB", NULL },
+	{ "memory.used", NULL, "MiB", value_memory_used },
+	{ "memory.free", NULL, "MiB", value_memory_free },
 	{ "ecc.mode.current", NULL, NULL, NULL },
 	{ "ecc.mode.pending", NULL, NULL, NULL },
 	{ "persistence_mode", NULL, NULL, NULL },

@@ -2,7 +2,7 @@
 # NVIDIA-Linux-@MACHINE@-@VERSION@.run -- a stand-in for NVIDIA's driver package.
 # Stands for: the self-extracting archive that NVIDIA ships. Real: its form (a shell script with
 #   the archive behind it, checked, unpacked with tar, then ./nvidia-installer with the arguments)
-#   and its own options below. Not real: the driver in it is for QEMU's edu device.
+#   and its own options below. Not real: the driver in it is for the virtual lab's GPU.
 version=@VERSION@
 name=NVIDIA-Linux-@MACHINE@-@VERSION@
 skip=@LINES@
@@ -30,7 +30,7 @@ self=$0
 for option in "$@"; do
     case $option in
     --check) check; exit 0 ;;
-    --info) echo "  Target directory: $name (stand-in, QEMU edu)"; exit 0 ;;
+    --info) echo "  Target directory: $name (stand-in)"; exit 0 ;;
     -x | --extract-only) check; unpack "$PWD/$name"; exit 0 ;;
     esac
 done

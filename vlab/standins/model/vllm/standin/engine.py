@@ -1,74 +1,157 @@
-"""The engine: llama.cpp's server inside this process, on a port of the loopback interface.
+"""The engine: a model in the GPU's memory, asked through the device node that the hook brought.
 
-Everything is set for a quick start on a slow, emulated processor: no warm-up, no measuring of what
-fits, a small batch, one sequence. The wheel's library needs AVX2, FMA, F16C and BMI2 outright; it
-has no run-time dispatch, so an older processor ends this process with SIGILL.
+Nothing is computed in the container, nor in its machine: each connection to the engine is a
+conversation with the device (``vlab/standins/gpu``), behind which llama.cpp's server answers. The
+device holds the model as long as this process has it open.
 """
 
+import http.client
+import io
+import json
 import os
-from dataclasses import dataclass
-from importlib import import_module
+import select
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from . import StandInError
 
 MODEL = "SmolLM2-135M-Instruct-Q4_1"
-WEIGHTS = "/opt/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-"""Where the image's last stage puts them; the variable VLLM_STANDIN_WEIGHTS names another place."""
+NODES = "/dev/nvidia[0-9]*"
+LOADING = 600.0
+"""Seconds that loading may take; the device needs half a second for it."""
 
-NEEDED = {"avx2", "fma", "f16c", "bmi2"}
+
+class Conversation(io.RawIOBase):
+    """One conversation with the device, as a file that gives up after some seconds of silence."""
+
+    def __init__(self, descriptor: int, patience: float) -> None:
+        self.descriptor = descriptor
+        self.patience = patience
+
+    @classmethod
+    def begin(cls, path: str, patience: float) -> "Conversation":
+        """Open the device node ``path``; OSError where that cannot be."""
+        return cls(os.open(path, os.O_RDWR | os.O_CLOEXEC), patience)
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """Take what has come. Raises TimeoutError when nothing does, OSError if the GPU is gone."""
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLIN)
+        if not poll.poll(self.patience * 1000):
+            raise TimeoutError(f"the GPU said nothing for {self.patience:g} s")
+        data = os.read(self.descriptor, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        """Send some of it."""
+        return os.write(self.descriptor, data)
+
+    def sendall(self, data: bytes) -> None:
+        """Send all of it: a socket's method, for http.client."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self.write(bytes(rest)) :]
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """What is heard, buffered: a socket's method, for http.client, which closes each alone."""
+        return io.BufferedReader(Conversation(os.dup(self.descriptor), self.patience))
+
+    def line(self) -> str:
+        """The next line, without its end; empty where there is no more."""
+        heard = bytearray()
+        while not heard.endswith(b"\n") and (byte := self.read(1)):
+            heard += byte
+        return heard.decode(errors="replace").rstrip("\n")
+
+    def ended(self) -> bool:
+        """Whether the other side has ended it, as far as can be known without waiting."""
+        poll = select.poll()
+        poll.register(self.descriptor, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def close(self) -> None:
+        """Close it, once."""
+        if not self.closed:
+            os.close(self.descriptor)
+        super().close()
 
 
-@dataclass(frozen=True)
+class Connection(http.client.HTTPConnection):
+    """A connection to the engine's HTTP server, through the device; a ``with`` closes it."""
+
+    def __init__(self, path: str, model: int, patience: float) -> None:
+        super().__init__("localhost")
+        conversation = Conversation.begin(path, patience)
+        conversation.sendall(f"http {model}\n".encode())
+        self.sock = conversation
+
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.close()
+
+
 class Engine:
-    """A loaded model, behind llama.cpp's HTTP interface. ``server`` keeps it alive."""
+    """A model in the memory of the GPU at ``path``; it stays there as long as this object is."""
 
-    host: str
-    port: int
-    context: int
-    server: object
+    def __init__(self, path: str, held: Conversation, model: int, context: int) -> None:
+        self.path = path
+        self.held = held
+        self.model = model
+        self.context = context
+
+    def connect(self, patience: float) -> Connection:
+        """A connection to its HTTP server. Raises OSError where the GPU is gone."""
+        return Connection(self.path, self.model, patience)
+
+    def alive(self) -> bool:
+        """Whether the GPU still has the model."""
+        return not self.held.ended()
 
 
-def start(alias: str, context: int) -> Engine:
-    """Load the model; it answers under the name ``alias``. Returns when it can be asked.
+def start(alias: str, context: int, utilization: float) -> Engine:
+    """Have the first GPU load the model; it answers under the name ``alias``.
 
-    Raises StandInError if the image has no weights, or the processor lacks what the wheel needs.
+    ``context`` is in tokens; ``utilization`` is the part of the GPU's memory that may be used.
+    Raises StandInError, in vLLM's words, where it does not come about.
     """
-    weights = Path(os.environ.get("VLLM_STANDIN_WEIGHTS", WEIGHTS))
-    if not weights.is_file():
+    nodes = sorted(str(path) for path in Path("/").glob(NODES.lstrip("/")))
+    if not nodes:
+        raise StandInError("RuntimeError: No CUDA GPUs are available (no /dev/nvidiaN)")
+    path = nodes[0]
+    try:
+        total, used = _memory(path)
+        wanted = json.dumps({"alias": alias, "context": context, "most": int(total * utilization)})
+        held = Conversation.begin(path, LOADING)
+        held.sendall(f"load {wanted}\n".encode())
+        word, _, rest = held.line().partition(" ")
+    except OSError as error:
+        raise StandInError(f"RuntimeError: CUDA error: {path}: {error}") from error
+    if word == "loaded":
+        return Engine(path, held, int(rest), context)
+    if rest.startswith("out of memory"):
         raise StandInError(
-            f"OSError: there are no weights at {weights}: this image was built up to a stage "
-            "before the last one, vllm-openai"
+            f"torch.OutOfMemoryError: CUDA out of memory. GPU 0 has a total capacity of "
+            f"{total >> 20} MiB of which {(total - used) >> 20} MiB is free ({rest})"
         )
-    missing = NEEDED - _processor_flags()
-    if missing:
-        raise StandInError(f"RuntimeError: the processor has no {', '.join(sorted(missing))}")
-    # Imported by name: no type information, and absent wherever only the other files are tested.
-    llama = import_module("xllamacpp")
-    params = llama.CommonParams()
-    params.model.path = str(weights)
-    params.model_alias = {alias}
-    # One pass of large reads: a mapped file would be paged in piecemeal over the shared rootfs.
-    params.load_mode = llama.llama_load_mode.LLAMA_LOAD_MODE_NONE
-    # One thread: two of them, spinning for each other on cores that emulators share, were measured
-    # to take eighteen times as long.
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
-    params.n_ctx = context
-    params.n_parallel = 1
-    params.n_batch = params.n_ubatch = 256
-    params.warmup = params.fit_params = params.ui = params.endpoint_slots = False
-    params.cache_ram_mib = params.n_ctx_checkpoints = 0
-    params.endpoint_metrics = True
-    params.sampling.temp = 0.0
-    params.verbosity = 0
-    server = llama.Server(params)
-    address = urlsplit(server.listening_address)
-    return Engine(address.hostname or "127.0.0.1", address.port or 0, context, server)
+    raise StandInError(f"RuntimeError: Engine core initialization failed: {rest or 'no answer'}")
 
 
-def _processor_flags() -> set[str]:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("flags"):
-            return set(line.partition(":")[2].split())
-    return set()
+def _memory(path: str) -> tuple[int, int]:
+    """Bytes of the GPU's memory, and of it in use."""
+    conversation = Conversation.begin(path, LOADING)
+    try:
+        conversation.sendall(b"memory\n")
+        answer = conversation.line().split()
+    finally:
+        conversation.close()
+    if len(answer) != 3 or answer[0] != "memory":
+        raise OSError(f"the GPU answers {' '.join(answer) or 'nothing'}")
+    return int(answer[1]), int(answer[2])

@@ -182,8 +182,7 @@ class Handler(BaseHTTPRequestHandler):
         *,
         patience: float = ENGINE_PATIENCE,
     ) -> tuple["Connection", http.client.HTTPResponse]:
-        engine = self.server.engine
-        connection = Connection(engine.host, engine.port, timeout=patience)
+        connection = self.server.engine.connect(patience)
         connection.request(method, path, body, {"Content-Type": "application/json"})
         return connection, connection.getresponse()
 

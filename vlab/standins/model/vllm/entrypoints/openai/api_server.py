@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         for line in require_gpu():
             say(f"device: {line}")
-        engine = start(arguments.served_names[0], arguments.context)
+        engine = start(arguments.served_names[0], arguments.context, 0.9)
         serve(arguments, engine, say)
     except StandInError as error:
         print(error, file=sys.stderr, flush=True)
