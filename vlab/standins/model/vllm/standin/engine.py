@@ -1,58 +1,57 @@
-"""The engine: llama.cpp's server inside this process, on a port of the loopback interface.
+"""The engine: where the model computes, and how to reach llama.cpp's HTTP interface there."""
 
-Everything is set for a quick start on a slow, emulated processor: no warm-up, no measuring of what
-fits, a small batch, one sequence. The wheel's library needs AVX2, FMA, F16C and BMI2 outright; it
-has no run-time dispatch, so an older processor ends this process with SIGILL.
-"""
-
+import http.client
 import os
-from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from . import StandInError
 
 MODEL = "SmolLM2-135M-Instruct-Q4_1"
-WEIGHTS = "/opt/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-"""Where the image's last stage puts them; the variable VLLM_STANDIN_WEIGHTS names another place."""
-
-NEEDED = {"avx2", "fma", "f16c", "bmi2"}
 
 
-@dataclass(frozen=True)
+class Connection(http.client.HTTPConnection):
+    """A connection to the engine that a ``with`` closes."""
+
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.close()
+
+
 class Engine:
     """A loaded model, behind llama.cpp's HTTP interface. ``server`` keeps it alive."""
 
-    host: str
-    port: int
-    context: int
-    server: object
+    def __init__(self, host: str, port: int, context: int, server: object) -> None:
+        self.host = host
+        self.port = port
+        self.context = context
+        self.server = server
+
+    def connect(self, patience: float) -> Connection:
+        """A fresh, open connection; ``patience``: seconds without a byte. Raises OSError."""
+        connection = Connection(self.host, self.port, timeout=patience)
+        connection.connect()
+        return connection
+
+    def alive(self) -> bool:
+        """False once the engine is gone for good."""
+        return True
 
 
-def start(alias: str, context: int) -> Engine:
+def start(alias: str, context: int, utilization: float) -> Engine:
     """Load the model; it answers under the name ``alias``. Returns when it can be asked.
 
-    Raises StandInError if the image has no weights, or the processor lacks what the wheel needs.
+    Raises StandInError, with vLLM's words, if it cannot be loaded.
     """
-    weights = Path(os.environ.get("VLLM_STANDIN_WEIGHTS", WEIGHTS))
-    if not weights.is_file():
-        raise StandInError(
-            f"OSError: there are no weights at {weights}: this image was built up to a stage "
-            "before the last one, vllm-openai"
-        )
-    missing = NEEDED - _processor_flags()
-    if missing:
-        raise StandInError(f"RuntimeError: the processor has no {', '.join(sorted(missing))}")
-    # Imported by name: no type information, and absent wherever only the other files are tested.
-    llama = import_module("xllamacpp")
+    try:
+        llama = import_module("xllamacpp")
+    except ImportError as error:
+        raise StandInError("RuntimeError: no engine", str(error), in_engine=True) from error
     params = llama.CommonParams()
-    params.model.path = str(weights)
+    params.model.path = os.environ["VLLM_STANDIN_WEIGHTS"]
     params.model_alias = {alias}
-    # One pass of large reads: a mapped file would be paged in piecemeal over the shared rootfs.
-    params.load_mode = llama.llama_load_mode.LLAMA_LOAD_MODE_NONE
-    # One thread: two of them, spinning for each other on cores that emulators share, were measured
-    # to take eighteen times as long.
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.n_ctx = context
     params.n_parallel = 1
@@ -60,15 +59,7 @@ def start(alias: str, context: int) -> Engine:
     params.warmup = params.fit_params = params.ui = params.endpoint_slots = False
     params.cache_ram_mib = params.n_ctx_checkpoints = 0
     params.endpoint_metrics = True
-    params.sampling.temp = 0.0
     params.verbosity = 0
     server = llama.Server(params)
     address = urlsplit(server.listening_address)
     return Engine(address.hostname or "127.0.0.1", address.port or 0, context, server)
-
-
-def _processor_flags() -> set[str]:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("flags"):
-            return set(line.partition(":")[2].split())
-    return set()
