@@ -1,226 +1,220 @@
-"""The stand-in for vLLM, with a small HTTP server in the place of llama.cpp's; and its wheels."""
+"""The stand-in for vLLM over HTTP, with a small server in the place of llama.cpp's; and its wheels.
+
+What is held against a real vLLM is in test_standin_vllm_contract.py, starting and ending in
+test_standin_vllm_start.py.
+"""
 
 import json
 import os
 import socket
 import subprocess
 import sys
-import threading
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 import requests
 
+from tests.unit.llama import SERVED, FakeEngine, Llama, llama, serving
 from vlab.errors import VlabError
 from vlab.standins import model
-from vlab.standins.model.vllm.standin import StandInError
-from vlab.standins.model.vllm.standin.arguments import Arguments, parse
-from vlab.standins.model.vllm.standin.device import require_gpu
-from vlab.standins.model.vllm.standin.engine import Engine
-from vlab.standins.model.vllm.standin.web import MARK, Server
+from vlab.standins.model.vllm.standin.engine import MODEL
+from vlab.standins.model.vllm.standin.web import MARK
 
-GUIDE_LINE = (
-    "--model qwen/Qwen1.5-1.8B-Chat --trust-remote-code --host 0.0.0.0 --port 8000 "
-    "--served-model-name Qwen1.5-1.8B-Chat --gpu-memory-utilization 0.95"
-)
-GUIDE = GUIDE_LINE.split()
 MESSAGES = [{"role": "user", "content": "什么是机密容器？"}]
 
 
-class Upstream(BaseHTTPRequestHandler):
-    """Answers as llama.cpp's server does, with what it was asked as the content."""
-
-    well = True
-
-    def do_GET(self) -> None:
-        well = not self.path.startswith("/health") or Upstream.well
-        self._send(200 if well else 503, b"# HELP x\nllamacpp:prompt_tokens_total 7\n")
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if asked.get("seed") == 400:
-            self._send(400, b'{"error":{"code":400,"message":"too long"}}')
-            return
-        answer = {"system_fingerprint": "b0-unknown", "asked": asked}
-        body = json.dumps(answer, separators=(",", ":")).encode()
-        self._send(200, b"data: %b\n\ndata: [DONE]\n\n" % body if asked.get("stream") else body)
-
-    def _send(self, status: int, body: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        pass
-
-
-@contextmanager
-def serving(engine_port: int) -> Iterator[str]:
-    """The stand-in before an engine; its address."""
-    arguments = Arguments("m", ("served",), "127.0.0.1", 0, 2048, None, ())
-    engine = Engine("127.0.0.1", engine_port, 2048, None)
-    with Server(arguments, engine) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-
-
 @pytest.fixture
-def upstream() -> Iterator[ThreadingHTTPServer]:
+def engine() -> Iterator[Llama]:
     """The engine."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Upstream) as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    with llama() as server:
         yield server
-        server.shutdown()
 
 
 @pytest.fixture
-def url(upstream: ThreadingHTTPServer) -> Iterator[str]:
+def url(engine: Llama) -> Iterator[str]:
     """The stand-in's address."""
-    with serving(upstream.server_address[1]) as address:
+    with serving(FakeEngine(engine.server_address[1])) as address:
         yield address
 
 
 def chat(url: str, **fields: Any) -> requests.Response:
-    body = {"model": "served", "messages": MESSAGES, **fields}
+    body = {"model": SERVED, "messages": MESSAGES, **fields}
     return requests.post(f"{url}/v1/chat/completions", json=body, timeout=10)
 
 
-def test_guide_command_line_is_taken_unchanged() -> None:
-    found = parse(GUIDE)
-    assert found.model == "qwen/Qwen1.5-1.8B-Chat"
-    assert found.served_names == ("Qwen1.5-1.8B-Chat",)
-    assert (found.host, found.port) == ("0.0.0.0", 8000)
-    assert found.ignored == ("--gpu-memory-utilization", "--trust-remote-code")
+def test_every_answer_is_marked(url: str) -> None:
+    for page in ("/health", "/v1/models", "/nothing", "/metrics"):
+        assert requests.get(url + page, timeout=10).headers["X-Stand-In"] == MARK
+    assert MODEL in MARK
+    assert chat(url).json()["system_fingerprint"] == f"stand-in:{MODEL}"
+    assert chat(url, stream=True).headers["X-Stand-In"] == MARK
 
 
-def test_model_serves_under_its_own_name_and_underscores_are_dashes() -> None:
-    assert parse(["--model", "a/b"]).served_names == ("a/b",)
-    assert parse(["--served_model_name=c"]).served_names == ("c",)
+def test_figures_are_the_engines_and_vllms_by_name(url: str) -> None:
+    figures = requests.get(f"{url}/metrics", timeout=10).text.splitlines()
+    assert "llamacpp:prompt_tokens_total 7" in figures
+    assert f'vllm:prompt_tokens_total{{engine="0",model_name="{SERVED}"}} 12.0' in figures
+    assert "# TYPE vllm:prompt_tokens_total counter" in figures
+
+
+@pytest.mark.parametrize("page", ["/health", "/ping"])
+def test_health_says_no_more_than_the_engine(url: str, engine: Llama, page: str) -> None:
+    engine.well = False
+    assert requests.get(url + page, timeout=10).status_code == 503
+    engine.well = True
+    assert requests.get(url + page, timeout=10).status_code == 200
+
+
+def test_engine_that_nobody_reaches_is_an_error_of_the_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with serving(FakeEngine(port)) as before_nobody:
+        assert requests.get(f"{before_nobody}/health", timeout=10).status_code == 503
+        response = chat(before_nobody)
+        assert response.status_code == 500
+        assert "EngineCore encountered an issue" in response.json()["error"]["message"]
+        assert requests.get(f"{before_nobody}/v1/models", timeout=10).status_code == 200
+
+
+def test_engine_gets_vllms_defaults_and_nothing_that_vllm_does_not_know(
+    url: str, engine: Llama
+) -> None:
+    chat(url, n_predict=1, cache_prompt=False, repetition_penalty=1.1, stop=["x"], seed=-1)
+    (path, asked), *_ = engine.asked
+    assert path == "/v1/chat/completions"
+    assert asked.pop("messages") == MESSAGES
+    assert asked == {
+        **{"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "stop": ["x"]},
+        **{"presence_penalty": 0.0, "frequency_penalty": 0.0, "repeat_penalty": 1.1},
+        "seed": 2**32 - 1,
+    }
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [["--no-such-flag"], ["--gpu-memory-utilization", "1.5"], ["--port", "x"], ["positional"]],
+    ("fields", "limit"),
+    [({}, None), ({"max_tokens": 9}, 9), ({"max_completion_tokens": 8, "max_tokens": 9}, 8)],
 )
-def test_wrong_command_line_exits_2(wrong: list[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        parse([*GUIDE, *wrong])
-    assert ended.value.code == 2
-
-
-def nvidia_smi(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    tool = folder / "nvidia-smi"
-    tool.write_text(f"#!/bin/sh\n{script}\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
-
-
-def test_gpu_is_asked_for_and_its_lines_are_passed_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_answers_length_is_the_requests(
+    url: str, engine: Llama, fields: dict[str, int], limit: int | None
 ) -> None:
-    nvidia_smi(tmp_path, 'test "$1" = -L && echo "GPU 0: x (UUID: y)"', monkeypatch)
-    assert require_gpu() == ["GPU 0: x (UUID: y)"]
+    assert chat(url, **fields).status_code == 200
+    assert engine.asked[-1][1].get("max_tokens") == limit
 
 
-@pytest.mark.parametrize("script", ["exit 9", "echo No devices found.; exit 6", "true"])
-def test_no_gpu_no_server(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nvidia_smi(tmp_path, script, monkeypatch)
-    with pytest.raises(StandInError, match="Failed to infer device type"):
-        require_gpu()
+def test_model_that_is_not_named_is_the_first(url: str) -> None:
+    assert chat(url, model=None).json()["model"] == SERVED
 
 
-def test_program_ends_with_1_without_nvidia_smi(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *GUIDE],
-        env={"PATH": str(tmp_path), "PYTHONPATH": str(model.HERE)},
-        capture_output=True,
-        text=True,
+def test_several_answers_have_seeds_of_their_own(url: str, engine: Llama) -> None:
+    answer = chat(url, n=2, seed=5).json()
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1]
+    assert [asked["seed"] for _, asked in engine.asked] == [5, 6]
+    assert answer["usage"] == {
+        **{"prompt_tokens": 31, "total_tokens": 35, "completion_tokens": 4},
+        "prompt_tokens_details": None,
+    }
+
+
+def test_several_prompts_have_an_answer_each(url: str) -> None:
+    body = {"model": SERVED, "prompt": ["a", "b"]}
+    answer = requests.post(f"{url}/v1/completions", json=body, timeout=10).json()
+    assert len(answer["choices"]) == 2
+    assert answer["usage"]["prompt_tokens"] == 62
+
+
+def test_openais_client_reads_a_stream(url: str) -> None:
+    client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    chunks = list(
+        client.chat.completions.create(
+            model=SERVED, messages=[{"role": "user", "content": "x"}], stream=True
+        )
     )
-    assert done.returncode == 1
-    assert "this is not vLLM" in done.stdout
-    assert "Failed to infer device type (there is no nvidia-smi" in done.stderr
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "one two"
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert chunks[-1].choices[0].finish_reason == "length"
+    assert not any(chunk.usage for chunk in chunks), "nobody asked for the counts"
 
 
-def test_pages(url: str) -> None:
-    health = requests.get(f"{url}/health", timeout=10)
-    assert (health.status_code, health.content) == (200, b"")
-    assert health.headers["X-Stand-In"] == MARK
-    (entry,) = requests.get(f"{url}/v1/models", timeout=10).json()["data"]
-    assert (entry["id"], entry["root"]) == ("served", "SmolLM2-135M-Instruct-Q4_1")
-    assert requests.get(f"{url}/version", timeout=10).json()["stand_in"] is True
-    metrics = requests.get(f"{url}/metrics", timeout=10).text.splitlines()
-    assert "llamacpp:prompt_tokens_total 7" in metrics
-    assert 'vllm:prompt_tokens_total{model_name="served"} 7' in metrics
-    assert "# TYPE vllm:prompt_tokens_total counter" in metrics
-    assert requests.get(f"{url}/nothing", timeout=10).status_code == 404
+def test_streamed_text_completion(url: str) -> None:
+    body = {"prompt": "x", "stream": True}
+    lines = requests.post(f"{url}/v1/completions", json=body, timeout=10).text.split("\n\n")
+    pieces = [json.loads(line.removeprefix("data: ")) for line in lines[:2]]
+    assert [piece["choices"][0]["text"] for piece in pieces] == ["one", ""]
+    assert lines[2:] == ["data: [DONE]", ""]
 
 
-@pytest.mark.parametrize("page", ["/health", "/ping", "/v1/models"])
-def test_no_page_says_more_than_the_engine(
-    url: str, page: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Upstream, "well", False)
-    assert requests.get(f"{url}{page}", timeout=10).status_code == 503
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    with serving(port) as before_nobody:
-        response = requests.get(f"{before_nobody}{page}", timeout=10)
-        assert response.status_code == 503
-        assert response.json()["type"] == "EngineDeadError"
-    monkeypatch.setattr(Upstream, "well", True)
-    assert requests.get(f"{url}{page}", timeout=10).status_code == 200
+def test_stream_that_the_engine_breaks_off_ends_with_an_error(url: str, engine: Llama) -> None:
+    engine.breaks_off = True
+    *_, error, end, _ = chat(url, stream=True).text.split("\n\n")
+    assert json.loads(error.removeprefix("data: "))["error"]["code"] == 500
+    assert end == "data: [DONE]"
 
 
-def test_completion_is_the_engines_and_marked(url: str) -> None:
-    answer = chat(url, repetition_penalty=1.1).json()
-    assert answer["system_fingerprint"] == "stand-in:SmolLM2-135M-Instruct-Q4_1"
-    assert answer["asked"]["messages"] == MESSAGES
-    assert answer["asked"]["repeat_penalty"] == 1.1
-    assert answer["asked"]["max_tokens"] == 64
-    assert chat(url, max_completion_tokens=9).json()["asked"]["max_tokens"] == 9
-
-
-def test_stream_is_passed_on_and_marked(url: str) -> None:
-    lines = chat(url, stream=True).text.split("\n")
-    assert lines[0].startswith('data: {"system_fingerprint":"stand-in:')
-    assert lines[2] == "data: [DONE]"
+def refused(response: requests.Response) -> str:
+    error = response.json()["error"]
+    assert error["code"] == response.status_code
+    assert error.keys() == {"message", "type", "param", "code"}
+    message: str = error["message"]
+    return message
 
 
 @pytest.mark.parametrize(
     ("fields", "status", "words"),
     [
-        ({"model": "other"}, 404, "The model `other` does not exist."),
-        ({"model": None}, 400, "'model'"),
-        ({"messages": []}, 400, "'messages'"),
-        ({"messages": ["text"]}, 400, "'role'"),
+        ({"model": 5}, 400, "'loc': ('body', 'model'), 'msg': 'Input should be a valid string'"),
+        ({"messages": ["text"]}, 400, "'msg': 'Input should be a valid dictionary'"),
+        ({"messages": [{"content": "x"}]}, 400, "'role'), 'msg': 'Field required'"),
+        ({"messages": "text"}, 400, "Input should be a valid list"),
         ({"max_tokens": 0}, 400, "max_tokens must be at least 1, got 0."),
-        ({"max_tokens": 100000}, 400, "maximum context length is 2048 tokens"),
-        ({"temperature": -1}, 400, "temperature must be non-negative"),
-        ({"seed": 400}, 400, "too long"),
+        ({"max_tokens": "many"}, 400, "unable to parse string as an integer"),
+        ({"max_tokens": 1.5}, 400, "got a number with a fractional part"),
+        ({"temperature": []}, 400, "Input should be a valid number"),
+        ({"stream": "perhaps"}, 400, "Input should be a valid boolean"),
+        ({"stream_options": 1}, 400, "Input should be a valid dictionary"),
+        ({"top_p": 0}, 400, "top_p must be in (0, 1], got 0.0."),
+        ({"n": 0}, 400, "n must be at least 1, got 0."),
+        ({"n": 2, "stream": True}, 501, "The stand-in for vLLM has not got more than one answer"),
+        ({"structured_outputs": {"regex": "a"}}, 501, "has not got 'structured_outputs'"),
+        ({"tools": [{}], "tool_choice": "required"}, 501, "has not got tools"),
     ],
 )
-def test_refusals_have_vllms_shape(
-    url: str, fields: dict[str, Any], status: int, words: str
+def test_bad_requests_are_refused(
+    url: str, engine: Llama, fields: dict[str, Any], status: int, words: str
 ) -> None:
     response = chat(url, **fields)
     assert response.status_code == status
-    assert response.json()["object"] == "error"
-    assert response.json()["code"] == status
-    assert words in response.json()["message"]
+    assert words in refused(response)
+    assert not engine.asked
 
 
-@pytest.mark.parametrize("body", [b"{", b"", b"[]", b"\xff"])
+def test_engines_own_refusals_are_in_vllms_form(url: str, engine: Llama) -> None:
+    engine.fault = (400, {"error": {"code": 400, "message": "no such grammar", "type": "x"}})
+    assert refused(chat(url)) == "no such grammar"
+    too_long = {"code": 400, "message": "", "type": "exceed_context_size_error"}
+    engine.fault = (400, {"error": too_long})
+    for stream in (False, True):
+        assert "maximum context length is 8192 tokens" in refused(chat(url, stream=stream))
+
+
+@pytest.mark.parametrize("body", [b"{", b"", b"[]", b"\xff", b"[" * 100_000])
 def test_body_that_is_no_json_object_is_refused(url: str, body: bytes) -> None:
-    response = requests.post(f"{url}/v1/chat/completions", data=body, timeout=10)
+    response = requests.post(
+        f"{url}/v1/chat/completions",
+        data=body,
+        headers={"Content-Type": "application/json; charset=utf-8"},
+        timeout=10,
+    )
     assert response.status_code == 400
-    assert response.json()["type"] == "BadRequestError"
+    assert refused(response)
+
+
+def test_body_of_unknown_length_is_refused_and_the_connection_closed(url: str) -> None:
+    response = requests.post(f"{url}/v1/completions", data=iter([b"x"]), timeout=10)
+    assert response.status_code == 501
 
 
 def test_server_lives_on_after_bad_requests(url: str) -> None:
@@ -233,19 +227,36 @@ def test_server_lives_on_after_bad_requests(url: str) -> None:
     assert chat(url).status_code == 200
 
 
-def test_wheel_of_the_package_is_whole_and_the_same_each_time(tmp_path: Path) -> None:
-    from vlab.standins.model import vllm
+def test_methods_and_paths_that_are_not_there(url: str) -> None:
+    wrong = requests.delete(f"{url}/v1/models", timeout=10)
+    assert (wrong.status_code, wrong.headers["Allow"]) == (405, "GET")
+    assert requests.head(f"{url}/health", timeout=10).status_code == 405
+    assert requests.post(f"{url}/ping", timeout=10).status_code == 200
+    absent = requests.post(f"{url}/v1/responses", json={}, timeout=10)
+    assert absent.status_code == 501, "vLLM has it: no 404 for what the stand-in alone lacks"
 
-    assert vllm.__version__ == model.VERSION
-    name = f"vllm-{model.VERSION}-py3-none-any.whl"
+
+def test_tokens_of_a_conversation_and_back(url: str) -> None:
+    found = requests.post(f"{url}/tokenize", json={"messages": MESSAGES}, timeout=10).json()
+    assert found["count"] == len(found["tokens"]) == 31
+    back = requests.post(f"{url}/detokenize", json={"tokens": [1]}, timeout=10).json()
+    assert back == {"prompt": "text"}
+
+
+@pytest.mark.parametrize("package", ["vllm", "modelscope"])
+def test_wheel_of_a_package_is_whole_and_the_same_each_time(package: str, tmp_path: Path) -> None:
+    version = {"vllm": model.VERSION, "modelscope": model.MODELSCOPE}[package]
+    said = (model.HERE / package / "__init__.py").read_text(encoding="utf-8")
+    assert f'__version__ = "{version}"' in said
+    name = f"{package}-{version}-py3-none-any.whl"
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
-        model.pack_wheel(model.HERE / "vllm", tmp_path / folder / name)
+        model.pack_wheel(model.HERE / package, tmp_path / folder / name)
     assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     with zipfile.ZipFile(tmp_path / "a" / name) as wheel:
         names = wheel.namelist()
-        record = wheel.read(f"vllm-{model.VERSION}.dist-info/RECORD").decode()
-    assert "vllm/entrypoints/openai/api_server.py" in names
+        record = wheel.read(f"{package}-{version}.dist-info/RECORD").decode()
+    assert f"{package}/__init__.py" in names
     assert len(record.splitlines()) == len(names)
 
 

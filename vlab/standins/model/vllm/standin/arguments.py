@@ -1,67 +1,65 @@
-"""vLLM's command line: the flags that have an effect here, and those that are only known.
+"""vLLM's command line: every flag is known, few have an effect here.
 
-A flag that vLLM does not know ends the program with status 2, as argparse does for vLLM itself.
-Source of the names: ``vllm serve --help`` of the 0.7 series; not every one is here, so a flag may
-be refused that vLLM would take, never the other way about.
+A flag that vLLM does not know ends the program with its usage and status 2, as argparse does for
+vLLM itself. A value out of its range is no matter of the command line there: see ``checks``.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-CONTEXT = 2048
-"""Tokens of context where ``--max-model-len`` is not given; SmolLM2 itself was trained for 8192."""
+from .flags import DEFAULTS, FLAGS, SHORT
 
-SWITCHES = (
-    "trust-remote-code enforce-eager enable-prefix-caching disable-log-requests disable-log-stats "
-    "disable-custom-all-reduce enable-chunked-prefill disable-frontend-multiprocessing "
-    "enable-auto-tool-choice allow-credentials return-tokens-as-token-ids skip-tokenizer-init "
-    "disable-sliding-window enable-lora enable-reasoning disable-fastapi-docs"
-)
-VALUES = (
-    "tokenizer revision code-revision tokenizer-revision tokenizer-mode download-dir load-format "
-    "dtype kv-cache-dtype quantization pipeline-parallel-size tensor-parallel-size block-size seed "
-    "swap-space cpu-offload-gb max-num-batched-tokens max-num-seqs max-logprobs device "
-    "distributed-executor-backend chat-template response-role uvicorn-log-level root-path "
-    "generation-config override-generation-config limit-mm-per-prompt tool-call-parser "
-    "reasoning-parser max-seq-len-to-capture rope-scaling rope-theta task guided-decoding-backend "
-    "max-parallel-loading-workers num-scheduler-steps"
-)
+EFFECTIVE = {
+    *("model", "served_model_name", "host", "port", "max_model_len", "api_key", "quantization"),
+    *("gpu_memory_utilization", "tensor_parallel_size", "pipeline_parallel_size"),
+    "disable_uvicorn_access_log",
+}
+UNITS = {"k": 1000, "m": 1000**2, "g": 1000**3, "K": 1024, "M": 1024**2, "G": 1024**3}
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """The command line, read. ``ignored`` are the flags given that have no effect."""
+class Arguments(NamedTuple):
+    """The command line, read. ``given`` are the flags that are not at their default, in order."""
 
     model: str
     served_names: tuple[str, ...]
-    host: str
+    host: str | None
     port: int
-    context: int
-    api_key: str | None
-    ignored: tuple[str, ...]
+    context: int | None
+    api_keys: tuple[str, ...]
+    utilization: float
+    world: int
+    quantization: str | None
+    access_log: bool
+    given: dict[str, Any]
+
+    @property
+    def ignored(self) -> list[str]:
+        """Flags that were given, and have no effect here."""
+        return ["--" + name.replace("_", "-") for name in self.given if name not in EFFECTIVE]
 
 
 def parse(argv: Sequence[str] | None = None) -> Arguments:
     """Read the command line (default: the process's own), or exit with status 2."""
+    parser = _parser()
     words = [_dashes(word) for word in (sys.argv[1:] if argv is None else argv)]
-    found = _parser().parse_args(words)
-    given = {word.partition("=")[0] for word in words if word.startswith("--")}
+    found = vars(parser.parse_args(words))
+    at_rest = vars(parser.parse_args([]))
     return Arguments(
-        model=found.model,
-        served_names=tuple(found.served_model_name or [found.model]),
-        host=found.host,
-        port=found.port,
-        context=found.max_model_len,
-        api_key=found.api_key,
-        ignored=tuple(sorted(given & set(_without_effect()))),
+        model=found["model"],
+        served_names=tuple(found["served_model_name"] or [found["model"]]),
+        host=found["host"],
+        port=found["port"],
+        context=found["max_model_len"],
+        api_keys=tuple(found["api_key"] or filter(None, [os.environ.get("VLLM_API_KEY")])),
+        utilization=found["gpu_memory_utilization"],
+        world=found["tensor_parallel_size"] * found["pipeline_parallel_size"],
+        quantization=found["quantization"],
+        access_log=not found["disable_uvicorn_access_log"],
+        given={name: found[name] for name in at_rest if found[name] != at_rest[name]},
     )
-
-
-def _without_effect() -> list[str]:
-    names = (*SWITCHES.split(), *VALUES.split(), "gpu-memory-utilization")
-    return [f"--{name}" for name in names]
 
 
 def _dashes(word: str) -> str:
@@ -76,29 +74,31 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="api_server.py", description="vLLM stand-in: OpenAI-compatible server."
     )
-    parser.add_argument("--model", default="facebook/opt-125m")
-    parser.add_argument("--served-model-name", nargs="+")
-    parser.add_argument("--host", default="0.0.0.0")
-    parser.add_argument("--port", type=int, default=8000)
-    parser.add_argument("--max-model-len", type=_context, default=CONTEXT)
-    parser.add_argument("--api-key")
-    parser.add_argument("--gpu-memory-utilization", type=_fraction, default=0.9)
-    for name in SWITCHES.split():
-        parser.add_argument(f"--{name}", action="store_true")
-    for name in VALUES.split():
-        parser.add_argument(f"--{name}")
+    # Taken and not heeded, as by this module of vLLM; `vllm serve` is what has its model there.
+    parser.add_argument("model_tag", nargs="?")
+    for marked in FLAGS.split():
+        name = marked.rstrip("?!+#%")
+        names = [f"--{name}", *filter(None, [SHORT.get(name)])]
+        parser.add_argument(*names, default=DEFAULTS.get(name), **_kind(name, marked[len(name) :]))
     return parser
 
 
-def _fraction(text: str) -> float:
-    value = float(text)
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, not {text}")
-    return value
+def _kind(name: str, mark: str) -> dict[str, Any]:
+    if name == "max-model-len":
+        return {"type": _tokens}
+    kinds: dict[str, dict[str, Any]] = {
+        "?": {"action": argparse.BooleanOptionalAction},
+        "!": {"action": "store_true"},
+        "+": {"nargs": "+"},
+        "#": {"type": int},
+        "%": {"type": float},
+    }
+    return kinds.get(mark, {})
 
 
-def _context(text: str) -> int:
-    value = int(text)
-    if not 256 <= value <= 8192:
-        raise argparse.ArgumentTypeError(f"the stand-in's model takes 256 to 8192, not {text}")
-    return value
+def _tokens(text: str) -> int | None:
+    """Tokens as vLLM reads them: 8192, 8k (8000), 8K (8192); auto and -1 leave it to the model."""
+    if text in ("auto", "-1"):
+        return None
+    number, unit = (text[:-1], UNITS[text[-1]]) if text[-1:] in UNITS else (text, 1)
+    return int(float(number) * unit) if unit > 1 else int(number)

@@ -11,7 +11,7 @@ PATIENCE = 300
 def require_gpu() -> list[str]:
     """The lines of ``nvidia-smi -L``, one a GPU.
 
-    Raises StandInError, beginning with vLLM's own words for it, if there is none to be seen.
+    Raises StandInError, with vLLM's own words, if there is none to be seen; why is the stand-in's.
     """
     try:
         done = subprocess.run(
@@ -29,4 +29,8 @@ def require_gpu() -> list[str]:
 
 
 def _none(why: str) -> StandInError:
-    return StandInError(f"RuntimeError: Failed to infer device type ({why})")
+    return StandInError(
+        "RuntimeError: Failed to infer device type, please set the environment variable "
+        "`VLLM_LOGGING_LEVEL=DEBUG` to turn on verbose logging to help debug the issue.",
+        why,
+    )

@@ -12,10 +12,11 @@ import os
 import select
 from pathlib import Path
 
-from . import StandInError
+from . import StandInError, checks
 
 MODEL = "SmolLM2-135M-Instruct-Q4_1"
 NODES = "/dev/nvidia[0-9]*"
+GIB = 1 << 30
 LOADING = 600.0
 """Seconds that loading may take; the device needs half a second for it."""
 
@@ -124,24 +125,29 @@ def start(alias: str, context: int, utilization: float) -> Engine:
     """
     nodes = sorted(str(path) for path in Path("/").glob(NODES.lstrip("/")))
     if not nodes:
-        raise StandInError("RuntimeError: No CUDA GPUs are available (no /dev/nvidiaN)")
+        raise StandInError(
+            "RuntimeError: No CUDA GPUs are available", "there is no /dev/nvidiaN", in_engine=True
+        )
     path = nodes[0]
     try:
         total, used = _memory(path)
+        if total - used < total * utilization:
+            raise checks.not_enough_free((total - used) / GIB, total / GIB, utilization)
         wanted = json.dumps({"alias": alias, "context": context, "most": int(total * utilization)})
         held = Conversation.begin(path, LOADING)
         held.sendall(f"load {wanted}\n".encode())
         word, _, rest = held.line().partition(" ")
     except OSError as error:
-        raise StandInError(f"RuntimeError: CUDA error: {path}: {error}") from error
+        raise StandInError(
+            "RuntimeError: CUDA error: unknown error", f"{path}: {error}", in_engine=True
+        ) from error
     if word == "loaded":
         return Engine(path, held, int(rest), context)
     if rest.startswith("out of memory"):
-        raise StandInError(
-            f"torch.OutOfMemoryError: CUDA out of memory. GPU 0 has a total capacity of "
-            f"{total >> 20} MiB of which {(total - used) >> 20} MiB is free ({rest})"
-        )
-    raise StandInError(f"RuntimeError: Engine core initialization failed: {rest or 'no answer'}")
+        raise checks.no_cache_memory(rest)
+    raise StandInError(
+        "RuntimeError: CUDA error: unknown error", rest or "no answer", in_engine=True
+    )
 
 
 def _memory(path: str) -> tuple[int, int]:

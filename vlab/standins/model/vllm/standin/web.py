@@ -1,66 +1,45 @@
 """vLLM's HTTP interface, in front of llama.cpp's own.
 
-Real: the completions, streamed or whole, and the metrics, which are the engine's. Added here: what
-vLLM does and llama.cpp does not (the check of the model's name, ``/version``, error shapes) and the
-stand-in's marks. Plain sockets and no framework: an import costs seconds on an emulated processor.
+Real: the completions, streamed or whole, the tokens and the figures, which are the engine's. Added
+here: vLLM's paths, checks and forms, and the stand-in's marks. Plain sockets and no framework.
 """
 
 import http.client
 import json
-import re
-import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
 
 from .. import __version__
-from . import StandInError
-from .arguments import Arguments
-from .engine import MODEL, Engine
-from .requests import Refused, check
+from . import log, metrics
+from .answers import EngineFailed, pieces, whole
+from .engine import MODEL
+from .requests import Refused, Request, check, read, require_model, too_long
+from .server import EngineDead, Server
 
-MARK = f"vLLM stand-in; {MODEL} on the processor"
-FINGERPRINT = re.compile(rb'"system_fingerprint":"[^"]*"')
-MARKED = f'"system_fingerprint":"stand-in:{MODEL}"'.encode()
-# vLLM's name for a figure: its kind, and the engine's name for the same figure.
-METRICS = {
-    "vllm:prompt_tokens_total": ("counter", "llamacpp:prompt_tokens_total"),
-    "vllm:generation_tokens_total": ("counter", "llamacpp:tokens_predicted_total"),
-    "vllm:num_requests_running": ("gauge", "llamacpp:requests_processing"),
-    "vllm:num_requests_waiting": ("gauge", "llamacpp:requests_deferred"),
-}
+MARK = f"vLLM stand-in; {MODEL} on the stand-in GPU"
 ENGINE_PATIENCE = 3600
-"""Seconds without a byte from the engine; a long prompt takes minutes where all is emulated."""
+"""Seconds without a byte from the engine; a long prompt takes a while, and others may be first."""
 
 HEALTH_PATIENCE = 60
 """The same for the question whether it is well, which a thread of its own answers."""
 
+TEMPLATE = 128
+"""Tokens, at most, that the model's template puts around a short conversation."""
 
-class Server(ThreadingMixIn, TCPServer):
-    """One thread a request; listens from construction on."""
-
-    allow_reuse_address = True
-    daemon_threads = True
-    request_queue_size = 32
-
-    def __init__(self, arguments: Arguments, engine: Engine) -> None:
-        self.arguments = arguments
-        self.engine = engine
-        self.started = int(time.time())
-        super().__init__((arguments.host, arguments.port), Handler)
+# Paths that vLLM has, and the stand-in has not: it says so, where vLLM would answer.
+ABSENT = {
+    *("/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc", "/invocations"),
+    *("/v1/chat/completions/batch", "/v1/responses", "/v1/messages", "/v1/messages/count_tokens"),
+    *("/generative_scoring", "/inference/v1/generate", "/scale_elastic_ep"),
+    *("/is_scaling_elastic_ep", "/v1/chat/completions/render", "/v1/completions/render"),
+    *("/v1/chat/completions/derender", "/v1/completions/derender"),
+}
 
 
-def serve(arguments: Arguments, engine: Engine, say: Callable[[str], None]) -> None:
-    """Serve for ever. Raises StandInError if the port cannot be had."""
-    try:
-        server = Server(arguments, engine)
-    except OSError as error:
-        raise StandInError(f"OSError: {arguments.host}:{arguments.port}: {error}") from error
-    say(f"Listening on http://{arguments.host}:{server.server_address[1]}")
-    say("Application startup complete.")
-    server.serve_forever()
+class Unauthorized(Exception):
+    """A request without the key that the command line asks for."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -71,153 +50,239 @@ class Handler(BaseHTTPRequestHandler):
     timeout = 600
 
     def do_GET(self) -> None:
-        pages: dict[str, Callable[[], None]] = {
-            "/health": self._health,
-            "/ping": self._health,
-            "/version": lambda: self._json(200, self._version()),
-            "/v1/models": self._models,
-            "/metrics": lambda: self._send(200, self._metrics(), "text/plain; version=0.0.4"),
-        }
-        self._route(pages)
-
-    def do_POST(self) -> None:
-        # Read before anything else: what is left of a body would be taken for the next request.
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        paths = ("/v1/chat/completions", "/v1/completions")
-        self._route({path: partial(self._complete, path, body) for path in paths})
-
-    def _route(self, pages: dict[str, Callable[[], None]]) -> None:
-        page = pages.get(self.path.partition("?")[0])
-        if page is None:
-            self._json(404, {"detail": "Not Found"})
-        elif not self._authorized():
-            self._json(401, {"error": "Unauthorized"})
-        else:
-            try:
-                page()
-            except Refused as refused:
-                self._json(refused.status, refused.body())
-            except ConnectionError:
-                self.close_connection = True  # the client, or the engine, has gone
-
-    def _authorized(self) -> bool:
-        key = self.server.arguments.api_key
-        if key is None or not self.path.startswith("/v1"):
-            return True
-        given = self.headers.get("Authorization") or ""
-        return given == f"Bearer {key}"
-
-    def _version(self) -> dict[str, Any]:
-        return {"version": __version__, "stand_in": True, "model": MODEL, "device": "cpu"}
-
-    def _health(self) -> None:
-        self._require_engine()
-        self._send(200, b"")
-
-    def _require_engine(self) -> None:
-        """Raise Refused unless the engine says that it is well: nobody else can know."""
         try:
-            connection, response = self._ask("GET", "/health", patience=HEALTH_PATIENCE)
-            with connection, response:
-                answer = response.read().decode(errors="replace")
-        except (OSError, http.client.HTTPException) as error:
-            raise Refused(503, "EngineDeadError", f"the engine does not answer: {error}") from error
-        if response.status != 200:
-            raise Refused(503, "EngineDeadError", f"the engine is not well: {answer}")
+            # Read before anything else: what is left of a body would be the next request.
+            self.body = self._body()
+            self._require_key()
+            self._page()()
+        except Unauthorized:
+            self._json(401, {"error": "Unauthorized"})
+        except Refused as refused:
+            self._json(refused.status, refused.body())
+        except EngineDead as error:
+            self._dead(error)
+        except ConnectionError:
+            self.close_connection = True  # the client has gone
 
-    def _models(self) -> None:
-        self._require_engine()
-        entry = {
-            "object": "model",
-            "created": self.server.started,
-            "owned_by": "vllm-stand-in",
-            "root": MODEL,
-            "parent": None,
-            "max_model_len": self.server.engine.context,
-        }
-        names = self.server.arguments.served_names
-        listed = {"object": "list", "data": [{"id": name, **entry} for name in names]}
-        self._json(200, listed)
+    do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = do_GET
 
-    def _metrics(self) -> bytes:
-        connection, response = self._ask("GET", "/metrics")
-        with connection, response:
-            text = response.read().decode()
-        values = dict(line.split(" ", 1) for line in text.splitlines() if line[:1] not in ("", "#"))
-        label = f'{{model_name="{self.server.arguments.served_names[0]}"}}'
-        renamed = [
-            f"# TYPE {ours} {kind}\n{ours}{label} {values[its]}"
-            for ours, (kind, its) in METRICS.items()
-            if its in values
-        ]
-        return "\n".join([text.rstrip(), *renamed, ""]).encode()
+    def _body(self) -> bytes:
+        length = self.headers.get("Content-Length") or "0"
+        if self.headers.get("Transfer-Encoding") or not length.isdecimal():
+            self.close_connection = True  # nobody knows where it ends
+            raise Refused(501, "NotImplementedError", "The stand-in for vLLM needs Content-Length.")
+        return self.rfile.read(int(length))
 
-    def _complete(self, path: str, body: bytes) -> None:
-        served = self.server.arguments.served_names
-        context = self.server.engine.context
-        request = check(body, served, context, chat=path == "/v1/chat/completions")
-        connection, response = self._ask("POST", path, json.dumps(request).encode())
-        with connection, response:
-            if response.status >= 400:
-                raise _engine_refused(response)
-            if request.get("stream"):
-                self._stream(response)
-            else:
-                answer = FINGERPRINT.sub(MARKED, response.read(), count=1)
-                self._send(200, answer, "application/json")
+    def _page(self) -> Callable[[], None]:
+        path = self.path.partition("?")[0]
+        pages = {method: name for method, its, name in self.server.routes if its == path}
+        if self.command in pages:
+            found: Callable[[], None] = getattr(self, pages[self.command])
+            return found
+        if path in ABSENT:
+            words = f"The stand-in for vLLM has not got {path}."
+            raise Refused(501, "NotImplementedError", words)
+        if pages:
+            return lambda: self._json(405, {"detail": "Method Not Allowed"}, allow=", ".join(pages))
+        return lambda: self._json(404, {"detail": "Not Found"})
 
-    def _stream(self, response: http.client.HTTPResponse) -> None:
+    def _require_key(self) -> None:
+        keys = self.server.arguments.api_keys
+        kind, _, key = (self.headers.get("Authorization") or "").partition(" ")
+        if keys and self.path.startswith("/v1") and (kind.lower() != "bearer" or key not in keys):
+            raise Unauthorized
+
+    def load(self) -> None:
+        self._json(200, {"server_load": 0})  # vLLM counts only where a flag says so
+
+    def version(self) -> None:
+        self._json(200, {"version": __version__})
+
+    def health(self) -> None:
+        why = self._ill()
+        if why:
+            log.own(f"the engine is not well: {why}")
+        self._send(503 if why else 200, b"")
+
+    def _ill(self) -> str:
+        """Why the engine is not well, asked of itself: nobody else can know."""
+        try:
+            status, said = self._ask("GET", "/health", patience=HEALTH_PATIENCE)
+        except EngineDead as error:
+            return str(error)
+        return "" if status == 200 else said.decode(errors="replace")
+
+    def models(self) -> None:
+        listed = [self.server.card(name) for name in self.server.arguments.served_names]
+        self._json(200, {"object": "list", "data": listed})
+
+    def figures(self) -> None:
+        _, said = self._ask("GET", "/metrics")
+        text = metrics.renamed(said.decode(), self.server.arguments.served_names[0])
+        self._send(200, text.encode(), "text/plain; version=0.0.4; charset=utf-8")
+
+    def tokenize(self) -> None:
+        asked = self._read("tokenize")
+        tokens = self._tokens(asked)
+        answer = {"count": len(tokens), "max_model_len": self.server.engine.context}
+        self._json(200, {**answer, "tokens": tokens, "token_strs": None})
+
+    def detokenize(self) -> None:
+        tokens = self._read("detokenize").get("tokens")
+        self._json(200, {"prompt": self._engines("/detokenize", {"tokens": tokens})["content"]})
+
+    def _read(self, function: str) -> dict[str, Any]:
+        content_type = self.headers.get("Content-Type") or ""
+        asked = read(self.body, content_type, self.path, function)
+        require_model(asked.get("model"), self.server.arguments.served_names)
+        return asked
+
+    def _tokens(self, job: dict[str, Any]) -> list[int]:
+        """The tokens of a prompt, or of a conversation in the model's template."""
+        prompt = job.get("prompt")
+        if isinstance(prompt, list):
+            return prompt
+        if prompt is None:
+            asked = {"messages": job.get("messages")}
+            prompt = self._engines("/apply-template", asked)["prompt"]
+        found: list[int] = self._engines("/tokenize", {"content": prompt})["tokens"]
+        return found
+
+    def complete(self) -> None:
+        path = self.path.partition("?")[0]
+        content_type = self.headers.get("Content-Type") or ""
+        served, context = self.server.arguments.served_names, self.server.engine.context
+        request = check(self.body, content_type, path, served, context)
+        self._require_room(request, context)
+        if request.stream:
+            self._stream(request, served[0])
+        else:
+            answers = [self._engines(path, job, request) for job in request.jobs]
+            self._json(200, whole(request, answers, served[0]))
+
+    def _require_room(self, request: Request, context: int) -> None:
+        # A token is a byte at least: what is shorter than the room needs no counting.
+        room = context - (request.limit or 0)
+        for job in request.jobs:
+            if len(json.dumps(job)) + TEMPLATE > room and len(self._tokens(job)) > room:
+                raise too_long(context, request.limit)
+
+    def _stream(self, request: Request, model: str) -> None:
         # Closing the engine's connection, when the client's breaks, ends the computing too.
-        self._head(200, "text/event-stream; charset=utf-8", ("Transfer-Encoding", "chunked"))
-        for line in response:
-            marked = FINGERPRINT.sub(MARKED, line, count=1)
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(marked), marked))
-        self.wfile.write(b"0\r\n\r\n")
+        (job,) = request.jobs
+        connection = self._connect(ENGINE_PATIENCE)
+        with connection:
+            response = self._response(connection, "POST", request.path, job)
+            if response.status >= 400:
+                raise self._refused(response.status, response.read(), request)
+            self._head(200, "text/event-stream; charset=utf-8", ("Transfer-Encoding", "chunked"))
+            try:
+                for piece in pieces(request, _lines(response), model):
+                    self._event(piece)
+            except EngineFailed as error:
+                log.own(f"the engine ended an answer: {error}")
+                self._event(EngineDead.refused().body())
+            self._chunk(b"data: [DONE]\n\n")
+            self._chunk(b"")
+
+    def _event(self, value: object) -> None:
+        self._chunk(b"data: %b\n\n" % _dumps(value))
+
+    def _chunk(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def _engines(self, path: str, body: object, request: Request | None = None) -> dict[str, Any]:
+        """The engine's JSON answer. Raises Refused, in vLLM's words where they are known."""
+        status, said = self._ask("POST", path, body)
+        if status >= 400:
+            raise self._refused(status, said, request)
+        found: dict[str, Any] = json.loads(said)
+        return found
+
+    def _refused(self, status: int, said: bytes, request: Request | None) -> Refused:
+        try:
+            error = json.loads(said)["error"]
+            kind, message = error.get("type"), str(error["message"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            kind, message = None, said.decode(errors="replace")
+        if kind == "exceed_context_size_error" and request:
+            return too_long(self.server.engine.context, request.limit)
+        name = "BadRequestError" if status < 500 else "InternalServerError"
+        return Refused(status, name, message)
 
     def _ask(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None = None,
-        *,
-        patience: float = ENGINE_PATIENCE,
-    ) -> tuple["Connection", http.client.HTTPResponse]:
-        connection = self.server.engine.connect(patience)
-        connection.request(method, path, body, {"Content-Type": "application/json"})
-        return connection, connection.getresponse()
+        self, method: str, path: str, body: object = None, *, patience: float = ENGINE_PATIENCE
+    ) -> tuple[int, bytes]:
+        with self._connect(patience) as connection:
+            response = self._response(connection, method, path, body)
+            try:
+                return response.status, response.read()
+            except (OSError, http.client.HTTPException) as error:
+                raise EngineDead(f"{type(error).__name__}: {error}") from error
 
-    def _json(self, status: int, value: object) -> None:
-        self._send(status, json.dumps(value, ensure_ascii=False).encode(), "application/json")
+    def _connect(self, patience: float) -> Any:
+        if not self.server.engine.alive():
+            raise EngineDead("the stand-in GPU no longer computes")
+        try:
+            return self.server.engine.connect(patience)
+        except (OSError, http.client.HTTPException) as error:
+            raise EngineDead(f"{type(error).__name__}: {error}") from error
 
-    def _send(self, status: int, body: bytes, kind: str | None = None) -> None:
-        self._head(status, kind, ("Content-Length", str(len(body))))
-        self.wfile.write(body)
+    def _response(
+        self, connection: http.client.HTTPConnection, method: str, path: str, body: object
+    ) -> http.client.HTTPResponse:
+        data = None if body is None else _dumps(body)
+        try:
+            connection.request(method, path, data, {"Content-Type": "application/json"})
+            return connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            raise EngineDead(f"{type(error).__name__}: {error}") from error
 
-    def _head(self, status: int, kind: str | None, length: tuple[str, str]) -> None:
+    def _dead(self, error: EngineDead) -> None:
+        log.own(f"the engine does not answer: {error}")
+        self.server.mourn()
+        refused = error.refused()
+        self._json(refused.status, refused.body())
+
+    def _json(self, status: int, value: object, *, allow: str | None = None) -> None:
+        extra = [] if allow is None else [("Allow", allow)]
+        self._send(status, _dumps(value), "application/json", *extra)
+
+    def _send(
+        self, status: int, body: bytes, kind: str | None = None, *extra: tuple[str, str]
+    ) -> None:
+        self._head(status, kind, ("Content-Length", str(len(body))), *extra)
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def _head(self, status: int, kind: str | None, *headers: tuple[str, str]) -> None:
         self.send_response(status)
         self.send_header("X-Stand-In", MARK)
         if kind:
             self.send_header("Content-Type", kind)
-        self.send_header(*length)
+        for name, value in headers:
+            self.send_header(name, value)
         self.end_headers()
 
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        if self.server.arguments.access_log:
+            line = "".join(c if c.isprintable() else "?" for c in self.requestline)
+            phrase = HTTPStatus(int(code)).phrase
+            log.uvicorn(
+                f'{self.address_string()}:{self.client_address[1]} - "{line}" {code} {phrase}'
+            )
 
-class Connection(http.client.HTTPConnection):
-    """A connection to the engine that a ``with`` closes."""
-
-    def __enter__(self) -> "Connection":
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        self.close()
+    def log_error(self, format: str, *arguments: object) -> None:
+        log.own(f"{self.address_string()}: {format % arguments}")
 
 
-def _engine_refused(response: http.client.HTTPResponse) -> Refused:
-    """llama.cpp's error, in vLLM's shape."""
-    text = response.read().decode(errors="replace")
+def _lines(response: http.client.HTTPResponse) -> Iterator[bytes]:
+    """Lines from the engine, whose failures are not to be taken for the client's."""
     try:
-        message = str(json.loads(text)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        message = text
-    kind = "BadRequestError" if response.status < 500 else "InternalServerError"
-    return Refused(response.status, kind, message)
+        yield from response
+    except (OSError, http.client.HTTPException) as error:
+        raise EngineFailed(f"{type(error).__name__}: {error}") from error
+
+
+def _dumps(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
