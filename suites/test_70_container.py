@@ -1,11 +1,12 @@
 """The container is a machine of its own, and the GPUs are in it; without them, they are not."""
 
+import re
 from collections import Counter
 
 import pytest
 
 from fixtures import hookchain, tee
-from fixtures.container import BareContainer, Container
+from fixtures.container import SERVER_PATIENCE, BareContainer, Container
 from fixtures.gpu import Gpu
 from fixtures.kata import Kata
 from fixtures.kata_machine import Machine
@@ -18,6 +19,8 @@ from harness.outcome import not_assessed
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.container, pytest.mark.order(70)]
 
+# vLLM's words for it, by version, and PyTorch's.
+NO_GPU = re.compile("Failed to infer device type|No CUDA GPUs are available|Found no NVIDIA driver")
 VIRTCCA = ("kvm-type=cvm", "tmm-guest", "virtcca_cvm_guest=1", "swiotlb=")
 
 
@@ -249,4 +252,20 @@ def test_without_the_device_there_is_no_gpu(bare_container: BareContainer, gpu: 
 def test_without_the_device_nvidia_smi_fails(bare_container: BareContainer) -> None:
     assert bare_container.smi.rc != 0, (
         f"nvidia-smi claims a GPU where none was passed:\n{bare_container.smi.said}"
+    )
+
+
+@pytest.mark.clause("container.negative-control")
+def test_without_the_device_there_is_no_answer(bare_container: BareContainer) -> None:
+    said = bare_container.server_says
+    assert bare_container.server_rc is not None, (
+        f"the model server was still running after {SERVER_PATIENCE} s in a container without a "
+        f"GPU: what answers may not be computed by the GPU at all. It said last:\n{said}"
+    )
+    assert bare_container.server_rc != 0, (
+        f"the model server ended with status 0 in a container without a GPU. It said last:\n{said}"
+    )
+    assert NO_GPU.search(said), (
+        f"the model server ended with {bare_container.server_rc} in a container without a GPU, but "
+        f"for another reason than the missing GPU, so this proves nothing. It said last:\n{said}"
     )
