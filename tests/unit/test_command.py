@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.command import CAPTURE, CommandTimeout, HostUnreachable
+from harness.context import at_stage
 from harness.errors import LabError
 from harness.host import Host
 from harness.process import execute
@@ -71,6 +72,20 @@ def test_every_command_is_recorded(recorded: tuple[Host, Path]) -> None:
     ]
     assert events[0]["line"] == "echo 'a b'"
     assert "/etc/passwd" in events[-1]["line"]
+
+
+def test_a_deadline_is_later_on_a_slow_host(local: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "pace", 5.0)
+    with pytest.raises(CommandTimeout, match=r"after 0\.5 s \(0\.1 s x 5, the pace of '"):
+        local.run("sleep", "1000", timeout=0.1)
+
+
+def test_what_runs_on_a_host_is_known_while_it_runs(local: Host) -> None:
+    seen: list[str] = []
+    with at_stage("rootfs"):
+        local.run("echo", "a b", on_line=lambda _: seen.extend(local.doing.told()))
+    assert [line.partition(" (for ")[0] for line in seen] == ["[rootfs] echo 'a b'"]
+    assert local.doing.told() == []
 
 
 def test_three_failures_are_three_kinds() -> None:

@@ -56,6 +56,28 @@ def test_a_job_is_stopped_at_its_deadline(journal: Journal) -> None:
         )
 
 
+def test_a_job_has_more_time_on_a_slow_host(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal.host, "pace", 5.0)
+    with pytest.raises(CommandTimeout, match=r"after 1 s \(0\.2 s x 5, the pace of "):
+        run_job(journal.host, "hang", ["sleep", "1000"], timeout=0.2, journal=journal)
+
+
+def test_a_job_is_what_runs_and_not_the_looks_at_it(journal: Journal) -> None:
+    host = journal.host
+    seen: list[str] = []
+    run_job(
+        host,
+        "says",
+        ["echo", "a b"],
+        timeout=30,
+        journal=journal,
+        on_line=lambda _: seen.extend(host.doing.told()),
+    )
+    assert [line.partition(" (for ")[0] for line in seen] == ["echo 'a b'"]
+
+
 def test_undo_stops_a_job_with_its_children(any_journal: Journal) -> None:
     script = "setsid sleep 1000 & echo $! $$; wait"
     job = start_job(any_journal.host, "serve", ["sh", "-c", script], journal=any_journal)
