@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.wait import wait_for
-from tests.unit.mini import Mini, gone
+from tests.unit.mini import CONFTEST, Mini, gone
 
 EARLY = '''
 import subprocess
@@ -151,13 +151,42 @@ def test_a_signal_ends_what_is_in_the_background(
     assert [event for event in events[undo:] if event["kind"] == "stage"] == []
 
 
+# `ring` has the alarm of the main thread ring as soon as that waits for the background.
+WAITED = """
+
+import signal
+import threading
+from harness import background
+
+WAITS, wait = threading.Event(), background.wait
+
+
+def waited(*args):
+    WAITS.set()
+    return wait(*args)
+
+
+def ring():
+    WAITS.wait()
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+
+
+background.wait = waited
+"""
+RING = (
+    "import conftest; self.run.host.sh('echo $$ >\"$1\"; echo asleep; exec sleep 600',"
+    " f'{self.path}.pid', on_line=lambda _: conftest.ring())"
+)
+
+
 def test_a_timeout_of_the_test_that_waits_is_the_stages_failure(tmp_path: Path) -> None:
-    waits = "@pytest.mark.timeout(0.3)\ndef test_left("
-    mini = Mini(tmp_path / "m", suite=suite(SLEEP, first=ASLEEP).replace("def test_left(", waits))
+    waits = suite(RING).replace("def test_left(", "@pytest.mark.timeout(1000)\ndef test_left(")
+    mini = Mini(tmp_path / "m", suite=waits, conftest=CONFTEST + WAITED)
     status, out = mini.pytest("-m", "acceptance", "-k", "first or left")
-    assert status == 1
+    assert status == 1, out
     assert "1 passed, 3 deselected, 1 error in" in out
-    assert "Stage 'left' failed: Failed: Timeout (>0.3s) from pytest-timeout." in out
+    assert "Stage 'left' failed: Time is up for test 'test_left': 1000 s." in out
+    assert "at work: [left] sh -euc" in out
     assert stages(mini, "failed") == {"left"}
     assert gone(mini.host / "made-left.pid")
     assert mini.made() == ["made-left.pid"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.background import Early, early
+from harness.clock import Limit
 from harness.context import STAGE, Cancelled, at_stage
 from harness.host import Host, open_ssh
 from harness.job import run_job
@@ -40,7 +41,7 @@ class Does(Stage[str]):
         return STAGE.get()
 
 
-def begin(run: Run, what: Callable[[Run], object], limit: float | None = None) -> Early[str]:
+def begin(run: Run, what: Callable[[Run], object], limit: Limit | None = None) -> Early[str]:
     """Start a stage in the background."""
 
     @early
@@ -58,9 +59,10 @@ def test_a_stage_has_its_budget_also_when_nobody_waits(local: Host, tmp_path: Pa
     def forever(run: Run) -> None:
         wait_for("the impossible", lambda: run.host.run("false", ok=(0, 1)).rc == 0, 600, 0.05)
 
-    does = begin(run, forever, limit=0.3)
-    with pytest.raises(StageFailed, match=r"'does' failed: Failed: Timeout \(>0.3s\), its budget"):
+    does = begin(run, forever, limit=Limit("stage 'does'", 0.3, "does"))
+    with pytest.raises(StageFailed, match=r"'does' failed: Time is up for stage 'does'") as e:
         run.background.result(does, {"run": run})
+    assert "raise 'does' in [budget] of the profile, 0.3 now" in str(e.value.hint)
     assert run.background.close() == []
 
 
