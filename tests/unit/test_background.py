@@ -9,6 +9,7 @@ import pytest
 
 from harness.wait import wait_for
 from tests.unit.mini import CONFTEST, Mini, gone
+from tests.unit.patience import PATIENCE
 
 EARLY = '''
 import subprocess
@@ -16,6 +17,7 @@ import subprocess
 import pytest
 from conftest import Make
 from harness.background import early
+from tests.unit.patience import PATIENCE
 
 pytestmark = pytest.mark.acceptance
 
@@ -79,7 +81,7 @@ def test_other(unasked):
 '''
 MEET = (
     "self.run.host.sh('until [ -e \"$1\" ]; do sleep 0.05; done',"
-    " str(self.path.with_name('made-{}')), timeout=20)"
+    " str(self.path.with_name('made-{}')), timeout=500)"
 )
 SLEEP = "self.run.host.sh('echo $$ >\"$1\"; sleep 600; touch \"$1.late\"', f'{self.path}.pid')"
 ASLEEP = "subprocess.run(['sh', '-c', 'until [ -s host/made-left.pid ]; do sleep 0.05; done'])"
@@ -136,7 +138,7 @@ def test_a_signal_ends_what_is_in_the_background(
     mini = Mini(tmp_path / "m", suite=suite(SLEEP, first=first))
     process = mini.start("-m", "acceptance", "-k", "first or left")
     pid_file = mini.host / "made-left.pid"
-    wait_for("the stage sleeps", lambda: pid_file.exists() and pid_file.read_text(), 60, 0.05)
+    wait_for("the stage sleeps", lambda: pid_file.exists() and pid_file.read_text(), PATIENCE, 0.05)
     process.send_signal(signum)
     status, out = process.finish()
     assert status == 2, out

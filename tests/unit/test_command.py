@@ -16,6 +16,7 @@ from harness.host import Host
 from harness.process import execute
 from harness.wait import WaitTimeout, wait_for
 from tests.unit.mini import ROOT
+from tests.unit.patience import PATIENCE
 
 GIGABYTE = r"""
 import re, sys
@@ -25,7 +26,7 @@ def peak():  # not ru_maxrss: that one counts what the parent had at the fork
     return int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
 before = peak()
 with open_local(become=False) as host:
-    result = host.run("head", "-c", "1073741824", "/dev/zero", timeout=100)
+    result = host.run("head", "-c", "1073741824", "/dev/zero", timeout=500)
 after = peak()
 print(result.out_bytes, len(result.out), before, after)
 """
@@ -33,7 +34,7 @@ print(result.out_bytes, len(result.out), before, after)
 
 def test_a_gigabyte_of_output_stays_within_64_MiB() -> None:
     argv = [sys.executable, "-c", GIGABYTE, str(ROOT)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=PATIENCE)
     total, kept, before, after = map(int, done.stdout.split())
     assert total == 1 << 30
     assert kept == CAPTURE
@@ -51,7 +52,7 @@ def test_a_daemon_may_still_be_in_the_group_when_its_starter_ends(tmp_path: Path
     """`setsid -f` ends before its child has left for a session of its own."""
     script = '(sleep 0.1; echo up >"$1") >/dev/null 2>&1 </dev/null &'
     execute(["sh", "-c", script, "sh", str(tmp_path / "f")], guard=20)
-    wait_for("the child has gone on", lambda: (tmp_path / "f").exists(), 10, 0.02)
+    wait_for("the child has gone on", lambda: (tmp_path / "f").exists(), PATIENCE, 0.02)
 
 
 def test_every_command_is_recorded(recorded: tuple[Host, Path]) -> None:

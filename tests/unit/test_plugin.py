@@ -14,7 +14,8 @@ from harness.trace import KINDS
 from tests.unit.mini import EVENT, SCHEMA, SUITE, Mini
 
 HANG = (
-    'self.run.host.sh("echo hung; exec sleep 1000", on_line=lambda line: self.run.progress(line))'
+    'self.run.host.sh("echo hung; exec sleep 1000", timeout=500,'
+    " on_line=lambda line: self.run.progress(line))"
 )
 # Its time is up while a command of it runs.
 RING = (

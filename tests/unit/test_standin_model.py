@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests.unit.patience import PATIENCE
 from vlab.errors import VlabError
 from vlab.standins import model
 from vlab.standins.model.vllm.standin import StandInError
@@ -89,7 +90,7 @@ def url(upstream: ThreadingHTTPServer) -> Iterator[str]:
 
 def chat(url: str, **fields: Any) -> requests.Response:
     body = {"model": "served", "messages": MESSAGES, **fields}
-    return requests.post(f"{url}/v1/chat/completions", json=body, timeout=10)
+    return requests.post(f"{url}/v1/chat/completions", json=body, timeout=PATIENCE)
 
 
 def test_guide_command_line_is_taken_unchanged() -> None:
@@ -149,17 +150,17 @@ def test_program_ends_with_1_without_nvidia_smi(tmp_path: Path) -> None:
 
 
 def test_pages(url: str) -> None:
-    health = requests.get(f"{url}/health", timeout=10)
+    health = requests.get(f"{url}/health", timeout=PATIENCE)
     assert (health.status_code, health.content) == (200, b"")
     assert health.headers["X-Stand-In"] == MARK
-    (entry,) = requests.get(f"{url}/v1/models", timeout=10).json()["data"]
+    (entry,) = requests.get(f"{url}/v1/models", timeout=PATIENCE).json()["data"]
     assert (entry["id"], entry["root"]) == ("served", "SmolLM2-135M-Instruct-Q4_1")
-    assert requests.get(f"{url}/version", timeout=10).json()["stand_in"] is True
-    metrics = requests.get(f"{url}/metrics", timeout=10).text.splitlines()
+    assert requests.get(f"{url}/version", timeout=PATIENCE).json()["stand_in"] is True
+    metrics = requests.get(f"{url}/metrics", timeout=PATIENCE).text.splitlines()
     assert "llamacpp:prompt_tokens_total 7" in metrics
     assert 'vllm:prompt_tokens_total{model_name="served"} 7' in metrics
     assert "# TYPE vllm:prompt_tokens_total counter" in metrics
-    assert requests.get(f"{url}/nothing", timeout=10).status_code == 404
+    assert requests.get(f"{url}/nothing", timeout=PATIENCE).status_code == 404
 
 
 @pytest.mark.parametrize("page", ["/health", "/ping", "/v1/models"])
@@ -167,15 +168,15 @@ def test_no_page_says_more_than_the_engine(
     url: str, page: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Upstream, "well", False)
-    assert requests.get(f"{url}{page}", timeout=10).status_code == 503
+    assert requests.get(f"{url}{page}", timeout=PATIENCE).status_code == 503
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with serving(port) as before_nobody:
-        response = requests.get(f"{before_nobody}{page}", timeout=10)
+        response = requests.get(f"{before_nobody}{page}", timeout=PATIENCE)
         assert response.status_code == 503
         assert response.json()["type"] == "EngineDeadError"
     monkeypatch.setattr(Upstream, "well", True)
-    assert requests.get(f"{url}{page}", timeout=10).status_code == 200
+    assert requests.get(f"{url}{page}", timeout=PATIENCE).status_code == 200
 
 
 def test_completion_is_the_engines_and_marked(url: str) -> None:
@@ -218,7 +219,7 @@ def test_refusals_have_vllms_shape(
 
 @pytest.mark.parametrize("body", [b"{", b"", b"[]", b"\xff"])
 def test_body_that_is_no_json_object_is_refused(url: str, body: bytes) -> None:
-    response = requests.post(f"{url}/v1/chat/completions", data=body, timeout=10)
+    response = requests.post(f"{url}/v1/chat/completions", data=body, timeout=PATIENCE)
     assert response.status_code == 400
     assert response.json()["type"] == "BadRequestError"
 
@@ -227,9 +228,10 @@ def test_server_lives_on_after_bad_requests(url: str) -> None:
     with requests.Session() as client:  # one connection: what a refusal left would be read next
         for body in (b"{", b'{"model": "other"}', b'{"model": "served"}'):
             assert (
-                client.post(f"{url}/v1/chat/completions", data=body, timeout=10).status_code >= 400
+                client.post(f"{url}/v1/chat/completions", data=body, timeout=PATIENCE).status_code
+                >= 400
             )
-        assert client.get(f"{url}/health", timeout=10).status_code == 200
+        assert client.get(f"{url}/health", timeout=PATIENCE).status_code == 200
     assert chat(url).status_code == 200
 
 

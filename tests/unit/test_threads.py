@@ -23,6 +23,7 @@ from harness.undo import undo
 from harness.wait import wait_for
 from tests.unit.conftest import Sshd
 from tests.unit.mini import gone
+from tests.unit.patience import PATIENCE
 from tests.unit.test_stage import make_run
 
 
@@ -76,7 +77,7 @@ def test_a_job_in_the_background_ends_with_it(local: Host, tmp_path: Path) -> No
         run_job(run.host, "long", argv, timeout=600, journal=run.journal)
 
     does = begin(run, job)
-    wait_for("the job runs", lambda: pid_file.exists() and pid_file.read_text(), 20, 0.02)
+    wait_for("the job runs", lambda: pid_file.exists() and pid_file.read_text(), PATIENCE, 0.02)
     assert run.background.close() == []
     assert gone(pid_file)
     with pytest.raises(Cancelled, match="The run has ended"):
@@ -94,7 +95,7 @@ def test_a_stage_that_is_ended_cleans_up_behind_itself(local: Host, tmp_path: Pa
             run.host.run("rm", str(tmp_path / "mounted"))
 
     begin(run, mount)
-    wait_for("it is mounted", (tmp_path / "mounted").exists, 20, 0.02)
+    wait_for("it is mounted", (tmp_path / "mounted").exists, PATIENCE, 0.02)
     assert run.background.close() == []
     assert not (tmp_path / "mounted").exists()
 
@@ -104,8 +105,8 @@ def test_a_command_that_left_its_group_ends_with_its_stage(local: Host, tmp_path
     pid_file = tmp_path / "pid"
     leave = 'setsid sh -c "echo \\$\\$ >pid; exec sleep 600" & wait'
     begin(run, lambda run: run.host.sh(leave, cwd=str(tmp_path)))
-    wait_for("it has left", lambda: pid_file.exists() and pid_file.read_text(), 20, 0.02)
-    assert run.background.close(grace=0) == []
+    wait_for("it has left", lambda: pid_file.exists() and pid_file.read_text(), PATIENCE, 0.02)
+    assert run.background.close(grace=0, kill=PATIENCE) == []
     assert gone(pid_file)
 
 
@@ -118,7 +119,7 @@ def test_a_stage_that_does_not_end_is_told_and_runs_nothing(
     refused = threading.Event()
 
     def stubborn(run: Run) -> None:
-        free.wait(60)
+        free.wait(PATIENCE)
         for change in (lambda: host.run("true"), lambda: run.journal.record("s", "w", [["true"]])):
             with suppress(Cancelled):
                 change()
@@ -127,7 +128,7 @@ def test_a_stage_that_does_not_end_is_told_and_runs_nothing(
     begin(run, stubborn)
     assert run.background.close(grace=0, kill=0.1) == ["does"]
     free.set()
-    assert refused.wait(20)
+    assert refused.wait(PATIENCE)
     assert record.read_text() == ""
 
 
