@@ -153,7 +153,7 @@ class Session:
         self.host, self.login = host, host.login
         self.trace.event("fact", name="pace", value=host.pace)
         if host.pace > 1:
-            self.say(f"host '{host.name}' is {host.pace:g} times slower than usual: so all limits")
+            self.say(f"host '{host.name}' is {host.pace:g} times slower than usual; limits follow")
         self.run = Run(
             id=run_id,
             dir=run_dir,

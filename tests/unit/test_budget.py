@@ -74,8 +74,11 @@ def limits(pytester: pytest.Pytester, suite: str, *args: str) -> list[str]:
     return [line.partition(" ")[2] for line in result.outlines if line.endswith(" s")]
 
 
-def test_a_stage_is_not_on_the_time_of_the_test_that_asks_first(pytester: pytest.Pytester) -> None:
-    found = limits(pytester, SUITE.replace("PACE", "1"))
+@pytest.mark.parametrize("method", ["signal", "thread"])
+def test_a_stage_is_not_on_the_time_of_the_test_that_asks_first(
+    pytester: pytest.Pytester, method: str
+) -> None:
+    found = limits(pytester, SUITE.replace("PACE", "1"), f"--timeout-method={method}")
     assert found == ["host: 50000 s", "slow: 100000 s", "a: 10000 s", "free: 10000 s", "c: 10000 s"]
 
 

@@ -176,3 +176,29 @@ def test_an_alarm_beside_the_phases_ends_nothing(tmp_path: Path, hook: str) -> N
     assert ("the alarm rings" in out) == (hook != "interact"), "pytest-timeout has cancelled it"
     assert "the failure itself" in out
     assert "undo: 2 changes taken back, 0 could not be" in out
+
+
+SLOW = """
+    from contextlib import contextmanager
+
+    @contextmanager
+    def slow():
+        with open_local(become=False) as host:
+            host.pace = 2.5
+            yield host
+
+    return slow()
+"""
+
+
+def test_the_pace_of_a_slow_host_is_told_and_in_the_record(tmp_path: Path) -> None:
+    conftest = CONFTEST.replace("    return open_local(become=False)\n", SLOW)
+    two = 'self.run.host.run("sleep", "1000", timeout=0.2)'
+    mini = Mini(tmp_path / "m", two=two, conftest=conftest)
+    status, out = mini.pytest("-m", "acceptance")
+    assert status == 1, out
+    assert "is 2.5 times slower than usual; limits follow" in out
+    assert "was still running after 0.5 s (0.2 s x 2.5, the pace of " in out
+    assert "load: " in out
+    facts = {e["name"]: e["value"] for e in mini.record() if e["kind"] == "fact"}
+    assert facts["pace"] == 2.5
