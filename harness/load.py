@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
+from harness.clock import Limit
 from harness.command import CommandTimeout
 from harness.errors import LabError, TimeIsUp
 from harness.host import BOOT_ID, Host
@@ -14,10 +16,21 @@ from harness.wait import WaitTimeout
 ASK = 10.0  # seconds for a host to say its load; one that takes longer is busy enough
 
 
-def explains(error: BaseException | None) -> bool:
-    """Whether a failure is a time limit that was reached."""
+def explained(
+    error: BaseException | None, host: Host | None, limits: Mapping[str, Limit]
+) -> list[str]:
+    """Lines that tell more of a time limit that was reached; none for any other failure.
+
+    `limits` are those of the profile's [budget]: a stage's own commands may go by it, too.
+    """
     cause = error.cause if isinstance(error, StageFailed) else error
-    return isinstance(cause, TimeIsUp | CommandTimeout | WaitTimeout)
+    if not isinstance(cause, TimeIsUp | CommandTimeout | WaitTimeout):
+        return []
+    lines = []
+    if isinstance(error, StageFailed) and error.name in limits and not isinstance(cause, TimeIsUp):
+        seconds = limits[error.name].seconds
+        lines.append(f"budget of the stage: {error.name} = {seconds:g} in [budget] of the profile")
+    return [*lines, told(host)]
 
 
 def told(host: Host | None) -> str:

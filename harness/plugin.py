@@ -234,9 +234,8 @@ def pytest_runtest_makereport(
     error = call.excinfo.value if call.excinfo is not None else None
     full = session.trace.mask(report.longreprtext) if report.failed else ""
     if report.failed and (said := sentence(error)):
-        if load.explains(error):
-            said += f"\n{load.told(session.host)}"
-        report.longrepr = session.trace.mask(said)  # the trace is evidence
+        more = load.explained(error, session.host, budget.limits(session.profile))
+        report.longrepr = session.trace.mask("\n".join([said, *more]))  # the trace is evidence
     if report.failed:
         session.saw(error)
     if report.failed and session.run is not None:

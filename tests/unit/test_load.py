@@ -7,6 +7,7 @@ import re
 import pytest
 
 from harness import load
+from harness.clock import Limit
 from harness.command import CommandTimeout
 from harness.errors import LabError, TimeIsUp
 from harness.host import Host
@@ -17,15 +18,22 @@ from tests.unit.conftest import break_connection
 HERE = r"load: \d+\.\d on the \d+ cores of this machine"
 
 
+LIMITS = {"rootfs": Limit("stage 'rootfs'", 1200, "rootfs")}
+KEY = "budget of the stage: rootfs = 1200 in [budget] of the profile"
+
+
 @pytest.mark.parametrize("error", [TimeIsUp("late"), CommandTimeout("late"), WaitTimeout("late")])
-def test_it_explains_time_limits(error: BaseException) -> None:
-    assert load.explains(error)
-    assert load.explains(StageFailed("rootfs", error))
+def test_time_limits_are_explained(error: BaseException) -> None:
+    (line,) = load.explained(error, None, LIMITS)
+    assert re.fullmatch(HERE, line)
+    *key, line = load.explained(StageFailed("rootfs", error), None, LIMITS)
+    assert re.fullmatch(HERE, line)
+    assert key == ([] if isinstance(error, TimeIsUp) else [KEY]), "its own hint has it"
 
 
-def test_it_explains_nothing_else() -> None:
-    assert not load.explains(StageFailed("rootfs", LabError("no room")))
-    assert not load.explains(None)
+def test_nothing_else_is() -> None:
+    assert load.explained(StageFailed("rootfs", LabError("no room")), None, LIMITS) == []
+    assert load.explained(None, None, LIMITS) == []
 
 
 def test_this_very_machine_is_named_once(local: Host) -> None:
