@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pytest
 
+from harness.clock import Limit
 from harness.collection import definitions
 from harness.context import Cancellation, Cancelled
 
@@ -80,16 +81,19 @@ class _Task:
         self.cancellation = Cancellation()
         self.future: Future[Any] = Future()
 
-    def start(self, limit: float | None) -> None:
-        """Begin; `limit` (seconds) ends it as pytest-timeout would end a stage in a test."""
-        timer = None
+    def start(self, limit: Limit | None) -> None:
+        """Begin; `limit` ends it as it would end a stage that a test makes."""
         if limit is not None:
-            why = pytest.fail.Exception(f"Timeout (>{limit}s), its budget, in the background.")
-            timer = threading.Timer(limit, self.cancellation.ask, [why])
+            run: Run = self.arguments["run"]
+            timer = threading.Timer(limit.on(run.host), self._end, [limit])
             timer.daemon = True
             timer.start()
             self.future.add_done_callback(lambda _: timer.cancel())
         threading.Thread(target=self._work, name=self.early.name, daemon=True).start()
+
+    def _end(self, limit: Limit) -> None:
+        run: Run = self.arguments["run"]
+        self.cancellation.ask(limit.over(run.host))
 
     def _work(self) -> None:
         try:
@@ -108,11 +112,11 @@ class Background:
         self._tasks: dict[Early[Any], _Task] = {}
 
     def start_ready(
-        self, waiting: dict[Definition, list[Definition]], limits: Mapping[str, float]
+        self, waiting: dict[Definition, list[Definition]], limits: Mapping[str, Limit]
     ) -> None:
         """Start those `wanted` whose arguments have all been set up, and take them out.
 
-        `limits` are budgets in seconds, by a fixture's name, counted from its start.
+        `limits` are budgets, by a fixture's name, counted from its start.
         """
         for definition, needs in list(waiting.items()):
             results = [need.cached_result for need in needs]
@@ -125,7 +129,7 @@ class Background:
                 self.start(early, arguments, limits.get(definition.argname))
 
     def start(
-        self, early: Early[Any], arguments: Mapping[str, Any], limit: float | None = None
+        self, early: Early[Any], arguments: Mapping[str, Any], limit: Limit | None = None
     ) -> None:
         """Call an early fixture's function in a thread."""
         task = self._tasks[early] = _Task(early, arguments)

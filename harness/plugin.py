@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from harness import background, budget, collection, hooks, options, plan, recovery
+from harness import background, budget, collection, hooks, load, options, plan, recovery
 from harness.ending import Ending
 from harness.errors import LabError, sentence
 from harness.host import Host
@@ -234,7 +234,8 @@ def pytest_runtest_makereport(
     error = call.excinfo.value if call.excinfo is not None else None
     full = session.trace.mask(report.longreprtext) if report.failed else ""
     if report.failed and (said := sentence(error)):
-        report.longrepr = session.trace.mask(said)  # the trace is evidence
+        more = load.explained(error, session.host, budget.limits(session.profile))
+        report.longrepr = session.trace.mask("\n".join([said, *more]))  # the trace is evidence
     if report.failed:
         session.saw(error)
     if report.failed and session.run is not None:

@@ -16,7 +16,7 @@ import pytest
 from harness.background import Background
 from harness.command import HostUnreachable
 from harness.context import STAGE, at_stage
-from harness.errors import LabError
+from harness.errors import LabError, TimeIsUp
 from harness.evidence import Evidence
 from harness.host import Host
 from harness.journal import Journal
@@ -30,9 +30,10 @@ class StageFailed(LabError):
     """A stage that did not come about: its name, and the first error as a sentence."""
 
     def __init__(self, name: str, cause: BaseException) -> None:
-        text = cause.message if isinstance(cause, LabError) else str(cause).strip()
-        if not isinstance(cause, LabError):
-            kind = type(cause).__name__
+        if isinstance(cause, LabError | TimeIsUp):
+            text = cause.message
+        else:
+            kind, text = type(cause).__name__, str(cause).strip()
             text = f"{kind}: {text}" if text else kind
         super().__init__(
             f"Stage '{name}' failed: {text}",
@@ -129,7 +130,7 @@ class Run:
         self.trace.event("stage", name=stage.name, state="started", provision=self.provision)
         try:
             facts, how = self._bring_about(stage)
-        except (Exception, pytest.fail.Exception) as error:  # pytest-timeout raises the latter
+        except (Exception, pytest.fail.Exception) as error:  # TimeIsUp is of the latter kind
             failure = StageFailed(stage.name, error)
             self.failed[stage.name] = failure
             self._ended(stage.name, "failed", started, error=str(failure))
