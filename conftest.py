@@ -7,24 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import clauses, lab
-from fixtures.schema import Profile
-from harness import plugin
-from harness.host import Host
-from harness.profile import BaseProfile
+from fixtures import lab
+from fixtures.guide import clauses
+from fixtures.profile import Profile
+from harness.host.host import Host
+from harness.plugin import plugin
+from harness.profile.schema import BaseProfile
 
 pytest_plugins = [
-    "harness.plugin",
-    "fixtures.guide",
+    "harness.plugin.plugin",
+    "fixtures.guide.plugin",
     "reports.plugin",
-    "fixtures.platform",
-    "fixtures.rootfs",
-    "fixtures.kata",
-    "fixtures.image",
-    "fixtures.gpu",
-    "fixtures.network",
-    "fixtures.container",
-    "fixtures.model",
+    "fixtures.platform.stage",
+    "fixtures.rootfs.stage",
+    "fixtures.kata.stage",
+    "fixtures.image.stage",
+    "fixtures.gpu.stage",
+    "fixtures.network.stage",
+    "fixtures.container.stage",
+    "fixtures.model.stage",
 ]
 
 

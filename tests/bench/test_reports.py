@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from reports import documents, trend
-from reports.history import opened
-from reports.integrity import check
-from reports.reading import load
-from reports.record import Record
+from reports import documents
+from reports.history import trend
+from reports.history.history import opened
+from reports.record.integrity import check
+from reports.record.reading import load
+from reports.record.record import Record
 from tests.unit import kept, records
 from tests.unit.mini import ROOT
 

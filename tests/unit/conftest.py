@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.host import Host, SshEndpoint, open_local, open_ssh
-from harness.ssh import SshTransport
-from harness.trace import Trace
+from harness.host.host import Host, SshEndpoint, open_local, open_ssh
+from harness.host.ssh import SshTransport
+from harness.record.trace import Trace
 from harness.wait import wait_for
 
 # AllowTcpForwarding: off, as openEuler has it. SHLVL: bash reads ~/.bashrc for a command from sshd

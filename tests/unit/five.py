@@ -19,8 +19,8 @@ FIVE = r'''
 import shlex
 import time
 
-from harness import job
-from harness.job import start_job
+from harness.run import job
+from harness.run.job import start_job
 
 STEPS = ["file", "change", "tree", "job", "link"]
 GATE, AT = os.environ.get("MINI_GATE", ""), os.environ.get("MINI_AT", "")

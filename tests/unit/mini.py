@@ -16,7 +16,7 @@ from unittest import mock
 import jsonschema
 import pytest
 
-from harness.holder import _start_time
+from harness.undo.lock import _start_time
 from harness.wait import wait_for
 
 # Plugins that are installed with libraries of ours and take time to load.
@@ -34,12 +34,12 @@ from pathlib import Path
 
 import pytest
 
-from harness import plugin
-from harness.host import open_local, open_ssh
-from harness.profile import BaseProfile
-from harness.stage import Stage
+from harness.plugin import plugin
+from harness.host.host import open_local, open_ssh
+from harness.profile.schema import BaseProfile
+from harness.run.stage import Stage
 
-pytest_plugins = ["harness.plugin"]
+pytest_plugins = ["harness.plugin.plugin"]
 
 
 def connect(profile, run_dir):
@@ -141,7 +141,13 @@ kind = "local"
 # than the run.
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["harness.plugin", "harness.job", "tests.unit.mini", "reports.documents", "matplotlib.figure"]
+    [
+        "harness.plugin.plugin",
+        "harness.run.job",
+        "tests.unit.mini",
+        "reports.documents",
+        "matplotlib.figure",
+    ]
 )
 
 

@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.evidence import Evidence
-from harness.trace import FORMAT, Trace
-from reports.reading import load
-from reports.record import Record
+from harness.record.evidence import Evidence
+from harness.record.trace import FORMAT, Trace
+from reports.record.reading import load
+from reports.record.record import Record
 
-CONFTEST_PLUGINS = ('"harness.plugin"]', '"harness.plugin", "reports.plugin"]')  # for mini suites
-NODE = "suites/test_50_gpu.py::test_"
+CONFTEST_PLUGINS = (
+    '"harness.plugin.plugin"]',
+    '"harness.plugin.plugin", "reports.plugin"]',
+)  # for mini suites
+NODE = "suites/test_gpu.py::test_"
 PASSED: dict[str, tuple[str, str]] = {"bound": ("passed", ""), "viable": ("passed", "")}
 LAB = {"name": "lab", "target": {"kind": "ssh", "address": "ssh://root@lab"}, "standins": []}
 # As the harness tells them apart, by what the message says.

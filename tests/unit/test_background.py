@@ -15,7 +15,7 @@ import subprocess
 
 import pytest
 from conftest import Make
-from harness.background import early
+from harness.run.background import early
 
 pytestmark = pytest.mark.acceptance
 

@@ -9,7 +9,7 @@ pytest_plugins = ["pytester"]
 CONFTEST = """
 from types import SimpleNamespace
 
-from harness.budget import Budget
+from harness.plugin.budget import Budget
 
 def pytest_configure(config):
     profile = SimpleNamespace(budget={"slow": 100, "slower": 1000, "other": 5, "test": 10})

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from fixtures import chat
-from fixtures.schema import Model
-from fixtures.serverlog import ServerLog
+from fixtures.model import chat
+from fixtures.model.serverlog import ServerLog
+from fixtures.profile import Model
 from harness.errors import LabError
-from harness.host import Host
+from harness.host.host import Host
 
 WANTED: dict[str, Any] = {"name": "m", "command": ("serve",), "question": "？"}
 BODY: dict[str, Any] = {

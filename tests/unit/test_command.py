@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from harness.command import CAPTURE, CommandTimeout, HostUnreachable
 from harness.errors import LabError
-from harness.host import Host
-from harness.process import execute
+from harness.host.command import CAPTURE, CommandTimeout, HostUnreachable
+from harness.host.host import Host
+from harness.host.process import execute
 from harness.wait import WaitTimeout, wait_for
 from tests.unit.mini import ROOT
 
 GIGABYTE = r"""
 import re, sys
 sys.path.insert(0, sys.argv[1])
-from harness.host import open_local
+from harness.host.host import open_local
 def peak():  # not ru_maxrss: that one counts what the parent had at the fork
     return int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
 before = peak()

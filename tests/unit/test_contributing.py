@@ -11,7 +11,7 @@ IMPORTS = '''
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.stage import Run
+from harness.run.stage import Run
 
 
 class Platform:

@@ -6,10 +6,10 @@ from typing import cast
 
 import pytest
 
-from fixtures import dockerfile
-from fixtures.findings import FACT, Finding, report
-from fixtures.image import ROOT
-from harness.stage import Run
+from fixtures.common.findings import FACT, Finding, report
+from fixtures.image import dockerfile
+from fixtures.image.stage import ROOT
+from harness.run.stage import Run
 
 GUIDES = r"""
 FROM nvcr.io/nvidia/pytorch:24.07-py3 AS base
@@ -65,7 +65,7 @@ def test_what_only_the_guides_has_is_reported_as_such() -> None:
 
 
 def test_our_own_dockerfile_is_better_than_the_guides() -> None:
-    text = (ROOT / "fixtures" / "assets" / "Dockerfile.vllm").read_text(encoding="utf-8")
+    text = (ROOT / "fixtures" / "image" / "Dockerfile.vllm").read_text(encoding="utf-8")
     here = {f.id for f in dockerfile.findings(text, []) if f.here}
     assert dockerfile.stages(text) == ["base", "build", "vllm-base", "vllm-openai"]
     assert not here & {

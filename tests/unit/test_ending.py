@@ -103,7 +103,8 @@ def test_a_record_that_cannot_be_written_is_an_error_of_the_harness(tmp_path: Pa
 
 def test_a_background_stage_that_does_not_end_leaves_nothing_on_the_host(tmp_path: Path) -> None:
     quick = (
-        "\nfrom harness.background import Background\nBackground.close.__defaults__ = (0, 0.1)\n"
+        "\nfrom harness.run.background import Background\n"
+        "Background.close.__defaults__ = (0, 0.1)\n"
     )
     stuck = "self.run.host.run('touch', f'{self.path}.stuck'); import time; time.sleep(1000)"
     first = (

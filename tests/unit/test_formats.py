@@ -10,10 +10,10 @@ import jsonschema
 import pytest
 import xmlschema
 
-from harness.trace import FORMAT, KINDS
-from reports import junit, ocp
-from reports.integrity import check
-from reports.record import Record
+from harness.record.trace import FORMAT, KINDS
+from reports.formats import junit, ocp
+from reports.record.integrity import check
+from reports.record.record import Record
 from tests.unit import kept, records
 from tests.unit.mini import EVENT
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from reports import divergence, gate, trend
-from reports.bands import Band, band, least
-from reports.history import History, HistoryError, opened
-from reports.record import Record
+from reports.history import divergence, gate, trend
+from reports.history.bands import Band, band, least
+from reports.history.history import History, HistoryError, opened
+from reports.record.record import Record
 from tests.unit import records
 
 TODAY = date(2030, 1, 15)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.command import CAPTURE, CommandFailed, CommandTimeout
 from harness.errors import LabError
-from harness.host import ANY, Host
+from harness.host.command import CAPTURE, CommandFailed, CommandTimeout
+from harness.host.host import ANY, Host
 from harness.wait import wait_for
 from tests.unit.conftest import runs
 
@@ -109,7 +109,7 @@ def test_a_hung_command_is_killed_with_its_children(any_host: Host, tmp_path: Pa
 def test_what_ignores_TERM_is_killed_too(
     any_host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.command.KILL_AFTER", 0.5)
+    monkeypatch.setattr("harness.host.command.KILL_AFTER", 0.5)
     pids = tmp_path / "pid"
     with pytest.raises(CommandTimeout):
         any_host.sh('trap "" TERM; echo $$ >"$1"; while :; do sleep 1; done', str(pids), timeout=1)

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.capture import LINE_LIMIT
-from harness.command import CommandTimeout
 from harness.errors import LabError
-from harness.host import Host
-from harness.job import CHUNK, run_job, start_job
-from harness.journal import Journal
-from harness.undo import undo
+from harness.host.command import LINE_LIMIT, CommandTimeout
+from harness.host.host import Host
+from harness.run.job import CHUNK, run_job, start_job
+from harness.undo.journal import Journal
+from harness.undo.undo import undo
 from harness.wait import wait_for
 from tests.unit.conftest import runs
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from harness import journal as journals
-from harness import lock
-from harness.host import Host
-from harness.journal import Journal, JournalError
-from harness.state import StateRefused
-from harness.undo import recover, undo
+from harness.host.host import Host
+from harness.undo import journal as journals
+from harness.undo import lock
+from harness.undo.journal import Journal, JournalError
+from harness.undo.lock import StateRefused
+from harness.undo.undo import recover, undo
 
 
 @pytest.fixture

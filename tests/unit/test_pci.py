@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import pci, vfio
-from fixtures.pci import PciDevice
-from fixtures.schema import Gpu as Wanted
-from fixtures.vital import carriers, mounted
+from fixtures.common import pci
+from fixtures.common.pci import PciDevice
+from fixtures.gpu import vfio
+from fixtures.gpu.in_use import carriers, mounted
+from fixtures.profile import Gpu as Wanted
 from harness.errors import LabError
 
 BRIDGE = PciDevice("0000:00:1c.0", "8086", "a110", "0604", "7", "pcieport")

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from reports import divergence, gate, trend
-from reports.history import FILE, History, HistoryError, feed, opened
-from reports.measures import conditions
-from reports.record import Record
+from reports.history import divergence, gate, trend
+from reports.history.history import FILE, History, HistoryError, feed, opened
+from reports.record.measures import conditions
+from reports.record.record import Record
 from tests.unit import records
 from tests.unit.mini import CONFTEST, Mini
 
@@ -149,7 +149,7 @@ def _both(history: History, *runs: Record) -> None:
 
 
 def _adds(path: Path, run: Path) -> None:
-    from reports.reading import load
+    from reports.record.reading import load
 
     with opened(path) as history:
         history.add(load(run))

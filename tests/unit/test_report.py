@@ -13,12 +13,14 @@ from urllib.parse import unquote
 
 import pytest
 
-from reports import documents, html, inventory
-from reports.integrity import check
-from reports.reading import load
-from reports.record import Record
-from reports.texts import TEXTS, translator
-from reports.words import CAPABILITIES
+from reports import documents
+from reports.html import html
+from reports.record import inventory
+from reports.record.integrity import check
+from reports.record.reading import load
+from reports.record.record import Record
+from reports.texts.texts import TEXTS, translator
+from reports.texts.words import CAPABILITIES
 from tests.unit import kept, records
 
 LANGUAGES = ("en", "zh")

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.command import HostUnreachable
 from harness.errors import LabError
-from harness.evidence import Evidence
-from harness.host import Host
-from harness.journal import Journal
-from harness.stage import Provision, Run, Stage, StageFailed
-from harness.trace import Trace
+from harness.host.command import HostUnreachable
+from harness.host.host import Host
+from harness.record.evidence import Evidence
+from harness.record.trace import Trace
+from harness.run.stage import Provision, Run, Stage, StageFailed
+from harness.undo.journal import Journal
 from tests.unit.mini import EVENT
 
 

@@ -7,8 +7,8 @@ from typing import cast
 
 import pytest
 
-from fixtures.platform import PlatformStage, version
-from harness.stage import Run
+from fixtures.platform.stage import PlatformStage, version
+from harness.run.stage import Run
 
 
 def run_with(**sections: object) -> Run:

@@ -6,9 +6,9 @@ import hashlib
 import platform
 from pathlib import Path
 
-from fixtures import surroundings
-from fixtures.platform import containerd_versions
-from harness.host import Host
+from fixtures.platform import machine
+from fixtures.platform.stage import containerd_versions
+from harness.host.host import Host
 
 DMI = Path("/sys/class/dmi/id")
 PCI = Path("/sys/bus/pci/devices")
@@ -31,7 +31,7 @@ def test_they_are_read_from_the_host(local: Host, tmp_path: Path) -> None:
     driver.write_text("a driver")
     bridge.write_text("#!/bin/sh\necho CNI bridge plugin v1.1.1 >&2\necho more\n")
     bridge.chmod(0o755)
-    found = surroundings.look(
+    found = machine.look(
         local, [*functions, "ffff:ff:1f.7"], plugins=str(tmp_path), driver=str(driver)
     )
     cpus = Path("/proc/cpuinfo").read_text()
@@ -54,7 +54,7 @@ def test_they_are_read_from_the_host(local: Host, tmp_path: Path) -> None:
 def test_what_is_not_there_is_left_out(local: Host, tmp_path: Path) -> None:
     nowhere = str(tmp_path / "nowhere")
     assert not {"cni", "driver", "links"} & {
-        *surroundings.look(local, [], plugins=nowhere, driver=nowhere)
+        *machine.look(local, [], plugins=nowhere, driver=nowhere)
     }
 
 

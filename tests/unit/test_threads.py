@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.background import Early, early
-from harness.context import STAGE, Cancelled, at_stage
-from harness.host import Host, open_ssh
-from harness.job import run_job
-from harness.journal import Journal
-from harness.stage import Run, Stage, StageFailed
-from harness.undo import undo
+from harness.host.cancellation import Cancelled
+from harness.host.host import Host, open_ssh
+from harness.record.trace import STAGE, at_stage
+from harness.run.background import Early, early
+from harness.run.job import run_job
+from harness.run.stage import Run, Stage, StageFailed
+from harness.undo.journal import Journal
+from harness.undo.undo import undo
 from harness.wait import wait_for
 from tests.unit.conftest import Sshd
 from tests.unit.mini import gone

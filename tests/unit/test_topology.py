@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from reports import figures, topology
-from reports.record import Record
-from reports.texts import translator
+from reports.html import figures, topology
+from reports.record.record import Record
+from reports.texts.texts import translator
 from tests.unit import records
 
 CARD, BRIDGE = ("10de", "2331"), ("10de", "1234")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from fixtures import lab as joint
-from fixtures.schema import Profile
-from harness.profile import load
-from harness.session import Session
+from fixtures.profile import Profile
+from harness.plugin.session import Session
+from harness.profile.schema import load
 from tests.unit.labs import emulated, entered
 from vlab import machine, recipe, registry
 from vlab.errors import VlabError

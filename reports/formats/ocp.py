@@ -1,0 +1,152 @@
+"""ocp.jsonl: the run in the OCP Test & Validation format, written by OCP's own library.
+
+Checked against json_spec/output of opencomputeproject/ocp-diag-core up to 5708d0c, the revision
+that ocptv names as the one it implements (version 2.0).
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from urllib.parse import quote
+
+import ocptv.output as tv
+from ocptv.output.step import TestStep
+
+from harness import exits
+from reports.record import verdict
+from reports.record.inventory import inventory
+from reports.record.measures import host, measures, unit
+from reports.record.record import NOT_ASSESSED, Event, Record, Stage, Test
+
+_RESULTS = {
+    verdict.QUALIFIED: tv.TestResult.PASS,
+    verdict.CONDITIONAL: tv.TestResult.PASS,  # a warning says under which conditions
+    verdict.FAILED: tv.TestResult.FAIL,
+    NOT_ASSESSED: tv.TestResult.NOT_APPLICABLE,
+}
+# Of the inventory what is no software.
+_PLATFORM = frozenset(
+    ("Host", "Machine", "Architecture", "CPU", "Memory", "TEE", "IOMMU units", "IOMMU groups")
+) | {"IOMMU group of the GPU"}
+_DIAGNOSES = {"passed": tv.DiagnosisType.PASS, "skipped": tv.DiagnosisType.UNKNOWN}
+
+
+class _Lines(tv.Writer):
+    """Keeps what the library writes, with the time of the event that it tells of.
+
+    The library itself takes the time of writing.
+    """
+
+    def __init__(self) -> None:
+        self.time = ""
+        self.lines: list[str] = []
+
+    def write(self, buffer: str) -> None:
+        line = json.loads(buffer)
+        self.lines.append(json.dumps(line | {"timestamp": self.time}))
+
+
+def document(record: Record, base: str = "") -> str:
+    """The file's content: a step each stage and test, in the order in which they ended.
+
+    `base` leads to the run's folder from where the file is to lie.
+    """
+    out = _Lines()
+    out.time = _time(record.start)
+    tv.config(writer=out)
+    run = tv.TestRun(
+        name="passthrough-acceptance",
+        version=str(record.start.get("commit") or "unknown"),
+        command_line=str(record.start.get("command") or ""),
+        parameters={"run": record.id, "profile_sha256": str(record.start.get("profile_digest"))},
+    )
+    dut, gpu = _device(record)
+    run.start(dut=dut)
+    if record.standins:
+        text = f"stand-ins, which can never qualify hardware: {', '.join(record.standins)}"
+        run.add_log(tv.LogSeverity.WARNING, text, source_location=None)
+    _steps(record, run, out, gpu, base)
+    out.time = _time(record.events[-1])
+    whole = verdict.overall(record)
+    for reason in whole.said():
+        run.add_log(tv.LogSeverity.INFO, reason, source_location=None)
+    complete = record.end is not None and record.exit_status != exits.INTERRUPTED
+    status = tv.TestStatus.COMPLETE if complete else tv.TestStatus.ERROR
+    run.end(status=status, result=_RESULTS[whole.verdict])
+    return "".join(f"{line}\n" for line in out.lines)
+
+
+def _steps(
+    record: Record, run: tv.TestRun, out: _Lines, gpu: tv.dut.HardwareInfo | None, base: str
+) -> None:
+    stages = {stage.name: stage for stage in record.stages}
+    tests = {test.nodeid: test for test in record.tests}
+    ends = {e["nodeid"]: e for e in record.kind("test")}  # of each test the last event
+    begun: dict[str, TestStep] = {}
+    for event in record.events:
+        out.time = _time(event)
+        if event["kind"] == "stage" and event["state"] == "started":
+            begun[event["name"]] = run.add_step(f"stage {event['name']}")
+            begun[event["name"]].start()
+        elif event["kind"] == "stage" and event["name"] in begun:
+            _stage(begun.pop(event["name"]), stages[event["name"]])
+        elif event["kind"] == "test" and ends[event["nodeid"]] is event:
+            _test(run.add_step(event["nodeid"]), tests[event["nodeid"]], gpu, base)
+    for step in begun.values():  # the record ends within them
+        step.end(status=tv.TestStatus.ERROR)
+    step = run.add_step("measures")
+    with step.scope():
+        for name, value in measures(record).items():
+            step.add_measurement(name=name, value=value, unit=unit(name))
+
+
+def _stage(step: TestStep, stage: Stage) -> None:
+    step.add_measurement(name="duration", value=stage.seconds, unit="s")
+    if stage.state != "ok":
+        step.add_error(symptom=stage.state, message=stage.error or None, source_location=None)
+    good = stage.state == "ok"
+    step.end(status=tv.TestStatus.COMPLETE if good else tv.TestStatus.ERROR)
+
+
+def _test(step: TestStep, test: Test, gpu: tv.dut.HardwareInfo | None, base: str) -> None:
+    step.start()
+    step.add_measurement(name="duration", value=test.seconds, unit="s")
+    step.add_diagnosis(
+        _DIAGNOSES.get(test.outcome, tv.DiagnosisType.FAIL),
+        verdict=test.status,
+        message="\n".join([*(f"clause {name}" for name in test.clauses), test.message]).strip()
+        or None,
+        hardware_info=gpu if test.suite == "gpu" else None,
+        source_location=None,
+    )
+    for path in test.evidence:
+        step.add_file(name=path.rpartition("/")[2], uri=f"{base}{quote(path)}")
+    skipped = test.outcome == "skipped"
+    step.end(status=tv.TestStatus.SKIP if skipped else tv.TestStatus.COMPLETE)
+
+
+def _device(record: Record) -> tuple[tv.Dut, tv.dut.HardwareInfo | None]:
+    """The lab host as the device under test; also its GPU, where one was found."""
+    name = str(record.profile["name"])
+    dut = tv.Dut(id=host(record) or name, name=name)
+    dut.add_platform_info(f"target {record.profile['target']['kind']}")
+    known = dict(inventory(record))
+    for what, value in known.items():
+        if what in _PLATFORM:
+            dut.add_platform_info(f"{what}: {value}")
+        elif not what.startswith("GPU"):
+            kind = tv.SoftwareType.SYSTEM if "ernel" in what else tv.SoftwareType.UNSPECIFIED
+            dut.add_software_info(name=what, version=value, type=kind)
+    if "GPU BDF on the host" not in known:
+        return dut, None
+    gpu = dut.add_hardware_info(
+        name=known.get("GPU", "GPU"),
+        location=known["GPU BDF on the host"],
+        serial_no=known.get("GPU UUID"),
+    )
+    return dut, gpu
+
+
+def _time(event: Event) -> str:
+    return datetime.fromisoformat(event["time"]).isoformat(timespec="milliseconds")

@@ -1,0 +1,185 @@
+"""The model server is up, answers the guide's question, and survives bad ones."""
+
+import re
+import shlex
+
+import pytest
+
+from fixtures.container.stage import Container
+from fixtures.model import chat
+from fixtures.model.chat import Answer, Streamed
+from fixtures.model.stage import Model
+from fixtures.profile import Profile
+from harness.host.host import ANY, Host
+from harness.outcome import not_assessed
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.model, pytest.mark.order(80)]
+
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+PATIENCE = 60  # seconds for a request that is to be refused: nothing is computed for it
+
+BAD_REQUESTS: dict[str, dict[str, object]] = {
+    "unknown model": {"model": "no-such-model"},
+    "no messages": {"messages": []},
+    "more tokens than the model can hold": {"max_tokens": 10_000_000},
+}
+
+
+@pytest.mark.clause("model.server")
+def test_server_runs_the_guides_command(
+    model: Model, container: Container, profile: Profile
+) -> None:
+    script = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; echo; done"
+    result = container.run("sh", "-c", script, ok=ANY)
+    wanted = [word for word in profile.model.command if word.startswith("--") or "." in word]
+    serving = [line for line in result.out.splitlines() if all(word in line for word in wanted)]
+    assert serving, (
+        f"no process in the container has the command line {shlex.join(profile.model.command)}; "
+        f"there are:\n{result.out}"
+    )
+
+
+@pytest.mark.clause("model.ready")
+def test_server_serves_the_model(model: Model, profile: Profile) -> None:
+    assert profile.model.name in model.served, (
+        f"/v1/models has {model.served}, not '{profile.model.name}': --served-model-name in "
+        "model.command and model.name have to be the same"
+    )
+
+
+@pytest.mark.clause("model.ready")
+def test_server_is_healthy_from_outside(model: Model) -> None:
+    response = chat.http().get(f"{model.base_url}/health", timeout=PATIENCE)
+    assert response.status_code == 200, (
+        f"/health answers {response.status_code}: {response.text[:500]}; the engine has died "
+        "behind its interface? model-server.txt in the evidence has its log"
+    )
+
+
+@pytest.mark.clause("model.inside")
+def test_server_answers_inside_the_container(
+    model: Model, container: Container, profile: Profile
+) -> None:
+    url = f"http://127.0.0.1:{profile.model.port}/v1/models"
+    result = container.run("curl", "-fsS", "--max-time", "60", url, ok=ANY, timeout=90)
+    assert result.rc == 0, (
+        f"curl in the container ended with {result.rc}: {result.err}; 7: nothing listens on the "
+        "port, 22: an HTTP error, 28: no answer in time, 127: no curl in the image"
+    )
+    assert profile.model.name in result.out, f"/v1/models inside says: {result.out}"
+
+
+@pytest.mark.clause("model.answer")
+def test_answer_comes_from_the_model(answer: Answer, profile: Profile) -> None:
+    assert answer.model == profile.model.name, f"the answer is from '{answer.model}'"
+
+
+@pytest.mark.clause("model.answer")
+def test_answer_is_the_assistants(answer: Answer) -> None:
+    assert answer.role == "assistant", f"the answer's role is '{answer.role}'"
+    assert answer.text.strip(), "the answer is empty"
+
+
+@pytest.mark.clause("model.answer")
+def test_answer_ended_for_a_reason(answer: Answer, profile: Profile) -> None:
+    limit = profile.model.max_tokens
+    assert answer.finish_reason in ("stop", "length"), f"finish_reason: '{answer.finish_reason}'"
+    assert answer.completion_tokens <= limit, (
+        f"{answer.completion_tokens} tokens came, max_tokens is {limit}"
+    )
+
+
+@pytest.mark.clause("model.answer")
+def test_usage_adds_up(answer: Answer) -> None:
+    assert answer.prompt_tokens > 0, "the server counts no token of the question"
+    assert answer.completion_tokens > 0, "the server counts no token of its answer"
+    assert answer.total_tokens == answer.prompt_tokens + answer.completion_tokens, (
+        f"{answer.prompt_tokens} + {answer.completion_tokens} is not {answer.total_tokens}"
+    )
+
+
+@pytest.mark.clause("model.answer")
+def test_answer_is_in_chinese(answer: Answer) -> None:
+    assert CHINESE.search(answer.text), f"not a word of Chinese: {answer.text!r}"
+
+
+@pytest.mark.clause("model.answer")
+def test_answer_is_to_the_question(answer: Answer, profile: Profile) -> None:
+    missing = unsaid(answer.text, profile)
+    assert not missing, (
+        f"the answer does not say {', '.join(missing)} (model.terms): {answer.text!r}"
+    )
+
+
+def unsaid(text: str, profile: Profile) -> list[str]:
+    """Terms that a text lacks; a model that only repeats the question has not answered it."""
+    said = text.replace(profile.model.question, "")
+    return [term for term in profile.model.terms if term not in said]
+
+
+@pytest.mark.clause("model.streaming")
+def test_streamed_answer_is_to_the_question(streamed: Streamed, profile: Profile) -> None:
+    assert CHINESE.search(streamed.text), f"not a word of Chinese: {streamed.text!r}"
+    missing = unsaid(streamed.text, profile)
+    assert not missing, f"streamed, it does not say {', '.join(missing)}: {streamed.text!r}"
+    assert streamed.finish_reason in ("stop", "length"), f"it ended: '{streamed.finish_reason}'"
+
+
+@pytest.mark.clause("model.streaming")
+def test_streamed_text_is_the_same(streamed: Streamed, answer: Answer, profile: Profile) -> None:
+    if not profile.model.reproducible:
+        not_assessed("the server does not promise the same text twice (model.reproducible)")
+    assert streamed.text == answer.text, (
+        f"whole: {answer.text!r}\nstreamed: {streamed.text!r}\nBoth at temperature 0 with one "
+        "seed. A piece lost on the way, or an engine that is not reproducible: then "
+        "model.reproducible = false in the profile"
+    )
+
+
+@pytest.mark.clause("model.streaming")
+def test_first_token_comes_before_the_last(streamed: Streamed, answer: Answer) -> None:
+    assert streamed.first_token_seconds is not None, "not one piece of the answer came"
+    if answer.completion_tokens > 1:
+        assert streamed.pieces > 1, "the answer came in one piece: nothing was streamed"
+        assert streamed.first_token_seconds < streamed.seconds
+
+
+@pytest.mark.clause("model.gpu-memory")
+def test_gpu_memory_in_use_rises(model: Model) -> None:
+    before, after = model.memory_before, model.memory_after
+    if before is None or after is None:
+        not_assessed("nvidia-smi says [N/A] for memory.used of this GPU")
+    assert after > before, (
+        f"{before} MiB of the GPU's memory were in use before the server started, {after} MiB "
+        "with the model loaded: the model is not on the GPU"
+    )
+
+
+@pytest.mark.clause("model.errors")
+@pytest.mark.parametrize("what", BAD_REQUESTS)
+def test_bad_request_is_refused(model: Model, profile: Profile, what: str) -> None:
+    from requests import Timeout
+
+    url = f"{model.base_url}{chat.COMPLETIONS}"
+    try:
+        response = chat.http().post(
+            url, json=chat.request(profile.model, **BAD_REQUESTS[what]), timeout=PATIENCE
+        )
+    except Timeout:
+        pytest.fail(f"{what}: no refusal within {PATIENCE} s, so the server works on it")
+    assert 400 <= response.status_code < 500, (
+        f"{what}: answered with {response.status_code}, expected 4xx: {response.text[:500]}\n"
+        "5xx: a request of anybody's runs into an error of the server's own (some versions of vLLM "
+        "do so on an empty list of messages); model-server.txt has the traceback"
+    )
+
+
+@pytest.mark.clause("model.errors")
+def test_server_lives_after_bad_requests(model: Model, profile: Profile, host: Host) -> None:
+    url = f"{model.base_url}{chat.COMPLETIONS}"
+    refused = chat.http().post(url, data="{not json", timeout=PATIENCE)
+    assert 400 <= refused.status_code < 500, f"no JSON at all: {refused.status_code}"
+    response = chat.http().get(f"{model.base_url}/v1/models", timeout=PATIENCE)
+    assert profile.model.name in response.text, (
+        f"after bad requests /v1/models says {response.status_code}: {response.text[:500]}"
+    )
