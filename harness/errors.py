@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _pytest.outcomes import Failed  # pytest.fail.Exception, as a class to derive from
+
 
 class LabError(Exception):
     """Something about the lab, told to an engineer: what is wrong, and what to do about it.
@@ -34,12 +36,24 @@ class Refused(LabError):
     """The run may not begin on this host: it is in use, or not as it was; nothing was touched."""
 
 
+class TimeIsUp(Failed):
+    """What a test or a stage may take is over.
+
+    No LabError: that may mean "not yet", or "try again", and here nothing more is to be tried.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message if hint is None else f"{message}\nhint: {hint}")
+        self.message = message
+        self.hint = hint
+
+
 def sentence(error: BaseException | None) -> str:
     """What a person can act upon without reading code; empty for what only a trace explains.
 
     Of a failed assertion that is its message, without what pytest made of the expression.
     """
-    if isinstance(error, LabError):
+    if isinstance(error, LabError | TimeIsUp):
         return str(error)
     if isinstance(error, AssertionError):
         return f"\n{error}".partition("\nassert ")[0].strip()

@@ -16,7 +16,7 @@ from harness.outcome import not_assessed
 pytestmark = [pytest.mark.acceptance, pytest.mark.model, pytest.mark.order(80)]
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
-PATIENCE = 60  # seconds for a request that is to be refused: nothing is computed for it
+PATIENCE = 60  # seconds, at the host's usual pace, for a request that nothing is computed for
 
 BAD_REQUESTS: dict[str, dict[str, object]] = {
     "unknown model": {"model": "no-such-model"},
@@ -48,8 +48,8 @@ def test_server_serves_the_model(model: Model, profile: Profile) -> None:
 
 
 @pytest.mark.clause("model.ready")
-def test_server_is_healthy_from_outside(model: Model) -> None:
-    response = chat.http().get(f"{model.base_url}/health", timeout=PATIENCE)
+def test_server_is_healthy_from_outside(model: Model, host: Host) -> None:
+    response = chat.http().get(f"{model.base_url}/health", timeout=host.paced(PATIENCE))
     assert response.status_code == 200, (
         f"/health answers {response.status_code}: {response.text[:500]}; the engine has died "
         "behind its interface? model-server.txt in the evidence has its log"
@@ -58,10 +58,11 @@ def test_server_is_healthy_from_outside(model: Model) -> None:
 
 @pytest.mark.clause("model.inside")
 def test_server_answers_inside_the_container(
-    model: Model, container: Container, profile: Profile
+    model: Model, container: Container, profile: Profile, host: Host
 ) -> None:
     url = f"http://127.0.0.1:{profile.model.port}/v1/models"
-    result = container.run("curl", "-fsS", "--max-time", "60", url, ok=ANY, timeout=90)
+    limit = f"{host.paced(PATIENCE):.0f}"
+    result = container.run("curl", "-fsS", "--max-time", limit, url, ok=ANY, timeout=PATIENCE + 30)
     assert result.rc == 0, (
         f"curl in the container ended with {result.rc}: {result.err}; 7: nothing listens on the "
         "port, 22: an HTTP error, 28: no answer in time, 127: no curl in the image"
@@ -157,16 +158,17 @@ def test_gpu_memory_in_use_rises(model: Model) -> None:
 
 @pytest.mark.clause("model.errors")
 @pytest.mark.parametrize("what", BAD_REQUESTS)
-def test_bad_request_is_refused(model: Model, profile: Profile, what: str) -> None:
+def test_bad_request_is_refused(model: Model, profile: Profile, host: Host, what: str) -> None:
     from requests import Timeout
 
+    patience = host.paced(PATIENCE)
     url = f"{model.base_url}{chat.COMPLETIONS}"
     try:
         response = chat.http().post(
-            url, json=chat.request(profile.model, **BAD_REQUESTS[what]), timeout=PATIENCE
+            url, json=chat.request(profile.model, **BAD_REQUESTS[what]), timeout=patience
         )
     except Timeout:
-        pytest.fail(f"{what}: no refusal within {PATIENCE} s, so the server works on it")
+        pytest.fail(f"{what}: no refusal within {patience:g} s, so the server works on it")
     assert 400 <= response.status_code < 500, (
         f"{what}: answered with {response.status_code}, expected 4xx: {response.text[:500]}\n"
         "5xx: a request of anybody's runs into an error of the server's own (some versions of vLLM "
@@ -177,9 +179,9 @@ def test_bad_request_is_refused(model: Model, profile: Profile, what: str) -> No
 @pytest.mark.clause("model.errors")
 def test_server_lives_after_bad_requests(model: Model, profile: Profile, host: Host) -> None:
     url = f"{model.base_url}{chat.COMPLETIONS}"
-    refused = chat.http().post(url, data="{not json", timeout=PATIENCE)
+    refused = chat.http().post(url, data="{not json", timeout=host.paced(PATIENCE))
     assert 400 <= refused.status_code < 500, f"no JSON at all: {refused.status_code}"
-    response = chat.http().get(f"{model.base_url}/v1/models", timeout=PATIENCE)
+    response = chat.http().get(f"{model.base_url}/v1/models", timeout=host.paced(PATIENCE))
     assert profile.model.name in response.text, (
         f"after bad requests /v1/models says {response.status_code}: {response.text[:500]}"
     )

@@ -1,10 +1,12 @@
 """Waiting for a machine's boot to be over, and telling what became of one that is gone."""
 
+import contextlib
 import re
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from vlab import qmp
@@ -13,7 +15,11 @@ from vlab.launch import LOG
 from vlab.registry import Machine
 from vlab.sources import full
 
-DEADLINE = 240.0  # seconds, on busy cores under emulation; 40 is usual
+# Seconds without a word on the console after which a boot has hung: one that is only slow goes on
+# talking, and a whole boot usually takes 30. And seconds in all, since systemd says again and again
+# that it waits for a job which never ends; a run has 1800 to reach its host.
+SILENCE = 240.0
+DEADLINE = 1200.0
 
 # The kernel's last words (kernel/panic.c); panic=-1 then resets the machine, which ends QEMU.
 PANIC = re.compile(r"Kernel panic - not syncing: .*")
@@ -23,17 +29,17 @@ def wait(machine: Machine) -> float:
     """Until the machine's own boot is over: ssh answers long before docker does.
 
     Returns the seconds from the machine's start until ssh answered. Raises VlabError, with the
-    console's last lines, when the boot is not over in time, or not well.
+    console's last lines, when the boot has hung, or is not over in time, or not well.
     """
-    deadline = time.monotonic() + DEADLINE
-    _wait_for_ssh(machine, deadline)
+    patience = Patience(machine.console)
+    _wait_for_ssh(machine, patience)
     ssh_after = time.time() - machine.since
     state = ""
     while state not in ("running", "degraded", "maintenance"):
         # --wait returns at once, and says so on stderr, as long as there is no bus to ask.
-        state = _ask(machine, deadline, "systemctl", "is-system-running", "--wait")
+        state = _ask(machine, patience, "systemctl", "is-system-running", "--wait")
     if state != "running":
-        failed = _ask(machine, deadline, "systemctl", "--failed", "--no-legend", "--plain")
+        failed = _ask(machine, patience, "systemctl", "--failed", "--no-legend", "--plain")
         raise VlabError(
             f"the lab booted to state '{state}', not 'running'; its failed units: "
             f"{failed or 'none'}; {_last_words(machine)}"
@@ -85,35 +91,61 @@ def _stall(machine: Machine) -> str | None:
     return f"the lab stands still, since its disk cannot grow: {full(machine.folder)}"
 
 
-def _wait_for_ssh(machine: Machine, deadline: float) -> None:
+class Patience:
+    """How long a boot is waited for: while its console says something new, and not for ever."""
+
+    def __init__(self, console: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._clock = clock
+        self._began = self._heard = clock()
+        self._size = 0
+
+    def left(self) -> float:
+        """Seconds until it is over, if nothing more is said; 0 or less: it is."""
+        now = self._clock()
+        with contextlib.suppress(FileNotFoundError):  # it has not said anything yet
+            size = self._console.stat().st_size
+            if size != self._size:
+                self._size, self._heard = size, now
+        return min(self._began + DEADLINE, self._heard + SILENCE) - now
+
+    def over(self) -> str:
+        """Why it is over, in words; empty: it is not."""
+        if self.left() > 0:
+            return ""
+        if self._clock() >= self._began + DEADLINE:
+            return f"within {DEADLINE:.0f} s"
+        return f"and has said nothing for {SILENCE:.0f} s"
+
+
+def _wait_for_ssh(machine: Machine, patience: Patience) -> None:
     # A machine on busy cores takes its time to greet, too; each try that is given up costs it more.
     while not _greets(machine.port, max(2.0, (time.time() - machine.since) / 10)):
-        _check(machine, deadline, "did not answer on ssh")
+        _check(machine, patience, "did not answer on ssh")
 
 
-def _check(machine: Machine, deadline: float, symptom: str) -> None:
+def _check(machine: Machine, patience: Patience, symptom: str) -> None:
     """Wait a moment; VlabError when the machine has ended, or its time is over."""
     if wrong := fate(machine, 0.25):
         raise VlabError(f"{wrong}; {_last_words(machine)}")
-    if time.monotonic() > deadline:
-        raise VlabError(f"the lab {symptom} within {DEADLINE:.0f} s; {_last_words(machine)}")
+    if why := patience.over():
+        raise VlabError(f"the lab {symptom} {why}; {_last_words(machine)}")
 
 
-def _ask(machine: Machine, deadline: float, *words: str) -> str:
+def _ask(machine: Machine, patience: Patience, *words: str) -> str:
     """What a command in the lab prints; nothing while it cannot be asked yet."""
-    left = max(1.0, deadline - time.monotonic())
     try:
         done = subprocess.run(
             [*machine.ssh, *words],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=left,
+            timeout=max(1.0, patience.left()),
         )
     except subprocess.TimeoutExpired:
         done = None
     if done is None or not done.stdout.strip():
-        _check(machine, deadline, "did not finish its boot")
+        _check(machine, patience, "did not finish its boot")
     return done.stdout.strip() if done else ""
 
 

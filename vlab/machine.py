@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from vlab import accel, boot, hold, launch, preflight, qmp, registry
+from vlab import accel, boot, hold, launch, pace, preflight, qmp, registry
 from vlab.errors import VlabError, unusable
 from vlab.image import Image, cache_root
 from vlab.process import Process
@@ -85,7 +85,9 @@ def start(
         _give_up(machine, unusable(cache_root(), error), say)
     except BaseException as error:
         _give_up(machine, error, say)
-    say(f"vlab: the lab is up after {time.monotonic() - started:.0f} s")
+    slow = pace.of(machine)
+    how = f", {slow:g} times slower than usual" if slow > 1 else ""
+    say(f"vlab: the lab is up after {time.monotonic() - started:.0f} s{how}")
     return machine
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vlab import accel, boot, hold, image, machine, preflight, recipe
+from vlab import accel, boot, hold, image, machine, pace, preflight, recipe
 from vlab.errors import VlabError
 from vlab.image import Image, cache_root
 from vlab.qemu import Settings
@@ -125,7 +125,7 @@ def by_hand(lab: Machine, steps: Sequence[str]) -> str:
 
     Raises VlabError: with what became of the lab where that is why, else with the last lines.
     """
-    step = f"step {' '.join(steps)}"
+    step, limit = f"step {' '.join(steps)}", STEP_DEADLINE * pace.of(lab)
     with BY_HAND.open("rb") as script:
         try:
             done = subprocess.run(
@@ -135,11 +135,11 @@ def by_hand(lab: Machine, steps: Sequence[str]) -> str:
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
-                timeout=STEP_DEADLINE,
+                timeout=limit,
             )
         except subprocess.TimeoutExpired as error:
             state = boot.fate(lab) or "the lab's machine still runs"
-            raise VlabError(f"{step} did not end within {STEP_DEADLINE:g} s: {state}") from error
+            raise VlabError(f"{step} did not end within {limit:g} s: {state}") from error
     if done.returncode == SSH_FAILED and (why := boot.fate(lab, patience=5.0)):
         raise VlabError(f"in {step} {why}")
     if done.returncode:

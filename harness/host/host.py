@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from harness.host.command import (
     tail,
 )
 from harness.host.connection import Connection, sweep_argv
+from harness.host.doing import Doing
 from harness.host.infra import Backend
 from harness.host.process import execute
 from harness.host.ssh import SshTransport
@@ -64,7 +66,11 @@ class Target(Protocol):
 
 
 class Host:
-    """A lab host. Every command has a deadline, is quoted by construction and is recorded."""
+    """A lab host. Every command has a deadline, is quoted by construction and is recorded.
+
+    `pace`: how many times longer than usual, and than a deadline says, all may take on it: 1 or
+    more, set by who opens it. `doing`: what runs on it now.
+    """
 
     def __init__(self, transport: Transport, trace: Trace) -> None:
         self.name = transport.name
@@ -72,6 +78,8 @@ class Host:
         self._transport = transport
         self._connection = Connection(transport, self.greet)
         self.infra = testinfra.host.Host(Backend(self.name, self.run))
+        self.pace = 1.0
+        self.doing = Doing()
         self.boot_id = ""
         self.run_id = ""  # the lock sets it: the mark of all that this run's commands start
 
@@ -117,10 +125,10 @@ class Host:
     ) -> Result:
         """Run a command and return its result.
 
-        `timeout` (seconds) holds on the host itself and ends the whole process group. `ok` lists
-        the exit statuses that are an answer. A `probe` changes nothing: it alone is repeated,
-        once, after a lost connection. An `input` that is an open file is read where it stands, by
-        the command itself. Raises HostUnreachable, CommandTimeout or CommandFailed.
+        `timeout` (seconds, times `pace`) holds on the host itself and ends the whole process group.
+        `ok` lists the exit statuses that are an answer. A `probe` changes nothing: it alone is
+        repeated, once, after a lost connection. An `input` that is an open file is read where it
+        stands, by the command itself. Raises HostUnreachable, CommandTimeout or CommandFailed.
         """
         if not argv:
             raise ValueError("a command needs at least its name")
@@ -148,15 +156,16 @@ class Host:
         over = self._connection.made
         mark = (TOKEN, f"{self.run_id}.{uuid.uuid4().hex}")
         token = "=".join(mark)
-        far = deadline_argv(words, timeout)
+        far = deadline_argv(words, self.paced(timeout))
         try:
-            result = execute(
-                self._transport.argv(far, mark=mark, sweep=sweep_argv(token)),
-                guard=timeout + KILL_AFTER + GUARD,
-                input=data,
-                on_line=on_line,
-                shown=words,
-            )
+            with self.doing.at(shlex.join(words)):
+                result = execute(
+                    self._transport.argv(far, mark=mark, sweep=sweep_argv(token)),
+                    guard=self.paced(timeout + GUARD) + KILL_AFTER,
+                    input=data,
+                    on_line=on_line,
+                    shown=words,
+                )
             self._judge(result, timeout, ok)
         except BaseException as error:
             self._record_failure(error, words)
@@ -174,10 +183,10 @@ class Host:
             raise HostUnreachable(
                 f"Host '{self.name}' was lost during '{result.line}': {why}", result=result
             )
-        if hit_deadline(result, timeout):
+        if hit_deadline(result, self.paced(timeout)):
             raise CommandTimeout(
                 f"Command '{result.line}' on '{self.name}' was still running after"
-                f" {timeout:g} s and was stopped.{tail(result)}",
+                f" {self.paced_words(timeout)} and was stopped.{tail(result)}",
                 result=result,
             )
         if result.rc not in ok:
@@ -192,6 +201,15 @@ class Host:
         if result is None:
             result = Result(tuple(words), -1, "", "", 0.0, 0, 0)
         self.trace.command(self.name, result, error=type(error).__name__)
+
+    def paced(self, seconds: float) -> float:
+        """Seconds that what usually takes at most so many may take on this host."""
+        return seconds * self.pace
+
+    def paced_words(self, seconds: float) -> str:
+        """The same for a message, with where it comes from."""
+        how = f" ({seconds:g} s x {self.pace:g}, the pace of '{self.name}')"
+        return f"{round(self.paced(seconds), 1):g} s{how if self.pace > 1 else ''}"
 
     def settle(self) -> None:
         """Make a lost connection anew and end what still runs of the commands that it has lost.

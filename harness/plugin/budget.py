@@ -1,54 +1,96 @@
-"""Budgets: how long a test may take, given the stages that it has to wait for."""
+"""Budgets: how long a test may take, and each stage that it has to wait for."""
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Generator, Mapping
+from typing import Any
 
 import pytest
 
-from harness.plugin.collection import definitions
 from harness.plugin.session import Session
 from harness.profile.schema import BaseProfile
+from harness.run.clock import SLACK, Clock, Limit
+
+TEST = "test"  # in [budget] the key for a test by itself; all others are names of fixtures
 
 
 class Budget:
-    """A plugin, registered by `plugin.configure`: each test with this mark gets its time."""
+    """A plugin, registered by `plugin.configure`: each test with this mark gets its time.
+
+    pytest-timeout says when a test's time begins and ends; the alarm is ours (`harness.run.clock`).
+    A fixture with a budget of its own, such as a stage, is not on the time of the test that happens
+    to be the first to ask for it.
+    """
 
     def __init__(self, session: Session, mark: str) -> None:
         self.session = session
         self.mark = mark
+        self.clock = Clock(lambda: session.host)
 
     # pytest-timeout reads the limit in a wrapper of its own: this one has to stand before it.
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Give a test its limit, that of the stages which it waits for included."""
+        """Give a test its limit in seconds, for pytest-timeout."""
         if item.get_closest_marker(self.mark) is not None:
             found = limits(self.session.profile)
-            if "test" in found:
-                apply(item, found, found.pop("test"))
+            if TEST in found:
+                item.add_marker(pytest.mark.timeout(found[TEST].seconds), append=False)
         return (yield)
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_timeout_set_timer(self, item: pytest.Item, settings: Any) -> bool | None:
+        """Our alarm in the place of pytest-timeout's: its other method ends all, with no undo."""
+        from pytest_timeout import is_debugging  # type: ignore[import-untyped]
 
-def limits(profile: BaseProfile) -> dict[str, float]:
-    """Seconds for each stage, by its fixture's name, and for a "test": the profile's [budget]."""
+        main = threading.current_thread() is threading.main_thread()
+        if item.get_closest_marker(self.mark) is None or not main:
+            return None
+        named = TEST if TEST in limits(self.session.profile) else ""
+        limit = Limit(f"test '{item.name}'", settings.timeout, named)
+        self.clock.start(
+            limit, unless=lambda: not settings.disable_debugger_detection and is_debugging()
+        )
+        return True
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_timeout_cancel_timer(self) -> None:
+        """The test has ended, or failed; pytest-timeout's own is cancelled beside, if it goes."""
+        self.clock.cancel()
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_setup(self) -> Generator[None, object, object]:
+        """A phase, in which the time counts."""
+        with self.clock.phase():
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self) -> Generator[None, object, object]:
+        """Likewise."""
+        with self.clock.phase():
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self) -> Generator[None, object, object]:
+        """Likewise."""
+        with self.clock.phase():
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any]
+    ) -> Generator[None, object, object]:
+        """A fixture with a budget is made, or waited for, within that one."""
+        name = fixturedef.argname
+        with contextlib.ExitStack() as stack:
+            if self.clock.counts and name in (found := limits(self.session.profile)):
+                stack.enter_context(self.clock.lent(found[name]))
+            return (yield)
+
+
+def limits(profile: BaseProfile) -> Mapping[str, Limit]:
+    """The limit of each stage, by its fixture's name, and of a "test": the profile's [budget]."""
     section = getattr(profile, "budget", None)  # a schema need not have it
-    return {} if section is None else dict(section)
-
-
-def apply(item: pytest.Item, stages: Mapping[str, float], test: float) -> None:
-    """Give an item that is about to run its limit in seconds, for pytest-timeout.
-
-    pytest-timeout counts a test's fixtures in, and the first test that asks for a session-scoped
-    stage waits for it. So an item gets ``test`` seconds for itself, and the budget of each stage
-    (by its fixture's name) that has not come about or failed yet. That is known only when the
-    item's turn comes: an earlier one that should have waited for a stage may have been skipped. A
-    stage that has been started in the background gets its whole budget all the same: it may have
-    done little so far.
-    """
-    limit = test + sum(stages[name] for name in _pending(item) if name in stages)
-    item.add_marker(pytest.mark.timeout(limit), append=False)
-
-
-def _pending(item: pytest.Item) -> list[str]:
-    """The fixtures of an item that have not been set up."""
-    return [name for name, found in definitions(item).items() if found[-1].cached_result is None]
+    found = {} if section is None else dict(section)
+    return {name: Limit(f"stage '{name}'", found[name], name, SLACK) for name in found}

@@ -16,7 +16,7 @@ import pytest
 from harness.errors import LabError, sentence
 from harness.host.host import Host
 from harness.outcome import NOT_ASSESSED
-from harness.plugin import budget, collection, hooks, options, plan, recovery
+from harness.plugin import budget, collection, hooks, load, options, plan, recovery
 from harness.plugin.ending import Ending
 from harness.plugin.output import Output
 from harness.plugin.session import Connect, Facts, Leftovers, Session
@@ -234,7 +234,8 @@ def pytest_runtest_makereport(
     error = call.excinfo.value if call.excinfo is not None else None
     full = session.trace.mask(report.longreprtext) if report.failed else ""
     if report.failed and (said := sentence(error)):
-        report.longrepr = session.trace.mask(said)  # the trace is evidence
+        more = load.explained(error, session.host, budget.limits(session.profile))
+        report.longrepr = session.trace.mask("\n".join([said, *more]))  # the trace is evidence
     if report.failed:
         session.saw(error)
     if report.failed and session.run is not None:

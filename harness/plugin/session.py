@@ -152,6 +152,9 @@ class Session:
             journal = Journal.create(host, run_id, self.state_dir)
             self._stack = stack.pop_all()
         self.host, self.login = host, host.login
+        self.trace.event("fact", name="pace", value=host.pace)
+        if host.pace > 1:
+            self.say(f"host '{host.name}' is {host.pace:g} times slower than usual; limits follow")
         self.run = Run(
             id=run_id,
             dir=run_dir,
@@ -159,7 +162,9 @@ class Session:
             host=host,
             journal=journal,
             trace=self.trace,
-            evidence=Evidence(run_dir / "evidence", self.trace),
+            evidence=Evidence(
+                run_dir / "evidence", self.trace, deadline=host.paced(evidence.DEADLINE)
+            ),
             provision=Choices.of(self.config, self.profile).provision,
             ours=[(e.stage, e.what) for journal in earlier for e in journal.pending()],
             out=self.say,

@@ -10,8 +10,6 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from harness.record.trace import Trace
 
 DEADLINE = 60.0  # seconds that one collector may take
@@ -79,8 +77,6 @@ class Evidence:
             return answer.get(timeout=self._deadline)
         except queue.Empty:
             return f"could not be collected: no answer within {self._deadline:g} s\n"
-        except pytest.fail.Exception as error:  # the test's own time is up
-            return f"could not be collected: {error}\n"
 
     def _store(self, nodeid: str, folder: Path, name: str, data: str | bytes) -> None:
         """Write a file under a name that is still free: a test can fail in more than one phase."""

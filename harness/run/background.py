@@ -15,6 +15,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import pytest
 
 from harness.host.cancellation import Cancellation, Cancelled
+from harness.host.host import Host
+from harness.run.clock import Limit
 
 GRACE = 120.0  # seconds that a stage gets to clean up behind itself when it is ended
 KILL = 30.0  # seconds that it gets after that, when none of its commands run any more
@@ -71,16 +73,19 @@ class _Task:
         self.cancellation = Cancellation()
         self.future: Future[Any] = Future()
 
-    def start(self, limit: float | None) -> None:
-        """Begin; `limit` (seconds) ends it as pytest-timeout would end a stage in a test."""
-        timer = None
+    def start(self, limit: Limit | None) -> None:
+        """Begin; `limit` ends it as it would end a stage that a test makes."""
         if limit is not None:
-            why = pytest.fail.Exception(f"Timeout (>{limit}s), its budget, in the background.")
-            timer = threading.Timer(limit, self.cancellation.ask, [why])
+            host: Host = self.arguments["run"].host
+            timer = threading.Timer(limit.on(host), self._end, [limit])
             timer.daemon = True
             timer.start()
             self.future.add_done_callback(lambda _: timer.cancel())
         threading.Thread(target=self._work, name=self.early.name, daemon=True).start()
+
+    def _end(self, limit: Limit) -> None:
+        host: Host = self.arguments["run"].host
+        self.cancellation.ask(limit.over(host))
 
     def _work(self) -> None:
         try:
@@ -99,11 +104,11 @@ class Background:
         self._tasks: dict[Early[Any], _Task] = {}
 
     def start_ready(
-        self, waiting: dict[Definition, list[Definition]], limits: Mapping[str, float]
+        self, waiting: dict[Definition, list[Definition]], limits: Mapping[str, Limit]
     ) -> None:
         """Start those waiting whose arguments have all been set up, and take them out.
 
-        `limits` are budgets in seconds, by a fixture's name, counted from its start.
+        `limits` are budgets, by a fixture's name, counted from its start.
         """
         for definition, needs in list(waiting.items()):
             results = [need.cached_result for need in needs]
@@ -116,7 +121,7 @@ class Background:
                 self.start(early, arguments, limits.get(definition.argname))
 
     def start(
-        self, early: Early[Any], arguments: Mapping[str, Any], limit: float | None = None
+        self, early: Early[Any], arguments: Mapping[str, Any], limit: Limit | None = None
     ) -> None:
         """Call an early fixture's function in a thread."""
         task = self._tasks[early] = _Task(early, arguments)

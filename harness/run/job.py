@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -132,9 +133,13 @@ class Job:
     def wait(self, timeout: float, on_line: OnLine | None = None) -> Result:
         """Follow its output until it ends; CommandTimeout after `timeout` seconds from now.
 
-        A broken connection is borne for a while: the job goes on without it.
+        They are seconds at the host's usual pace (`Host.pace`). A broken connection is borne for a
+        while: the job goes on without it.
         """
-        deadline = time.monotonic() + timeout
+        with self.host.doing.at(shlex.join(self.argv)):
+            return self._followed(time.monotonic() + self.host.paced(timeout), on_line)
+
+    def _followed(self, deadline: float, on_line: OnLine | None) -> Result:
         output = Capture(on_line)
         lost: float | None = None
         while True:
@@ -233,12 +238,12 @@ def run_job(
     ok: Collection[int] = (0,),
     stage: str | None = None,
 ) -> Result:
-    """Run a job to its end, within `timeout` seconds kept on the host.
+    """Run a job to its end, within `timeout` seconds (at its usual pace) kept on the host.
 
     Both streams are in `out`, in the order in which they were written. Raises CommandTimeout,
     CommandFailed (its status is not in `ok`) or HostUnreachable (for longer than `PATIENCE`).
     """
-    limited = deadline_argv([*env_argv(env, cwd), *argv], timeout)
+    limited = deadline_argv([*env_argv(env, cwd), *argv], host.paced(timeout))
     job = start_job(host, name, limited, journal=journal, stage=stage)
     job.argv = tuple(argv)
     finished = False
@@ -253,10 +258,10 @@ def run_job(
 
 def _judged(host: Host, name: str, result: Result, timeout: float, ok: Collection[int]) -> Result:
     host.trace.command(host.name, result)
-    if hit_deadline(result, timeout):
+    if hit_deadline(result, host.paced(timeout)):
         raise CommandTimeout(
-            f"Job '{name}' on '{host.name}' still ran after {timeout:g} s and was stopped:"
-            f" '{result.line}'.{tail(result)}",
+            f"Job '{name}' on '{host.name}' still ran after {host.paced_words(timeout)} and was"
+            f" stopped: '{result.line}'.{tail(result)}",
             result=result,
         )
     if result.rc not in ok:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import pytest
 
-from harness.errors import LabError
+from harness.errors import LabError, TimeIsUp
 from harness.host.command import HostUnreachable
 from harness.host.host import Host
 from harness.record.evidence import Evidence
@@ -29,9 +29,10 @@ class StageFailed(LabError):
     """A stage that did not come about: its name, and the first error as a sentence."""
 
     def __init__(self, name: str, cause: BaseException) -> None:
-        text = cause.message if isinstance(cause, LabError) else str(cause).strip()
-        if not isinstance(cause, LabError):
-            kind = type(cause).__name__
+        if isinstance(cause, LabError | TimeIsUp):
+            text = cause.message
+        else:
+            kind, text = type(cause).__name__, str(cause).strip()
             text = f"{kind}: {text}" if text else kind
         super().__init__(
             f"Stage '{name}' failed: {text}",
@@ -128,7 +129,7 @@ class Run:
         self.trace.event("stage", name=stage.name, state="started", provision=self.provision)
         try:
             facts, how = self._bring_about(stage)
-        except (Exception, pytest.fail.Exception) as error:  # pytest-timeout raises the latter
+        except (Exception, pytest.fail.Exception) as error:  # TimeIsUp is of the latter kind
             failure = StageFailed(stage.name, error)
             self.failed[stage.name] = failure
             self._ended(stage.name, "failed", started, error=str(failure))

@@ -18,6 +18,7 @@ from harness.host.host import Host, SshEndpoint, open_local, open_ssh
 from harness.host.ssh import SshTransport
 from harness.record.trace import Trace
 from harness.wait import wait_for
+from tests.unit.patience import PATIENCE
 
 # AllowTcpForwarding: off, as openEuler has it. SHLVL: bash reads ~/.bashrc for a command from sshd
 # at the outermost level alone, and what a developer's does there (100 ms a command, here) is none
@@ -36,6 +37,8 @@ MaxSessions 50
 AllowTcpForwarding no
 SetEnv SHLVL=2 {setenv}
 """
+
+ENDED = (124, 137)  # what timeout(1) ends with where it has sent TERM, or KILL after it
 
 # A shell starts what is in the background with SIGINT ignored, and Python then leaves it so: the
 # tests of Ctrl-C, and the runs that they start, want it as in a terminal.
@@ -82,7 +85,7 @@ class Sshd:
             identity=directory / "key",
             known_hosts=directory / "known_hosts",
         )
-        wait_for("sshd listens", self._listens, 20, 0.02)
+        wait_for("sshd listens", self._listens, PATIENCE, 0.02)
 
     def _listens(self) -> bool:
         assert self.process.poll() is None, (self.directory / "log").read_text()
@@ -96,7 +99,18 @@ class Sshd:
 
     def close(self) -> None:
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
+
+
+@pytest.fixture
+def deadline_on_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command's deadline comes when it says so itself, by `kill -ALRM $PPID`.
+
+    Its parent is timeout(1), which takes that for its own alarm. By the time that has passed, as
+    `hit_deadline` tells it, nobody would know it for one.
+    """
+    for module in ("host", "job"):
+        monkeypatch.setattr(f"harness.{module}.hit_deadline", lambda result, _: result.rc in ENDED)
 
 
 def break_connection(host: Host) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.wait import wait_for
 from tests.unit.conftest import Sshd
 from tests.unit.mini import CONFTEST, Mini
+from tests.unit.patience import PATIENCE
 
 STEPS = ["file", "change", "tree", "job", "link"]
 
@@ -21,6 +22,7 @@ import time
 
 from harness.run import job
 from harness.run.job import start_job
+from tests.unit.patience import PATIENCE
 
 STEPS = ["file", "change", "tree", "job", "link"]
 GATE, AT = os.environ.get("MINI_GATE", ""), os.environ.get("MINI_AT", "")
@@ -173,7 +175,7 @@ class Lab(Mini):
         """Run, and kill -9 the whole process group when the run says that it is there."""
         at = self.host / "at the gate"
         run = self.start("-m", "acceptance", environ={"MINI_GATE": gate, "MINI_AT": str(at)})
-        wait_for(f"the run is {gate}", at.exists, 60, 0.02)
+        wait_for(f"the run is {gate}", at.exists, PATIENCE, 0.02)
         run.kill()
 
     def is_clean(self) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from harness.undo.lock import _start_time
 from harness.wait import wait_for
+from tests.unit.patience import PATIENCE
 
 # Plugins that are installed with libraries of ours and take time to load.
 QUICK = [
@@ -38,6 +39,7 @@ from harness.plugin import plugin
 from harness.host.host import open_local, open_ssh
 from harness.profile.schema import BaseProfile
 from harness.run.stage import Stage
+from tests.unit.patience import PATIENCE
 
 pytest_plugins = ["harness.plugin.plugin"]
 
@@ -198,7 +200,7 @@ class Running:
         """Exit status, and the output that has not been read yet."""
         with self.stdout:
             out = self.stdout.read()
-        self._process.join(60)
+        self._process.join(PATIENCE)
         assert self._process.exitcode is not None, "it does not end"
         return self._process.exitcode, out
 
@@ -269,5 +271,5 @@ class Mini:
 def gone(pid_file: Path) -> bool:
     """The process that wrote its id there dies soon, be it that nobody reaps it; else an error."""
     pid = int(pid_file.read_text())
-    wait_for(f"process {pid} is dead", lambda: _start_time(pid) == -1, 10, 0.02)
+    wait_for(f"process {pid} is dead", lambda: _start_time(pid) == -1, PATIENCE, 0.02)
     return True

@@ -21,6 +21,7 @@ from harness.host.host import Host
 from harness.run import assets
 from harness.run.assets import Asset, AssetError, deliver, fetch
 from harness.wait import wait_for
+from tests.unit.patience import PATIENCE
 
 CONTENT = bytes(range(256)) * 8192  # 2 MiB: more than any socket buffer of loopback hides
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -220,10 +221,10 @@ def test_waiting_ends_with_the_run(
     with ThreadPoolExecutor(1) as pool, lock if what == "for another" else nullcontext():
         fetched = pool.submit(work)
         if what == "between attempts":
-            wait_for("the first attempt", lambda: server.asked, 20, 0.02)
+            wait_for("the first attempt", lambda: server.asked, PATIENCE, 0.02)
         run.ask(Cancelled())
         with pytest.raises(Cancelled):
-            fetched.result(20)
+            fetched.result(PATIENCE)
 
 
 def test_two_at_once_download_once(server: Server, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.wait import wait_for
-from tests.unit.mini import Mini, gone
+from tests.unit.mini import CONFTEST, Mini, gone
+from tests.unit.patience import PATIENCE
 
 EARLY = '''
 import subprocess
@@ -16,6 +17,7 @@ import subprocess
 import pytest
 from conftest import Make
 from harness.run.background import early
+from tests.unit.patience import PATIENCE
 
 pytestmark = pytest.mark.acceptance
 
@@ -79,7 +81,7 @@ def test_other(unasked):
 '''
 MEET = (
     "self.run.host.sh('until [ -e \"$1\" ]; do sleep 0.05; done',"
-    " str(self.path.with_name('made-{}')), timeout=20)"
+    " str(self.path.with_name('made-{}')), timeout=500)"
 )
 SLEEP = "self.run.host.sh('echo $$ >\"$1\"; sleep 600; touch \"$1.late\"', f'{self.path}.pid')"
 ASLEEP = "subprocess.run(['sh', '-c', 'until [ -s host/made-left.pid ]; do sleep 0.05; done'])"
@@ -136,7 +138,7 @@ def test_a_signal_ends_what_is_in_the_background(
     mini = Mini(tmp_path / "m", suite=suite(SLEEP, first=first))
     process = mini.start("-m", "acceptance", "-k", "first or left")
     pid_file = mini.host / "made-left.pid"
-    wait_for("the stage sleeps", lambda: pid_file.exists() and pid_file.read_text(), 60, 0.05)
+    wait_for("the stage sleeps", lambda: pid_file.exists() and pid_file.read_text(), PATIENCE, 0.05)
     process.send_signal(signum)
     status, out = process.finish()
     assert status == 2, out
@@ -151,13 +153,42 @@ def test_a_signal_ends_what_is_in_the_background(
     assert [event for event in events[undo:] if event["kind"] == "stage"] == []
 
 
+# `ring` has the alarm of the main thread ring as soon as that waits for the background.
+WAITED = """
+
+import signal
+import threading
+from harness.run import background
+
+WAITS, wait = threading.Event(), background.wait
+
+
+def waited(*args):
+    WAITS.set()
+    return wait(*args)
+
+
+def ring():
+    WAITS.wait()
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGALRM)
+
+
+background.wait = waited
+"""
+RING = (
+    "import conftest; self.run.host.sh('echo $$ >\"$1\"; echo asleep; exec sleep 600',"
+    " f'{self.path}.pid', on_line=lambda _: conftest.ring())"
+)
+
+
 def test_a_timeout_of_the_test_that_waits_is_the_stages_failure(tmp_path: Path) -> None:
-    waits = "@pytest.mark.timeout(0.3)\ndef test_left("
-    mini = Mini(tmp_path / "m", suite=suite(SLEEP, first=ASLEEP).replace("def test_left(", waits))
+    waits = suite(RING).replace("def test_left(", "@pytest.mark.timeout(1000)\ndef test_left(")
+    mini = Mini(tmp_path / "m", suite=waits, conftest=CONFTEST + WAITED)
     status, out = mini.pytest("-m", "acceptance", "-k", "first or left")
-    assert status == 1
+    assert status == 1, out
     assert "1 passed, 3 deselected, 1 error in" in out
-    assert "Stage 'left' failed: Failed: Timeout (>0.3s) from pytest-timeout." in out
+    assert "Stage 'left' failed: Time is up for test 'test_left': 1000 s." in out
+    assert "at work: [left] sh -euc" in out
     assert stages(mini, "failed") == {"left"}
     assert gone(mini.host / "made-left.pid")
     assert mini.made() == ["made-left.pid"]

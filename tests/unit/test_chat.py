@@ -14,6 +14,7 @@ from fixtures.model.serverlog import ServerLog
 from fixtures.profile import Model
 from harness.errors import LabError
 from harness.host.host import Host
+from tests.unit.patience import PATIENCE
 
 WANTED: dict[str, Any] = {"name": "m", "command": ("serve",), "question": "？"}
 BODY: dict[str, Any] = {
@@ -137,5 +138,5 @@ def test_each_request_has_a_connection_of_its_own(monkeypatch: pytest.MonkeyPatc
         threading.Thread(target=server.serve_forever, daemon=True).start()
         for _ in range(3):
             url = f"http://127.0.0.1:{server.server_port}/health"
-            assert chat.http().get(url, timeout=20).status_code == 200
+            assert chat.http().get(url, timeout=PATIENCE).status_code == 200
         server.shutdown()

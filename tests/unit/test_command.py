@@ -13,8 +13,10 @@ from harness.errors import LabError
 from harness.host.command import CAPTURE, CommandTimeout, HostUnreachable
 from harness.host.host import Host
 from harness.host.process import execute
+from harness.record.trace import at_stage
 from harness.wait import WaitTimeout, wait_for
 from tests.unit.mini import ROOT
+from tests.unit.patience import PATIENCE
 
 GIGABYTE = r"""
 import re, sys
@@ -24,7 +26,7 @@ def peak():  # not ru_maxrss: that one counts what the parent had at the fork
     return int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
 before = peak()
 with open_local(become=False) as host:
-    result = host.run("head", "-c", "1073741824", "/dev/zero", timeout=100)
+    result = host.run("head", "-c", "1073741824", "/dev/zero", timeout=500)
 after = peak()
 print(result.out_bytes, len(result.out), before, after)
 """
@@ -32,7 +34,7 @@ print(result.out_bytes, len(result.out), before, after)
 
 def test_a_gigabyte_of_output_stays_within_64_MiB() -> None:
     argv = [sys.executable, "-c", GIGABYTE, str(ROOT)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=PATIENCE)
     total, kept, before, after = map(int, done.stdout.split())
     assert total == 1 << 30
     assert kept == CAPTURE
@@ -50,7 +52,7 @@ def test_a_daemon_may_still_be_in_the_group_when_its_starter_ends(tmp_path: Path
     """`setsid -f` ends before its child has left for a session of its own."""
     script = '(sleep 0.1; echo up >"$1") >/dev/null 2>&1 </dev/null &'
     execute(["sh", "-c", script, "sh", str(tmp_path / "f")], guard=20)
-    wait_for("the child has gone on", lambda: (tmp_path / "f").exists(), 10, 0.02)
+    wait_for("the child has gone on", lambda: (tmp_path / "f").exists(), PATIENCE, 0.02)
 
 
 def test_every_command_is_recorded(recorded: tuple[Host, Path]) -> None:
@@ -71,6 +73,20 @@ def test_every_command_is_recorded(recorded: tuple[Host, Path]) -> None:
     ]
     assert events[0]["line"] == "echo 'a b'"
     assert "/etc/passwd" in events[-1]["line"]
+
+
+def test_a_deadline_is_later_on_a_slow_host(local: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "pace", 5.0)
+    with pytest.raises(CommandTimeout, match=r"after 0\.5 s \(0\.1 s x 5, the pace of '"):
+        local.run("sleep", "1000", timeout=0.1)
+
+
+def test_what_runs_on_a_host_is_known_while_it_runs(local: Host) -> None:
+    seen: list[str] = []
+    with at_stage("rootfs"):
+        local.run("echo", "a b", on_line=lambda _: seen.extend(local.doing.told()))
+    assert [line.partition(" (for ")[0] for line in seen] == ["[rootfs] echo 'a b'"]
+    assert local.doing.told() == []
 
 
 def test_three_failures_are_three_kinds() -> None:

@@ -109,7 +109,7 @@ def test_a_background_stage_that_does_not_end_leaves_nothing_on_the_host(tmp_pat
     stuck = "self.run.host.run('touch', f'{self.path}.stuck'); import time; time.sleep(1000)"
     first = (
         "from harness.wait import wait_for; there = one.with_name('made-left.stuck').exists;"
-        " wait_for('it is stuck', there, 20, 0.02); raise KeyError('first')"
+        " wait_for('it is stuck', there, 500, 0.02); raise KeyError('first')"
     )
     mini = Mini(tmp_path / "m", suite=suite(stuck, first=first), conftest=CONFTEST + quick)
     status, out = mini.pytest("-m", "acceptance", "-k", "first or left", "-x")

@@ -15,6 +15,7 @@ from harness.host.command import CAPTURE, CommandFailed, CommandTimeout
 from harness.host.host import ANY, Host
 from harness.wait import wait_for
 from tests.unit.conftest import runs
+from tests.unit.patience import PATIENCE
 
 WORDS = ["a b", "", "$HOME", "`id`", "'", '"', "\\", "*", "a\nb", "机密容器", "-n", "; exit 3"]
 
@@ -62,7 +63,7 @@ def test_input_that_nobody_reads(any_host: Host) -> None:
 
 
 def test_no_input_is_no_input(any_host: Host) -> None:
-    assert any_host.run("cat", timeout=20).out == ""
+    assert any_host.run("cat", timeout=PATIENCE).out == ""
 
 
 def test_bytes_survive(any_host: Host, tmp_path: Path) -> None:
@@ -95,30 +96,33 @@ def test_json(any_host: Host) -> None:
         any_host.run("echo", "{").json()
 
 
+@pytest.mark.usefixtures("deadline_on_call")
 def test_a_hung_command_is_killed_with_its_children(any_host: Host, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
-    script = 'sleep 1000 & echo $! >>"$1"; setsid sleep 1000 & echo $! >>"$1"; echo $$ >>"$1"; wait'
-    with pytest.raises(CommandTimeout, match="still running after 1 s") as caught:
-        any_host.sh(script, str(pids), timeout=1)
+    script = 'sleep 1000 & echo $! >>"$1"; setsid sleep 1000 & echo $! >>"$1"; echo $$ >>"$1"'
+    with pytest.raises(CommandTimeout, match="still running after 1000 s") as caught:
+        any_host.sh(f"{script}; kill -ALRM $PPID; wait", str(pids), timeout=1000)
     assert "timeout: sending signal" not in str(caught.value)
     started = [int(pid) for pid in pids.read_text().split()]
     assert len(started) == 3
     assert [pid for pid in started if runs(pid)] == []
 
 
+@pytest.mark.usefixtures("deadline_on_call")
 def test_what_ignores_TERM_is_killed_too(
     any_host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.host.command.KILL_AFTER", 0.5)
     pids = tmp_path / "pid"
+    script = 'trap "" TERM; echo $$ >"$1"; kill -ALRM $PPID; while :; do sleep 1; done'
     with pytest.raises(CommandTimeout):
-        any_host.sh('trap "" TERM; echo $$ >"$1"; while :; do sleep 1; done', str(pids), timeout=1)
+        any_host.sh(script, str(pids), timeout=1000)
     assert not runs(int(pids.read_text()))
 
 
 def test_a_daemon_does_not_hold_the_command(any_host: Host) -> None:
     script = "setsid sleep 1000 >/dev/null 2>&1 </dev/null & echo $!"
-    result = any_host.sh(script, timeout=30)
+    result = any_host.sh(script, timeout=PATIENCE)
     os.kill(int(result.out), 9)  # it must be there still: a daemon outlives its starter
 
 
@@ -142,7 +146,7 @@ def test_lines_come_while_the_commandruns(any_host: Host, tmp_path: Path) -> Non
     any_host.sh(
         'echo one; cat "$1" >/dev/null; echo two; printf three',
         str(gate),
-        timeout=30,
+        timeout=PATIENCE,
         on_line=on_line,
     )
     assert seen == ["one", "two", "three"]
@@ -175,7 +179,7 @@ def test_a_forward_reaches_a_server(any_host: Host, tmp_path: Path) -> None:
     server = http.server.HTTPServer(("127.0.0.1", 0), Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with any_host.forward("127.0.0.1", server.server_port) as (address, port):
-        answer = urllib.request.urlopen(f"http://{address}:{port}/", timeout=20)
+        answer = urllib.request.urlopen(f"http://{address}:{port}/", timeout=PATIENCE)
         with answer:
             assert answer.read() == b"answer"
     server.shutdown()
@@ -209,4 +213,4 @@ def test_an_interrupted_command_ends_on_the_host(any_host: Host, tmp_path: Path)
             'echo $$ >"$1"; echo started; exec sleep 1000', str(pid_file), on_line=interrupt
         )
     pid = int(pid_file.read_text())
-    wait_for("the command has ended", lambda: not runs(pid), 10, 0.05)
+    wait_for("the command has ended", lambda: not runs(pid), PATIENCE, 0.05)

@@ -14,6 +14,7 @@ from harness.undo.journal import Journal
 from harness.undo.undo import undo
 from harness.wait import wait_for
 from tests.unit.conftest import runs
+from tests.unit.patience import PATIENCE
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_a_job_streams_and_ends(any_journal: Journal, tmp_path: Path) -> None:
         any_journal.host,
         "talk",
         ["sh", "-c", 'echo "$V $PWD"; echo err >&2; printf end'],
-        timeout=30,
+        timeout=PATIENCE,
         on_line=seen.append,
         env={"V": "a b"},
         cwd=str(tmp_path),
@@ -45,20 +46,48 @@ def test_a_job_streams_and_ends(any_journal: Journal, tmp_path: Path) -> None:
 
 def test_a_job_that_fails_says_so(journal: Journal) -> None:
     with pytest.raises(LabError, match=r"exit status 3(.|\n)*told"):
-        run_job(journal.host, "bad", ["sh", "-c", "echo told; exit 3"], timeout=30, journal=journal)
-
-
-def test_a_job_is_stopped_at_its_deadline(journal: Journal) -> None:
-    with pytest.raises(CommandTimeout, match=r"still ran after 1 s(.|\n)*begun"):
         run_job(
-            journal.host, "hang", ["sh", "-c", "echo begun; sleep 1000"], timeout=1, journal=journal
+            journal.host,
+            "bad",
+            ["sh", "-c", "echo told; exit 3"],
+            timeout=PATIENCE,
+            journal=journal,
         )
+
+
+@pytest.mark.usefixtures("deadline_on_call")
+def test_a_job_is_stopped_at_its_deadline(journal: Journal) -> None:
+    argv = ["sh", "-c", "echo begun; kill -ALRM $PPID; sleep 1000"]
+    with pytest.raises(CommandTimeout, match=r"still ran after 1000 s(.|\n)*begun"):
+        run_job(journal.host, "hang", argv, timeout=1000, journal=journal)
+
+
+def test_a_job_has_more_time_on_a_slow_host(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal.host, "pace", 5.0)
+    with pytest.raises(CommandTimeout, match=r"after 1 s \(0\.2 s x 5, the pace of "):
+        run_job(journal.host, "hang", ["sleep", "1000"], timeout=0.2, journal=journal)
+
+
+def test_a_job_is_what_runs_and_not_the_looks_at_it(journal: Journal) -> None:
+    host = journal.host
+    seen: list[str] = []
+    run_job(
+        host,
+        "says",
+        ["echo", "a b"],
+        timeout=PATIENCE,
+        journal=journal,
+        on_line=lambda _: seen.extend(host.doing.told()),
+    )
+    assert [line.partition(" (for ")[0] for line in seen] == ["echo 'a b'"]
 
 
 def test_undo_stops_a_job_with_its_children(any_journal: Journal) -> None:
     script = "setsid sleep 1000 & echo $! $$; wait"
     job = start_job(any_journal.host, "serve", ["sh", "-c", script], journal=any_journal)
-    pids = wait_for("the job speaks", lambda: job.tail().split(), 20, 0.05)
+    pids = wait_for("the job speaks", lambda: job.tail().split(), PATIENCE, 0.05)
     assert job.alive()
     assert all(result.ok for result in undo(any_journal, False))
     assert not any(runs(int(pid)) for pid in pids)
@@ -72,7 +101,7 @@ def test_lines_without_an_end_are_bounded(journal: Journal) -> None:
         journal.host,
         "endless-line",
         argv,
-        timeout=60,
+        timeout=PATIENCE,
         on_line=lambda line: lengths.append(len(line)),
         journal=journal,
     )
@@ -97,7 +126,7 @@ def test_an_observer_that_fails_ends_its_job(journal: Journal) -> None:
             journal.host,
             "observed",
             ["sh", "-c", "echo seen; exec sleep 1000"],
-            timeout=60,
+            timeout=PATIENCE,
             on_line=observe,
             journal=journal,
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from harness import exits
 from tests.unit.conftest import Sshd
 from tests.unit.mini import PROFILE, Mini
+from tests.unit.patience import PATIENCE
 from tests.unit.test_plugin import HANG
 
 
@@ -36,7 +37,7 @@ def _said(out: str, what: str) -> str:
 
 def _pasted(line: str, *words: str) -> subprocess.CompletedProcess[str]:
     whole = f"{line} {shlex.join(words)}"
-    return subprocess.run(["sh", "-c", whole], capture_output=True, text=True, timeout=60)
+    return subprocess.run(["sh", "-c", whole], capture_output=True, text=True, timeout=PATIENCE)
 
 
 def test_a_kept_host_can_be_entered_and_cleaned_up(sshd: Sshd, tmp_path: Path) -> None:

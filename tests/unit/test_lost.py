@@ -21,6 +21,7 @@ from harness.undo.lock import locked
 from harness.undo.undo import UndoResult, recover, undo
 from harness.wait import wait_for
 from tests.unit.conftest import Sshd, break_connection
+from tests.unit.patience import PATIENCE
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_what_a_lost_command_still_does_ends_before_it_is_undone(
     assert stat.exists(), "it goes on, as a command does whose connection is lost"
     assert [result.outcome for result in undo(journal, False)] == ["undone"]
     (tmp_path / "made.go").touch()
-    wait_for("it has ended", lambda: not stat.exists(), 10, 0.02)
+    wait_for("it has ended", lambda: not stat.exists(), PATIENCE, 0.02)
     assert not made.exists()
 
 

@@ -15,6 +15,7 @@ import pytest
 from reports.history import trend
 from reports.history.history import opened
 from tests.unit import kept, records
+from tests.unit.patience import PATIENCE
 
 pytestmark = pytest.mark.xdist_group("pages")  # a page is made once a process
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -90,7 +91,7 @@ def _chromium(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
         ],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=PATIENCE,
     )
 
 

@@ -12,6 +12,7 @@ from fixtures.gpu import vfio
 from fixtures.gpu.in_use import carriers, mounted
 from fixtures.profile import Gpu as Wanted
 from harness.errors import LabError
+from tests.unit.patience import PATIENCE
 
 BRIDGE = PciDevice("0000:00:1c.0", "8086", "a110", "0604", "7", "pcieport")
 CARD = PciDevice("0000:01:00.0", "10de", "20f1", "0302", "7", "nvidia")
@@ -127,9 +128,9 @@ def bus(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def rebind(bus: Path, driver: str) -> subprocess.CompletedProcess[str]:
-    argv = vfio.rebind_argv("0000:01:00.0", driver, driver, patience=0.2, bus=str(bus))
-    return subprocess.run(argv, capture_output=True, text=True, timeout=30)
+def rebind(bus: Path, driver: str, patience: float = PATIENCE) -> subprocess.CompletedProcess[str]:
+    argv = vfio.rebind_argv("0000:01:00.0", driver, driver, patience=patience, bus=str(bus))
+    return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE)
 
 
 def test_a_device_that_has_its_driver_is_left_with_it(bus: Path) -> None:
@@ -140,7 +141,7 @@ def test_a_device_that_has_its_driver_is_left_with_it(bus: Path) -> None:
 def test_a_driver_that_never_lets_go_does_not_take_us_along(bus: Path) -> None:
     unbind = bus / "drivers" / "nvidia" / "unbind"
     os.mkfifo(unbind)  # opening it to write waits for a reader
-    done = rebind(bus, "vfio-pci")
+    done = rebind(bus, "vfio-pci", patience=0.2)
     os.close(os.open(unbind, os.O_RDONLY | os.O_NONBLOCK))  # lets the child go
     assert done.returncode == 1
     assert "nvidia still has 0000:01:00.0" in done.stderr

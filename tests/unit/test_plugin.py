@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -13,7 +14,13 @@ from harness.record.trace import KINDS
 from tests.unit.mini import EVENT, SCHEMA, SUITE, Mini
 
 HANG = (
-    'self.run.host.sh("echo hung; exec sleep 1000", on_line=lambda line: self.run.progress(line))'
+    'self.run.host.sh("echo hung; exec sleep 1000", timeout=500,'
+    " on_line=lambda line: self.run.progress(line))"
+)
+# Its time is up while a command of it runs.
+RING = (
+    'import signal; self.run.host.sh("echo hung; exec sleep 1000",'
+    " on_line=lambda line: signal.raise_signal(signal.SIGALRM))"
 )
 
 
@@ -91,28 +98,34 @@ def test_bad(run, one):
 
 
 def test_time_that_is_up_while_evidence_is_collected(tmp_path: Path) -> None:
+    """Evidence has a deadline of its own: it is not on the time of the test that failed."""
     suite = """
-import threading
+import os
+import signal
 import pytest
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1000)]
+
+
+def ring():
+    os.kill(os.getpid(), signal.SIGALRM)
+    return "it rings"
 
 
 def test_first(run):
-    run.evidence.register("hangs", threading.Event().wait)
+    run.evidence.register("alarm", ring)
     run.evidence.register("next", lambda: "is collected")
 
 
-@pytest.mark.timeout(0.5)
 def test_bad(run):
     assert run is None
 """
     mini = Mini(tmp_path / "m", suite=suite)
     status, out = mini.pytest("-m", "acceptance")
-    assert status == 1
+    assert status == 1, out
     assert "1 failed, 1 passed" in out
     folder = mini.last / "evidence" / "test_mini.py" / "test_bad"
-    assert "could not be collected: Timeout" in (folder / "hangs.txt").read_text()
+    assert (folder / "alarm.txt").read_text() == "it rings"
     assert (folder / "next.txt").read_text() == "is collected"
     assert "run is None" in (folder / "failure.txt").read_text()
 
@@ -232,13 +245,18 @@ def test_no_run_no_folder(tmp_path: Path, args: list[str]) -> None:
     assert not (mini.folder / "reports").exists(), out
 
 
-def test_a_timeout_in_a_stage_is_that_stages_failure(tmp_path: Path) -> None:
-    suite = SUITE.replace("def test_two(two)", "@pytest.mark.timeout(1)\ndef test_two(two)")
-    mini = Mini(tmp_path / "m", two='self.run.host.run("sleep", "1000")', suite=suite)
+def test_a_stage_whose_time_is_up_has_failed_and_says_why(tmp_path: Path) -> None:
+    suite = SUITE.replace("def test_two(two)", "@pytest.mark.timeout(1000)\ndef test_two(two)")
+    mini = Mini(tmp_path / "m", two=RING, suite=suite)
     status, out = mini.pytest("-m", "acceptance")
-    assert status == 1
+    assert status == 1, out
     assert "2 passed, 2 skipped, 1 error in" in out
-    assert 'stage "two" failed: Failed: Timeout' in out
+    assert """stage "two" failed: Time is up for test 'test_two': 1000 s.""" in out
+    failed = next(e for e in mini.record() if e["kind"] == "test" and e["outcome"] == "error")
+    assert re.search(r"^at work: \[two\] sh .*sleep 1000.* \(for \d+ s\)$", failed["message"], re.M)
+    assert re.search(r"^load: \d+\.\d on the \d+ cores of this machine$", failed["message"], re.M)
+    trace = mini.last / "evidence" / "test_mini.py" / "test_two" / "failure.txt"
+    assert "in execute" in trace.read_text(), "where it was"
     assert mini.made() == []
 
 

@@ -204,7 +204,9 @@ VALUES = st.recursive(
     max_leaves=8,
 )
 QUIET = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 # The demonstration's own, and that of the project, each with a profile that is good.
 SCHEMAS = pytest.mark.parametrize(

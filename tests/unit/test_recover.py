@@ -13,6 +13,7 @@ from harness import exits
 from harness.wait import wait_for
 from tests.unit.conftest import Sshd
 from tests.unit.five import STEPS, Lab
+from tests.unit.patience import PATIENCE
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_kill_9_in_the_undo_and_in_the_recovery(lab: Lab) -> None:
     for count, args in enumerate([["-m", "acceptance"], ["--recover"]], 1):
         run = lab.start(*args, environ={"MINI_STUCK": stuck})
         begun = partial(lambda n: len(tries.read_text()) == n, count)
-        wait_for("the undo has come to what hangs", begun, 30, 0.02)
+        wait_for("the undo has come to what hangs", begun, PATIENCE, 0.02)
         run.kill()
         assert lab.stands() == ["file", "change", "tree"]
     _recovers(lab, 4)

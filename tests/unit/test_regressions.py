@@ -18,6 +18,7 @@ from reports.record.measures import conditions
 from reports.record.record import Record
 from tests.unit import records
 from tests.unit.mini import CONFTEST, Mini
+from tests.unit.patience import PATIENCE
 
 TODAY = date(2030, 1, 15)
 HOST = {"surroundings": {"hostname": ["a"], "machine": ["0123"]}}
@@ -167,7 +168,7 @@ def test_runs_that_end_together_all_come_in(tmp_path: Path) -> None:
         for process in started:
             process.start()
         for process in started:
-            process.join(60)
+            process.join(PATIENCE)
         assert [process.exitcode for process in started] == [0, 0, 0, 0]
         with opened(path) as history:
             assert history.count("lab") == 4

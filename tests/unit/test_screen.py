@@ -6,6 +6,7 @@ import fcntl
 import io
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -76,14 +77,15 @@ def test_the_live_line_is_under_the_plain_ones(terminal: Terminal) -> None:
         with screen.task("rootfs"):
             screen.say("[rootfs] first")
             screen.say(CHINESE)
-            seen = terminal.until("rootfs  ")
+            seen = terminal.until("…")
             assert seen[0] == "[rootfs] first"
             assert "".join(seen[1:-1]).replace(" ", "") == CHINESE
-            assert seen[-1].startswith("rootfs  0 s  正在把")
+            assert re.match(r"rootfs  (\d+ min )?\d+ s  正在把", seen[-1])
             assert seen[-1].endswith("…")
             screen.say("[rootfs] second")
-            assert terminal.until("second")[-1] == "[rootfs] second"
-            assert terminal.until("rootfs  ")[-1].endswith("[rootfs] second")
+            *_, plain, line = terminal.until("s  [rootfs] second")
+            assert plain == "[rootfs] second"
+            assert line.startswith("rootfs  ")
         screen.write("dots.")
         assert terminal.until("dots.")[-2:] == ["[rootfs] second", "dots."]
         screen.close()
@@ -93,11 +95,11 @@ def test_a_log_is_told_that_something_still_runs(pipe: tuple[TextIO, TextIO]) ->
     reader, writer = pipe
     screen = Screen(writer, no_mask, quiet=0.01)
     with screen.task("image"), screen.task("image's part"):
-        assert reader.readline() == "[image] still running, 0 s\n"
-        assert reader.readline() == "[image] still running, 0 s\n"
+        assert reader.readline().startswith("[image] still running, ")
+        assert reader.readline().startswith("[image] still running, ")
     screen.say("\udcff 机密")
     lines = iter(reader.readline, "\\udcff 机密\n")
-    assert set(lines) <= {"[image] still running, 0 s\n"}
+    assert {line.partition(", ")[0] for line in lines} <= {"[image] still running"}
     screen.close()
 
 
@@ -164,9 +166,8 @@ def test_pytest_in_a_terminal(tmp_path: Path, terminal: Terminal) -> None:
         stdout=terminal.slave,
         stderr=terminal.slave,
     )
-    seen = terminal.until("two  ")
+    seen = terminal.until("…")
     assert seen[-1].startswith("two  ")
-    assert seen[-1].endswith("…")
     (mini.host / "go").touch()
     seen = terminal.until("5 passed")
     assert process.wait() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from harness.host.host import ANY, Host, open_ssh
 from harness.host.ssh import SshTransport
 from harness.wait import wait_for
 from tests.unit.conftest import Sshd, break_connection, runs
+from tests.unit.patience import PATIENCE
 
 
 def test_many_commands_need_one_connection(sshd: Sshd, own: Host) -> None:
@@ -51,7 +53,6 @@ def test_a_connection_lost_in_a_command_is_no_exit_status(own: Host) -> None:
             "-c",
             "echo up; exec sleep 1000",
             ok=ANY,
-            timeout=5,
             on_line=lambda _: break_connection(own),
         )
 
@@ -60,7 +61,7 @@ def test_a_probe_is_repeated_only_once(own: Host, tmp_path: Path) -> None:
     count = tmp_path / "count"
     script = 'echo x >>"$1"; echo up; exec sleep 1000'
     with pytest.raises(HostUnreachable):
-        own.sh(script, str(count), probe=True, timeout=5, on_line=lambda _: break_connection(own))
+        own.sh(script, str(count), probe=True, on_line=lambda _: break_connection(own))
     assert count.read_text() == "x\nx\n"
 
 
@@ -70,12 +71,12 @@ def test_the_deadline_holds_without_the_connection(own: Host, tmp_path: Path) ->
         own.sh(
             'echo $$ >"$1"; echo up; exec sleep 1000',
             str(pid_file),
-            timeout=2,
             on_line=lambda _: break_connection(own),
         )
     stat = Path(f"/proc/{pid_file.read_text().strip()}/stat")
-    assert stat.exists()
-    wait_for("the command has met its deadline", lambda: not stat.exists(), 20, 0.05)
+    parent = int(stat.read_text().rpartition(")")[2].split()[1])
+    os.kill(parent, signal.SIGALRM)  # timeout(1): its time is up
+    wait_for("the command has met its deadline", lambda: not stat.exists(), PATIENCE, 0.05)
 
 
 def test_an_unknown_host_key_is_refused(sshd: Sshd, tmp_path: Path) -> None:
@@ -131,15 +132,16 @@ def sudo(tmp_path: Path) -> Path:
     return program
 
 
+@pytest.mark.usefixtures("deadline_on_call")
 def test_a_user_who_is_not_root_goes_through_sudo(sudo: Path, tmp_path: Path) -> None:
     server = Sshd(tmp_path, f'"PATH={sudo.parent}:/usr/bin:/bin"')
     try:
         with open_ssh(server.endpoint, "by sudo", become=True) as host:
             environ = host.sh("cat; env", input="in\n", env={"OURS": "a b"}).out.splitlines()
             assert {"in", "SUDO_USER=somebody", "OURS=a b"} <= {*environ}
-            script = 'setsid sleep 1000 & echo $! >"$1"; wait'
+            script = 'setsid sleep 1000 & echo $! >"$1"; kill -ALRM $PPID; wait'
             with pytest.raises(CommandTimeout):
-                host.sh(script, str(tmp_path / "pid"), timeout=1)
+                host.sh(script, str(tmp_path / "pid"), timeout=1000)
             assert not runs(int((tmp_path / "pid").read_text()))
         Path(f"{sudo}.refuses").touch()
         with (
@@ -191,4 +193,4 @@ def test_a_users_configuration_does_not_take_the_master_away(
         assert host.run("echo", "up").out == "up\n"
         assert runs(pid)
     assert not runs(pid)
-    wait_for("its connection is gone", lambda: before >= {*sshd.connections()}, 10, 0.02)
+    wait_for("its connection is gone", lambda: before >= {*sshd.connections()}, PATIENCE, 0.02)

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.patience import PATIENCE
 from vlab.errors import VlabError
 from vlab.standins import gpu
 from vlab.standins.gpu.frames import PAYLOAD, Kind, Parts, frame
-
-PATIENCE = 60.0  # seconds; only against hanging for ever
 
 # Stands for the wheel xllamacpp: a server on the unix socket that it is told, which says who it is.
 STUB = """

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.patience import PATIENCE
 from vlab.standins.kata import wire
 from vlab.standins.kata.agent import bundle, hooks, mounts, network, process, syscalls
 from vlab.standins.kata.wire import Channel, Kind, PeerError
@@ -229,7 +230,7 @@ os._exit(Relay(Channel(host), tty=False).run())
 
 def relayed(*argv: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     command = [sys.executable, "-c", RELAY, str(ROOT), *argv]
-    return subprocess.run(command, input=given, capture_output=True, timeout=60, check=False)
+    return subprocess.run(command, input=given, capture_output=True, timeout=PATIENCE, check=False)
 
 
 def test_streams_and_status_come_through() -> None:
@@ -261,7 +262,7 @@ def test_a_signal_to_the_relay_reaches_the_process() -> None:
         assert running.stdout.readline() == b"ready\n"
         running.send_signal(10)
         assert running.stdout.readline() == b"caught\n"
-        assert running.wait(20) == 9
+        assert running.wait(PATIENCE) == 9
 
 
 def test_the_port_is_katas() -> None:

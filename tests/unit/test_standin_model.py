@@ -19,6 +19,7 @@ import pytest
 import requests
 
 from tests.unit.llama import SERVED, FakeEngine, Llama, llama, serving
+from tests.unit.patience import PATIENCE
 from vlab.errors import VlabError
 from vlab.standins import model
 from vlab.standins.model.vllm.standin.engine import MODEL
@@ -43,19 +44,19 @@ def url(engine: Llama) -> Iterator[str]:
 
 def chat(url: str, **fields: Any) -> requests.Response:
     body = {"model": SERVED, "messages": MESSAGES, **fields}
-    return requests.post(f"{url}/v1/chat/completions", json=body, timeout=10)
+    return requests.post(f"{url}/v1/chat/completions", json=body, timeout=PATIENCE)
 
 
 def test_every_answer_is_marked(url: str) -> None:
     for page in ("/health", "/v1/models", "/nothing", "/metrics"):
-        assert requests.get(url + page, timeout=10).headers["X-Stand-In"] == MARK
+        assert requests.get(url + page, timeout=PATIENCE).headers["X-Stand-In"] == MARK
     assert MODEL in MARK
     assert chat(url).json()["system_fingerprint"] == f"stand-in:{MODEL}"
     assert chat(url, stream=True).headers["X-Stand-In"] == MARK
 
 
 def test_figures_are_the_engines_and_vllms_by_name(url: str) -> None:
-    figures = requests.get(f"{url}/metrics", timeout=10).text.splitlines()
+    figures = requests.get(f"{url}/metrics", timeout=PATIENCE).text.splitlines()
     assert "llamacpp:prompt_tokens_total 7" in figures
     assert f'vllm:prompt_tokens_total{{engine="0",model_name="{SERVED}"}} 12.0' in figures
     assert "# TYPE vllm:prompt_tokens_total counter" in figures
@@ -64,20 +65,20 @@ def test_figures_are_the_engines_and_vllms_by_name(url: str) -> None:
 @pytest.mark.parametrize("page", ["/health", "/ping"])
 def test_health_says_no_more_than_the_engine(url: str, engine: Llama, page: str) -> None:
     engine.well = False
-    assert requests.get(url + page, timeout=10).status_code == 503
+    assert requests.get(url + page, timeout=PATIENCE).status_code == 503
     engine.well = True
-    assert requests.get(url + page, timeout=10).status_code == 200
+    assert requests.get(url + page, timeout=PATIENCE).status_code == 200
 
 
 def test_engine_that_nobody_reaches_is_an_error_of_the_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with serving(FakeEngine(port)) as before_nobody:
-        assert requests.get(f"{before_nobody}/health", timeout=10).status_code == 503
+        assert requests.get(f"{before_nobody}/health", timeout=PATIENCE).status_code == 503
         response = chat(before_nobody)
         assert response.status_code == 500
         assert "EngineCore encountered an issue" in response.json()["error"]["message"]
-        assert requests.get(f"{before_nobody}/v1/models", timeout=10).status_code == 200
+        assert requests.get(f"{before_nobody}/v1/models", timeout=PATIENCE).status_code == 200
 
 
 def test_engine_gets_vllms_defaults_and_nothing_that_vllm_does_not_know(
@@ -121,7 +122,7 @@ def test_several_answers_have_seeds_of_their_own(url: str, engine: Llama) -> Non
 
 def test_several_prompts_have_an_answer_each(url: str) -> None:
     body = {"model": SERVED, "prompt": ["a", "b"]}
-    answer = requests.post(f"{url}/v1/completions", json=body, timeout=10).json()
+    answer = requests.post(f"{url}/v1/completions", json=body, timeout=PATIENCE).json()
     assert len(answer["choices"]) == 2
     assert answer["usage"]["prompt_tokens"] == 62
 
@@ -141,7 +142,7 @@ def test_openais_client_reads_a_stream(url: str) -> None:
 
 def test_streamed_text_completion(url: str) -> None:
     body = {"prompt": "x", "stream": True}
-    lines = requests.post(f"{url}/v1/completions", json=body, timeout=10).text.split("\n\n")
+    lines = requests.post(f"{url}/v1/completions", json=body, timeout=PATIENCE).text.split("\n\n")
     pieces = [json.loads(line.removeprefix("data: ")) for line in lines[:2]]
     assert [piece["choices"][0]["text"] for piece in pieces] == ["one", ""]
     assert lines[2:] == ["data: [DONE]", ""]
@@ -206,40 +207,39 @@ def test_body_that_is_no_json_object_is_refused(url: str, body: bytes) -> None:
         f"{url}/v1/chat/completions",
         data=body,
         headers={"Content-Type": "application/json; charset=utf-8"},
-        timeout=10,
+        timeout=PATIENCE,
     )
     assert response.status_code == 400
     assert refused(response)
 
 
 def test_body_of_unknown_length_is_refused_and_the_connection_closed(url: str) -> None:
-    response = requests.post(f"{url}/v1/completions", data=iter([b"x"]), timeout=10)
+    response = requests.post(f"{url}/v1/completions", data=iter([b"x"]), timeout=PATIENCE)
     assert response.status_code == 501
 
 
 def test_server_lives_on_after_bad_requests(url: str) -> None:
     with requests.Session() as client:  # one connection: what a refusal left would be read next
         for body in (b"{", b'{"model": "other"}', b'{"model": "served"}'):
-            assert (
-                client.post(f"{url}/v1/chat/completions", data=body, timeout=10).status_code >= 400
-            )
-        assert client.get(f"{url}/health", timeout=10).status_code == 200
+            refused = client.post(f"{url}/v1/chat/completions", data=body, timeout=PATIENCE)
+            assert refused.status_code >= 400
+        assert client.get(f"{url}/health", timeout=PATIENCE).status_code == 200
     assert chat(url).status_code == 200
 
 
 def test_methods_and_paths_that_are_not_there(url: str) -> None:
-    wrong = requests.delete(f"{url}/v1/models", timeout=10)
+    wrong = requests.delete(f"{url}/v1/models", timeout=PATIENCE)
     assert (wrong.status_code, wrong.headers["Allow"]) == (405, "GET")
-    assert requests.head(f"{url}/health", timeout=10).status_code == 405
-    assert requests.post(f"{url}/ping", timeout=10).status_code == 200
-    absent = requests.post(f"{url}/v1/responses", json={}, timeout=10)
+    assert requests.head(f"{url}/health", timeout=PATIENCE).status_code == 405
+    assert requests.post(f"{url}/ping", timeout=PATIENCE).status_code == 200
+    absent = requests.post(f"{url}/v1/responses", json={}, timeout=PATIENCE)
     assert absent.status_code == 501, "vLLM has it: no 404 for what the stand-in alone lacks"
 
 
 def test_tokens_of_a_conversation_and_back(url: str) -> None:
-    found = requests.post(f"{url}/tokenize", json={"messages": MESSAGES}, timeout=10).json()
+    found = requests.post(f"{url}/tokenize", json={"messages": MESSAGES}, timeout=PATIENCE).json()
     assert found["count"] == len(found["tokens"]) == 31
-    back = requests.post(f"{url}/detokenize", json={"tokens": [1]}, timeout=10).json()
+    back = requests.post(f"{url}/detokenize", json={"tokens": [1]}, timeout=PATIENCE).json()
     assert back == {"prompt": "text"}
 
 

@@ -14,6 +14,7 @@ import requests
 
 from tests.unit.llama import SERVED, FakeEngine, llama, serving
 from tests.unit.mini import ROOT
+from tests.unit.patience import PATIENCE
 
 RECORDED = ROOT / "tests" / "data" / "vllm" / "http.txt"
 
@@ -93,7 +94,7 @@ def ask(url: str, one: Exchange) -> requests.Response:
     if one.name in KEYS:
         headers["Authorization"] = f"Bearer {KEYS[one.name]}"
     return requests.request(
-        one.method, url + one.path, data=one.asked.encode(), headers=headers, timeout=10
+        one.method, url + one.path, data=one.asked.encode(), headers=headers, timeout=PATIENCE
     )
 
 

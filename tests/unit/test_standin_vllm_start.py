@@ -18,6 +18,7 @@ import requests
 
 from tests.unit.llama import FakeEngine, llama
 from tests.unit.mini import ROOT
+from tests.unit.patience import PATIENCE
 from vlab.standins import model
 from vlab.standins.model.vllm.entrypoints.openai import api_server
 from vlab.standins.model.vllm.standin import checks
@@ -189,16 +190,16 @@ def engine() -> Iterator[FakeEngine]:
 
 def ask_around_a_death(engine: FakeEngine, url: str) -> Iterator[int]:
     """The status of /health before it, of a question after it, and of /health again."""
-    for _ in range(1000):
+    for _ in range(int(PATIENCE / 0.05)):
         try:
-            yield requests.get(f"{url}/health", timeout=10).status_code
+            yield requests.get(f"{url}/health", timeout=PATIENCE).status_code
             break
         except requests.ConnectionError:  # not ready yet
             time.sleep(0.05)
     engine.lives = False
     body = {"messages": [{"role": "user", "content": "x"}]}
-    yield requests.post(f"{url}/v1/chat/completions", json=body, timeout=10).status_code
-    yield requests.get(f"{url}/health", timeout=10).status_code
+    yield requests.post(f"{url}/v1/chat/completions", json=body, timeout=PATIENCE).status_code
+    yield requests.get(f"{url}/health", timeout=PATIENCE).status_code
 
 
 def test_server_whose_engine_dies_ends_with_0(
@@ -219,7 +220,9 @@ def test_server_whose_engine_dies_ends_with_0(
 
     def kill() -> None:
         try:
-            seen.extend(ask_around_a_death(engine, f"http://127.0.0.1:{ports.get(timeout=60)}"))
+            seen.extend(
+                ask_around_a_death(engine, f"http://127.0.0.1:{ports.get(timeout=PATIENCE)}")
+            )
         finally:
             engine.lives = False
             Noted.grace = 0.0

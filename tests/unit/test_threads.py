@@ -16,6 +16,7 @@ from harness.host.cancellation import Cancelled
 from harness.host.host import Host, open_ssh
 from harness.record.trace import STAGE, at_stage
 from harness.run.background import Early, early
+from harness.run.clock import Limit
 from harness.run.job import run_job
 from harness.run.stage import Run, Stage, StageFailed
 from harness.undo.journal import Journal
@@ -23,6 +24,7 @@ from harness.undo.undo import undo
 from harness.wait import wait_for
 from tests.unit.conftest import Sshd
 from tests.unit.mini import gone
+from tests.unit.patience import PATIENCE
 from tests.unit.test_stage import make_run
 
 
@@ -41,7 +43,7 @@ class Does(Stage[str]):
         return STAGE.get()
 
 
-def begin(run: Run, what: Callable[[Run], object], limit: float | None = None) -> Early[str]:
+def begin(run: Run, what: Callable[[Run], object], limit: Limit | None = None) -> Early[str]:
     """Start a stage in the background."""
 
     @early
@@ -59,9 +61,10 @@ def test_a_stage_has_its_budget_also_when_nobody_waits(local: Host, tmp_path: Pa
     def forever(run: Run) -> None:
         wait_for("the impossible", lambda: run.host.run("false", ok=(0, 1)).rc == 0, 600, 0.05)
 
-    does = begin(run, forever, limit=0.3)
-    with pytest.raises(StageFailed, match=r"'does' failed: Failed: Timeout \(>0.3s\), its budget"):
+    does = begin(run, forever, limit=Limit("stage 'does'", 0.3, "does"))
+    with pytest.raises(StageFailed, match=r"'does' failed: Time is up for stage 'does'") as e:
         run.background.result(does, {"run": run})
+    assert "raise 'does' in [budget] of the profile, 0.3 now" in str(e.value.hint)
     assert run.background.close() == []
 
 
@@ -75,7 +78,7 @@ def test_a_job_in_the_background_ends_with_it(local: Host, tmp_path: Path) -> No
         run_job(run.host, "long", argv, timeout=600, journal=run.journal)
 
     does = begin(run, job)
-    wait_for("the job runs", lambda: pid_file.exists() and pid_file.read_text(), 20, 0.02)
+    wait_for("the job runs", lambda: pid_file.exists() and pid_file.read_text(), PATIENCE, 0.02)
     assert run.background.close() == []
     assert gone(pid_file)
     with pytest.raises(Cancelled, match="The run has ended"):
@@ -93,7 +96,7 @@ def test_a_stage_that_is_ended_cleans_up_behind_itself(local: Host, tmp_path: Pa
             run.host.run("rm", str(tmp_path / "mounted"))
 
     begin(run, mount)
-    wait_for("it is mounted", (tmp_path / "mounted").exists, 20, 0.02)
+    wait_for("it is mounted", (tmp_path / "mounted").exists, PATIENCE, 0.02)
     assert run.background.close() == []
     assert not (tmp_path / "mounted").exists()
 
@@ -103,8 +106,8 @@ def test_a_command_that_left_its_group_ends_with_its_stage(local: Host, tmp_path
     pid_file = tmp_path / "pid"
     leave = 'setsid sh -c "echo \\$\\$ >pid; exec sleep 600" & wait'
     begin(run, lambda run: run.host.sh(leave, cwd=str(tmp_path)))
-    wait_for("it has left", lambda: pid_file.exists() and pid_file.read_text(), 20, 0.02)
-    assert run.background.close(grace=0) == []
+    wait_for("it has left", lambda: pid_file.exists() and pid_file.read_text(), PATIENCE, 0.02)
+    assert run.background.close(grace=0, kill=PATIENCE) == []
     assert gone(pid_file)
 
 
@@ -117,7 +120,7 @@ def test_a_stage_that_does_not_end_is_told_and_runs_nothing(
     refused = threading.Event()
 
     def stubborn(run: Run) -> None:
-        free.wait(60)
+        free.wait(PATIENCE)
         for change in (lambda: host.run("true"), lambda: run.journal.record("s", "w", [["true"]])):
             with suppress(Cancelled):
                 change()
@@ -126,7 +129,7 @@ def test_a_stage_that_does_not_end_is_told_and_runs_nothing(
     begin(run, stubborn)
     assert run.background.close(grace=0, kill=0.1) == ["does"]
     free.set()
-    assert refused.wait(20)
+    assert refused.wait(PATIENCE)
     assert record.read_text() == ""
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from harness.wait import wait_for
+from tests.unit.patience import PATIENCE
 from vlab import accel, preflight
 from vlab.errors import VlabError
 from vlab.image import Image
@@ -42,7 +45,13 @@ def emulator(folder: Path, script: str) -> Image:
 def test_a_kernel_that_spins_for_ever_is_no_kvm_and_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accel, "DEADLINE", 1.0)
+    speaks = accel._speaks
+
+    def spins(machine: subprocess.Popen[bytes], deadline: float) -> bool:
+        wait_for("it runs", (tmp_path / "line").exists, PATIENCE, 0.02)
+        return speaks(machine, 0.0)  # the deadline is over
+
+    monkeypatch.setattr(accel, "_speaks", spins)
     assert not accel.kvm_runs(emulator(tmp_path, "while :; do :; done"), Settings())
     with pytest.raises(ProcessLookupError):
         Process.of(int((tmp_path / "pid").read_text()))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.patience import PATIENCE
 from vlab import image
 from vlab.build import Build
 from vlab.errors import VlabError
@@ -62,7 +63,7 @@ def test_a_command_of_a_build_dies_with_the_build(tmp_path: Path) -> None:
     ) as process:
         command = Process.of(int((tmp_path / "pid").read_text()))
         process.kill()
-        assert command.wait(20)
+        assert command.wait(PATIENCE)
 
 
 # Leaves in a tree what the real one does.

@@ -14,6 +14,7 @@ import pytest
 
 from tests.unit.conftest import Sshd
 from tests.unit.labs import emulated, entered
+from tests.unit.patience import PATIENCE
 from vlab import cli, machine, registry
 from vlab.process import Process
 from vlab.qemu import Settings
@@ -136,7 +137,7 @@ def test_a_build_that_is_told_to_end_cleans_up(cache: Path, number: signal.Signa
         while "at work" not in process.stderr.readline():
             pass
         process.send_signal(number)
-        assert process.wait(30) == 130
+        assert process.wait(PATIENCE) == 130
     assert [path for path in cache.iterdir() if path.is_dir()] == []
 
 
@@ -167,8 +168,8 @@ def test_a_start_that_is_told_to_end_leaves_no_emulator(cache: Path) -> None:
         assert process.stdout.readline() == "ready\n"
         emulator = Process.of(int((cache / "recipe/pid").read_text()))
         process.terminate()
-        assert process.wait(30) == 130
-        assert emulator.wait(20)
+        assert process.wait(PATIENCE) == 130
+        assert emulator.wait(PATIENCE)
     assert registry.folders() == []
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.patience import PATIENCE
 from vlab import hold, image, manifest, namespace, recipe
 from vlab.errors import VlabError
 from vlab.process import Process
@@ -206,9 +207,9 @@ def test_a_second_builder_waits_for_the_first(cache: Path, builder: Callable[[st
         fcntl.flock(lock, fcntl.LOCK_EX)
         second = threading.Thread(target=image.ensure, args=(say,))
         second.start()
-        assert waiting.wait(30)
+        assert waiting.wait(PATIENCE)
         assert folders(cache) == []
-    second.join(30)
+    second.join(PATIENCE)
     assert folders(cache) == [recipe.digest()]
 
 

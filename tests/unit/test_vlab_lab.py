@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -152,3 +153,22 @@ def test_the_command_lines_accelerator_wins(
     assert joint._settings(profile, session).accel == "auto"
     monkeypatch.setattr(session.config.option, "vlab_accel", "tcg")
     assert joint._settings(profile, session).accel == "tcg"
+
+
+@pytest.mark.parametrize(
+    ("ssh_after", "expected"), [(0.0, 1.0), (21.0, 1.0), (14.0, 1.0), (63.0, 3.0)]
+)
+def test_a_host_has_the_pace_that_its_labs_boot_has_shown(
+    up: Machine,
+    profile: Profile,
+    session: Session,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ssh_after: float,
+    expected: float,
+) -> None:
+    registry.update(up, ssh_after=ssh_after)
+    opened = contextlib.nullcontext(SimpleNamespace(pace=1.0))
+    monkeypatch.setattr(joint, "_open", lambda lab: opened)
+    with joint.connect(profile, tmp_path, session) as host:
+        assert host.pace == expected

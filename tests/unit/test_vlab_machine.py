@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.labs import entered
+from tests.unit.patience import PATIENCE
 from vlab import boot, launch, machine, preflight, registry
 from vlab.errors import VlabError
 from vlab.image import Image
@@ -58,7 +59,7 @@ def test_a_process_is_told_from_a_later_one_with_its_number(
     other.signal(signal.SIGKILL)
     assert sleeper.poll() is None
     process.signal(signal.SIGKILL)
-    assert process.wait(20)
+    assert process.wait(PATIENCE)
     assert not process.alive(), "it has ended, though its parent has not asked yet"
 
 

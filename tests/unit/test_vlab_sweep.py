@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.labs import emulated, entered
+from tests.unit.patience import PATIENCE
 from vlab import hold, machine, namespace, registry
 from vlab.errors import VlabError
 from vlab.image import Image
@@ -68,7 +69,7 @@ def test_what_a_killed_starter_left_is_ended_and_swept(cache: Path, end: str) ->
     assert (emulator is None) == (end == "entered")
     said: list[str] = []
     assert machine.find(said.append) == []
-    assert emulator is None or emulator.wait(20)
+    assert emulator is None or emulator.wait(PATIENCE)
     assert registry.folders() == []
     assert "the process that started it is gone" in said[0]
     assert (cache / "consoles" / "lab-x.log").read_text() == "Debian\n"
@@ -80,7 +81,7 @@ def test_a_lab_that_stays_has_no_owner_and_outlives_its_starter() -> None:
     (lab,) = machine.find()
     assert lab.owner is None
     machine.stop(lab)
-    assert emulator.wait(20)
+    assert emulator.wait(PATIENCE)
     assert registry.folders() == []
 
 

@@ -17,7 +17,7 @@ from .log import log
 from .process import StartError
 
 _NAMESPACES = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC
-_START_TIMEOUT = 120  # seconds; emulated machines are slow, dead ones are silent for ever
+_START_TIMEOUT = 540  # seconds; emulated machines are slow, dead ones are silent for ever
 
 
 def create(channel: Channel, request: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from .bundle import sandbox
 from .log import VERSION, log
 
 _MODULES = ("virtio_net", "vmw_vsock_virtio_transport")
-_REQUEST_TIMEOUT = 30
+_REQUEST_TIMEOUT = 150
 _ANSWERS = {"sandbox": sandbox, "start": container.start, "signal": container.send_signal}
 _ANSWERS["remove"] = container.remove
 _STAYS = {"create": container.create, "exec": container.execute}

@@ -20,7 +20,7 @@ VERSION = "3.0.0-standin"
 _HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _SUPERVISOR = os.path.join(_HERE, "supervisor")
 _SIGNAL_TIMEOUT = 15.0  # seconds for the agent to deliver a signal; then the machine is given up
-_START_TIMEOUT = 180.0
+_START_TIMEOUT = 540.0
 
 
 class UsageError(Exception):

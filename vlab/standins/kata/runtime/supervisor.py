@@ -28,8 +28,8 @@ FAILURES = (
     *(ConfigError, MachineError, NetworkError, PeerError, StateError, VfioError),
     *(OSError, subprocess.CalledProcessError),
 )
-_SANDBOX_TIMEOUT = 60.0
-_CREATE_TIMEOUT = 180.0  # seconds; guest hooks may run for a minute each
+_SANDBOX_TIMEOUT = 300.0
+_CREATE_TIMEOUT = 540.0  # seconds; guest hooks may run for a minute each
 _REMOVE_TIMEOUT = 75.0
 _REPORT_LIMIT = 60000  # bytes; what a pipe takes at once
 

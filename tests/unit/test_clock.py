@@ -1,0 +1,204 @@
+"""The clock of a test: it goes in the test's phases alone, at the host's pace."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness.errors import TimeIsUp
+from harness.host.doing import Doing
+from harness.host.host import Host
+from harness.record.trace import at_stage
+from harness.run.clock import LEAST, Clock, Limit
+from tests.unit.mini import CONFTEST, Mini
+
+
+@pytest.fixture(autouse=True)
+def own_alarm() -> Iterator[None]:
+    """The process's alarm is pytest-timeout's, whose limit for this very test goes on later."""
+    left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    handler = signal.getsignal(signal.SIGALRM)
+    yield
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, left)
+
+
+def seconds() -> float:
+    """Until the alarm; 0: there is none."""
+    return signal.getitimer(signal.ITIMER_REAL)[0]
+
+
+def scene(pace: float = 1.0) -> Any:
+    return SimpleNamespace(host=SimpleNamespace(pace=pace, doing=Doing()))
+
+
+def started(pace: float = 1.0) -> Clock:
+    clock = Clock(lambda: scene(pace).host)
+    clock.start(Limit("test 'it'", 1000))
+    return clock
+
+
+def test_time_is_up_in_a_phase_alone(local: Host) -> None:
+    clock = Clock(lambda: local)
+    clock.start(Limit("test 'it'", 1000))
+    signal.raise_signal(signal.SIGALRM)
+    with pytest.raises(TimeIsUp, match="Time is up for test 'it': 1000 s"), clock.phase():
+        signal.raise_signal(signal.SIGALRM)
+    signal.raise_signal(signal.SIGALRM)
+
+
+def test_the_clock_stands_still_between_phases() -> None:
+    clock = started()
+    assert seconds() == 0
+    with clock.phase():
+        before = seconds()
+    assert seconds() == 0
+    with clock.phase():
+        assert 0 < seconds() <= before <= 1000
+        clock.cancel()
+        assert seconds() == 0
+
+
+def test_what_is_late_by_a_hair_is_not_struck_in_the_next_phase_at_once() -> None:
+    clock = started()
+    with clock.phase():
+        signal.setitimer(signal.ITIMER_REAL, 0)  # it has run out, and nobody has seen it yet
+    with clock.phase():
+        assert 0 < seconds() <= LEAST
+
+
+def test_a_stage_has_its_own_time_and_takes_none_of_the_tests() -> None:
+    clock = started()
+    with clock.phase():
+        with clock.lent(Limit("stage 'slow'", 5000, "slow", slack=1000)):
+            assert 5000 < seconds() <= 6000
+        assert 0 < seconds() <= 1000
+        with pytest.raises(KeyError), clock.lent(Limit("stage 'bad'", 5000)):
+            raise KeyError
+        assert 0 < seconds() <= 1000
+
+
+def test_limits_go_at_the_pace_of_the_host_from_when_it_is_known() -> None:
+    host: Any = None
+    clock = Clock(lambda: host)
+    clock.start(Limit("test 'it'", 1000))
+    with clock.phase():
+        with clock.lent(Limit("stage 'host'", 2000)):
+            assert 1000 < seconds() <= 2000
+            host = scene(5).host
+        assert 4000 < seconds() <= 5000
+
+
+def test_nothing_is_raised_at_a_debugger() -> None:
+    clock = Clock(lambda: None)
+    clock.start(Limit("test 'it'", 1000), unless=lambda: True)
+    with clock.phase():
+        signal.raise_signal(signal.SIGALRM)
+
+
+def test_the_message_says_whose_how_long_what_runs_and_what_to_do(local: Host) -> None:
+    now = [100.0]
+    doing = Doing(clock=lambda: now[0])
+    host: Any = SimpleNamespace(pace=1.5, doing=doing, paced_words=local.paced_words)
+    with at_stage("rootfs"), doing.at("dnf install 'a b'"), doing.at("a look at it"):
+        now[0] += 61
+        error = Limit("stage 'rootfs'", 1200, "rootfs").over(host)
+    assert str(error) == (
+        "Time is up for stage 'rootfs': 1200 s.\n"
+        "at work: [rootfs] dnf install 'a b' (for 61 s)\n"
+        "hint: if it needs longer here, raise 'rootfs' in [budget] of the profile, 1200 now"
+    )
+    idle = Limit("test 'it'", 5).over(SimpleNamespace(**vars(host)))  # type: ignore[arg-type]
+    assert str(idle) == "Time is up for test 'it': 5 s.\nat work: no command on the host"
+
+
+# An alarm at the worst of times: whenever this hook is called while a test's alarm is set.
+ALARM = """
+import signal
+
+
+def alarm():
+    if callable(signal.getsignal(signal.SIGALRM)):
+        print("the alarm rings")
+        signal.raise_signal(signal.SIGALRM)
+
+
+HOOK
+"""
+WRAPPER = """
+@pytest.hookimpl(wrapper=True, ORDER=True)
+def pytest_runtest_makereport():
+    alarm()
+    report = yield
+    alarm()
+    return report
+"""
+HOOKS = {
+    "logstart": "def pytest_runtest_logstart():\n    alarm()\n",
+    "report, outermost": WRAPPER.replace("ORDER", "tryfirst"),
+    "report, innermost": WRAPPER.replace("ORDER", "trylast"),
+    "logreport": "def pytest_runtest_logreport():\n    alarm()\n",
+    "status": "def pytest_report_teststatus():\n    alarm()\n",
+    "interact": "def pytest_exception_interact():\n    alarm()\n",
+    "logfinish": "def pytest_runtest_logfinish():\n    alarm()\n",
+}
+SUITE = """
+import pytest
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1000)]
+
+
+def test_good(two):
+    pass
+
+
+def test_bad(two):
+    assert two is None, "the failure itself"
+
+
+def test_after(two):
+    pass
+"""
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_an_alarm_beside_the_phases_ends_nothing(tmp_path: Path, hook: str) -> None:
+    conftest = CONFTEST + ALARM.replace("HOOK", HOOKS[hook])
+    mini = Mini(tmp_path / "m", suite=SUITE, conftest=conftest)
+    status, out = mini.pytest("-m", "acceptance", "-s")
+    assert status == 1, out
+    assert "1 failed, 2 passed" in out
+    assert ("the alarm rings" in out) == (hook != "interact"), "pytest-timeout has cancelled it"
+    assert "the failure itself" in out
+    assert "undo: 2 changes taken back, 0 could not be" in out
+
+
+SLOW = """
+    from contextlib import contextmanager
+
+    @contextmanager
+    def slow():
+        with open_local(become=False) as host:
+            host.pace = 2.5
+            yield host
+
+    return slow()
+"""
+
+
+def test_the_pace_of_a_slow_host_is_told_and_in_the_record(tmp_path: Path) -> None:
+    conftest = CONFTEST.replace("    return open_local(become=False)\n", SLOW)
+    two = 'self.run.host.run("sleep", "1000", timeout=0.2)'
+    mini = Mini(tmp_path / "m", two=two, conftest=conftest)
+    status, out = mini.pytest("-m", "acceptance")
+    assert status == 1, out
+    assert "is 2.5 times slower than usual; limits follow" in out
+    assert "was still running after 0.5 s (0.2 s x 2.5, the pace of " in out
+    assert "load: " in out
+    facts = {e["name"]: e["value"] for e in mini.record() if e["kind"] == "fact"}
+    assert facts["pace"] == 2.5

@@ -1,0 +1,53 @@
+"""What a time limit that was reached says of how busy the machines are."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from harness.errors import LabError, TimeIsUp
+from harness.host.command import CommandTimeout
+from harness.host.host import Host
+from harness.plugin import load
+from harness.run.clock import Limit
+from harness.run.stage import StageFailed
+from harness.wait import WaitTimeout
+from tests.unit.conftest import break_connection
+
+HERE = r"load: \d+\.\d on the \d+ cores of this machine"
+
+
+LIMITS = {"rootfs": Limit("stage 'rootfs'", 1200, "rootfs")}
+KEY = "budget of the stage: rootfs = 1200 in [budget] of the profile"
+
+
+@pytest.mark.parametrize("error", [TimeIsUp("late"), CommandTimeout("late"), WaitTimeout("late")])
+def test_time_limits_are_explained(error: BaseException) -> None:
+    (line,) = load.explained(error, None, LIMITS)
+    assert re.fullmatch(HERE, line)
+    *key, line = load.explained(StageFailed("rootfs", error), None, LIMITS)
+    assert re.fullmatch(HERE, line)
+    assert key == ([] if isinstance(error, TimeIsUp) else [KEY]), "its own hint has it"
+
+
+def test_nothing_else_is() -> None:
+    assert load.explained(StageFailed("rootfs", LabError("no room")), None, LIMITS) == []
+    assert load.explained(None, None, LIMITS) == []
+
+
+def test_this_very_machine_is_named_once(local: Host) -> None:
+    assert re.fullmatch(HERE, load.told(local))
+    assert re.fullmatch(HERE, load.told(None))
+
+
+def test_another_host_is_asked(local: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "boot_id", "another")
+    there = rf", \d+\.\d+ on the \d+ of host '{re.escape(local.name)}'"
+    assert re.fullmatch(HERE + there, load.told(local))
+
+
+def test_a_host_that_is_lost_is_not_waited_for(own: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own, "boot_id", "another")
+    break_connection(own)
+    assert re.fullmatch(HERE + r", that of host 'own' is not known: Host 'own' .*", load.told(own))
