@@ -115,6 +115,25 @@ def test_the_device_computes_and_does_dma_for_the_container(host: Lab, container
     assert device["dma_bytes"] > 0
 
 
+VFIO_INTERRUPTS = "awk '/vfio-msix/ {n += $2 + $3} END {print n + 0}' /proc/interrupts"
+ACCESS_PLATFORM = (
+    33  # the feature bit: DMA by the addresses of the platform, its IOMMU's (virtio 1.2)
+)
+
+
+def test_the_device_is_reached_by_interrupts_and_by_dma_through_the_iommu(
+    host: Lab, container: str
+) -> None:
+    before = int(host.do(VFIO_INTERRUPTS))
+    host.inside("nvidia-smi -L")
+    assert int(host.do(VFIO_INTERRUPTS)) > before
+    gpu = "/sys/bus/pci/devices/0000:01:00.0"
+    features = host.inside(f"cat {gpu}/virtio*/features").strip()
+    assert features[ACCESS_PLATFORM] == "1"
+    assert int(host.do(f"wc -c < {gpu}/config")) == 4096, "PCI Express, as kata looks for it"
+    assert "flr" in host.do(f"cat {gpu}/reset_method")
+
+
 def test_hooks_are_in_the_journal(host: Lab, container: str) -> None:
     said = host.do("journalctl --no-pager -t kata")
     assert "found prestart hook" in said
