@@ -38,7 +38,11 @@ AllowTcpForwarding no
 SetEnv SHLVL=2 {setenv}
 """
 
-ENDED = (124, 137)  # what timeout(1) ends with where it has sent TERM, or KILL after it
+# A command's parent is timeout(1), which takes ALRM for its own alarm as soon as it waits for the
+# command (a moment after its fork it would not know yet whom to end).
+IS_WAITED_FOR = 'until grep -q "^State:.S" "/proc/$PPID/status"; do :; done'
+TIME_IS_UP = f'{IS_WAITED_FOR}; kill -ALRM "$PPID"'
+ENDED = (124, 137)  # what it ends with where it has sent TERM, or KILL after it
 
 # A shell starts what is in the background with SIGINT ignored, and Python then leaves it so: the
 # tests of Ctrl-C, and the runs that they start, want it as in a terminal.
@@ -104,10 +108,9 @@ class Sshd:
 
 @pytest.fixture
 def deadline_on_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A command's deadline comes when it says so itself, by `kill -ALRM $PPID`.
+    """A command's deadline comes when it says so itself, by `TIME_IS_UP`.
 
-    Its parent is timeout(1), which takes that for its own alarm. By the time that has passed, as
-    `hit_deadline` tells it, nobody would know it for one.
+    By the time that has passed, as `hit_deadline` tells it, nobody would know it for one.
     """
     for module in ("host", "job"):
         monkeypatch.setattr(f"harness.{module}.hit_deadline", lambda result, _: result.rc in ENDED)

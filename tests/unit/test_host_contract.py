@@ -14,7 +14,7 @@ from harness.errors import LabError
 from harness.host.command import CAPTURE, CommandFailed, CommandTimeout
 from harness.host.host import ANY, Host
 from harness.wait import wait_for
-from tests.unit.conftest import runs
+from tests.unit.conftest import TIME_IS_UP, runs
 from tests.unit.patience import PATIENCE
 
 WORDS = ["a b", "", "$HOME", "`id`", "'", '"', "\\", "*", "a\nb", "机密容器", "-n", "; exit 3"]
@@ -101,7 +101,7 @@ def test_a_hung_command_is_killed_with_its_children(any_host: Host, tmp_path: Pa
     pids = tmp_path / "pids"
     script = 'sleep 1000 & echo $! >>"$1"; setsid sleep 1000 & echo $! >>"$1"; echo $$ >>"$1"'
     with pytest.raises(CommandTimeout, match="still running after 1000 s") as caught:
-        any_host.sh(f"{script}; kill -ALRM $PPID; wait", str(pids), timeout=1000)
+        any_host.sh(f"{script}; {TIME_IS_UP}; wait", str(pids), timeout=1000)
     assert "timeout: sending signal" not in str(caught.value)
     started = [int(pid) for pid in pids.read_text().split()]
     assert len(started) == 3
@@ -114,7 +114,7 @@ def test_what_ignores_TERM_is_killed_too(
 ) -> None:
     monkeypatch.setattr("harness.host.command.KILL_AFTER", 0.5)
     pids = tmp_path / "pid"
-    script = 'trap "" TERM; echo $$ >"$1"; kill -ALRM $PPID; while :; do sleep 1; done'
+    script = f'trap "" TERM; echo $$ >"$1"; {TIME_IS_UP}; while :; do sleep 1; done'
     with pytest.raises(CommandTimeout):
         any_host.sh(script, str(pids), timeout=1000)
     assert not runs(int(pids.read_text()))

@@ -13,7 +13,7 @@ from harness.run.job import CHUNK, run_job, start_job
 from harness.undo.journal import Journal
 from harness.undo.undo import undo
 from harness.wait import wait_for
-from tests.unit.conftest import runs
+from tests.unit.conftest import TIME_IS_UP, runs
 from tests.unit.patience import PATIENCE
 
 
@@ -57,7 +57,7 @@ def test_a_job_that_fails_says_so(journal: Journal) -> None:
 
 @pytest.mark.usefixtures("deadline_on_call")
 def test_a_job_is_stopped_at_its_deadline(journal: Journal) -> None:
-    argv = ["sh", "-c", "echo begun; kill -ALRM $PPID; sleep 1000"]
+    argv = ["sh", "-c", f"echo begun; {TIME_IS_UP}; sleep 1000"]
     with pytest.raises(CommandTimeout, match=r"still ran after 1000 s(.|\n)*begun"):
         run_job(journal.host, "hang", argv, timeout=1000, journal=journal)
 

@@ -15,7 +15,7 @@ from harness.host.command import CommandTimeout, HostUnreachable
 from harness.host.host import ANY, Host, open_ssh
 from harness.host.ssh import SshTransport
 from harness.wait import wait_for
-from tests.unit.conftest import Sshd, break_connection, runs
+from tests.unit.conftest import IS_WAITED_FOR, TIME_IS_UP, Sshd, break_connection, runs
 from tests.unit.patience import PATIENCE
 
 
@@ -69,7 +69,7 @@ def test_the_deadline_holds_without_the_connection(own: Host, tmp_path: Path) ->
     pid_file = tmp_path / "pid"
     with pytest.raises(HostUnreachable):
         own.sh(
-            'echo $$ >"$1"; echo up; exec sleep 1000',
+            f'echo $$ >"$1"; {IS_WAITED_FOR}; echo up; exec sleep 1000',
             str(pid_file),
             on_line=lambda _: break_connection(own),
         )
@@ -139,7 +139,7 @@ def test_a_user_who_is_not_root_goes_through_sudo(sudo: Path, tmp_path: Path) ->
         with open_ssh(server.endpoint, "by sudo", become=True) as host:
             environ = host.sh("cat; env", input="in\n", env={"OURS": "a b"}).out.splitlines()
             assert {"in", "SUDO_USER=somebody", "OURS=a b"} <= {*environ}
-            script = 'setsid sleep 1000 & echo $! >"$1"; kill -ALRM $PPID; wait'
+            script = f'setsid sleep 1000 & echo $! >"$1"; {TIME_IS_UP}; wait'
             with pytest.raises(CommandTimeout):
                 host.sh(script, str(tmp_path / "pid"), timeout=1000)
             assert not runs(int((tmp_path / "pid").read_text()))
