@@ -112,7 +112,7 @@ def deadline_on_call(monkeypatch: pytest.MonkeyPatch) -> None:
 
     By the time that has passed, as `hit_deadline` tells it, nobody would know it for one.
     """
-    for module in ("host", "job"):
+    for module in ("host.host", "run.job"):
         monkeypatch.setattr(f"harness.{module}.hit_deadline", lambda result, _: result.rc in ENDED)
 
 
