@@ -77,6 +77,12 @@ def test_folders_import_what_they_may() -> None:
     assert not wrong, f"not among ARROWS: {wrong}"
 
 
+def test_others_know_of_vlab_its_face_alone() -> None:
+    others = {m: o for m, o in arrows().items() if not _among(m, ["vlab"])}
+    wrong = [f"{m} -> {o}" for m, seen in others.items() for o in seen if o.startswith("vlab.")]
+    assert not wrong, f"what is public is in vlab/__init__.py: {wrong}"
+
+
 def test_vlab_knows_nothing_of_pytest() -> None:
     known = {m for m, others in arrows().items() if any(_among(o, ["pytest"]) for o in others)}
     assert not [module for module in known if _among(module, ["vlab"])]
