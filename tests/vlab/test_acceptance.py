@@ -4,10 +4,7 @@ import subprocess
 
 import pytest
 
-from tests.vlab.acceptance import ROOT, Finished
-from tests.vlab.by_hand import Lab
-from tests.vlab.fingerprint import fingerprint
-from vlab.machine import Machine
+from tests.vlab.lab import ROOT, Finished, Lab
 
 pytestmark = pytest.mark.timeout(2400)
 
@@ -74,6 +71,6 @@ def test_a_second_run_reuses_what_is_durable(second_run: Finished) -> None:
 
 
 def test_the_host_is_as_it_was_again(
-    before: list[str], second_run: Finished, kept_lab: Machine
+    before: list[str], second_run: Finished, kept_lab: Lab
 ) -> None:
-    assert fingerprint(Lab(kept_lab.ssh)) == before
+    assert kept_lab.fingerprint() == before

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.vlab.by_hand import CONTAINER, IMAGE, REMAINS, REMOTE, RUN, SCRIPT, Lab
+from tests.vlab.lab import CONTAINER, IMAGE, REMOTE, RUN, SCRIPT, Lab
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -34,7 +34,7 @@ def host(lab: Lab) -> Lab:
 @pytest.fixture(scope="module")
 def before(host: Lab) -> str:
     """What there was of containers before the first one."""
-    return host.do(REMAINS)
+    return host.remains()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def refusals(host: Lab, before: str) -> dict[str, str]:
     host.do(f"modprobe snd_hda_intel && echo {AUDIO} > /sys/bus/pci/drivers/snd_hda_intel/bind")
     said["stranger"] = host.do(run, status=1)
     host.step("gpu")
-    assert host.do(REMAINS) == before
+    assert host.remains() == before
     return said
 
 
@@ -177,5 +177,5 @@ def test_a_machine_that_dies_leaves_nothing(host: Lab, container: str, before: s
     host.do("systemctl stop by-hand-model || true; kill -9 $(pgrep -f 'sandbox-[a]rch')")
     host.do("timeout 60 sh -c 'until ctr task ls | grep -q STOPPED; do sleep 0.2; done'")
     assert "137" in host.do(f"ctr task rm {CONTAINER}; ctr container rm {CONTAINER}")
-    assert host.do(REMAINS) == before
+    assert host.remains() == before
     assert host.do(f"fuser {GROUP}", status=1) == "", "nobody holds the group"

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from tests.vlab.acceptance import ROOT, Finished, left_running
-from vlab.machine import machines_root
+from tests.vlab.lab import ROOT, Finished, left_running
+from vlab.registry import machines_root
 
 pytestmark = pytest.mark.timeout(2400)
 
@@ -33,7 +33,7 @@ def test_sigterm_undoes_and_leaves_nothing(terminated_run: Finished) -> None:
     undone = {(event["stage"], event["outcome"]) for event in terminated_run.events("undo")}
     assert {("gpu", "undone"), ("network", "undone")} <= undone
     assert {outcome for _, outcome in undone} <= {"undone", "not needed"}
-    assert left_running(machines_root()) == []
+    assert left_running() == []
     assert not list(machines_root().glob("lab-*"))
 
 
