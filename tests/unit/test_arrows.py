@@ -25,8 +25,13 @@ ARROWS = {
 FOLDERS = [name for name in ARROWS if "." not in name]
 OTHERS = ["tests", "conftest"]  # nobody's to import
 # Each may import those before it.
-HARNESS = ["errors", "exits", "outcome", "record", "host"]
-HARNESS += ["wait", "profile", "undo", "run", "plugin"]
+ORDER = {
+    "harness": "errors exits outcome record host wait profile undo run plugin",
+    "vlab": "errors process hold "
+    "namespace packages sources manifest build emulator standins recipe image "  # the disk image
+    "qmp qemu accel preflight registry pace launch boot machine "  # the machine
+    "face probe cli __main__",
+}
 SHARED = ["common", "guide", "lab", "profile"]  # of fixtures: what no stage owns knows no stage
 
 
@@ -88,9 +93,12 @@ def test_vlab_knows_nothing_of_pytest() -> None:
     assert not [module for module in known if _among(module, ["vlab"])]
 
 
-def test_the_harness_has_an_order() -> None:
-    for box, others in _boxes("harness").items():
-        assert others <= {*HARNESS[: HARNESS.index(box)]}, f"harness/{box} imports what is above it"
+@pytest.mark.parametrize("folder", ORDER)
+def test_what_is_in_a_folder_has_an_order(folder: str) -> None:
+    order = ORDER[folder].split()
+    for box, others in _boxes(folder).items():
+        above = others - {*order[: order.index(box)]}
+        assert not above, f"{folder}/{box} imports what is above it: {above}"
 
 
 def test_what_stages_share_knows_no_stage() -> None:
