@@ -159,17 +159,14 @@ class ReplayHost(Host):
     def aged(self, text: str) -> None:
         """A script with this text has changed since: take the recorded one's reply all the same.
 
-        The arguments have to be the same. With a new record this goes; it says so itself.
+        With a new record this goes: it says so itself.
         """
 
         def of_before(words: Words) -> Reply:
             key = self._key(words)
             assert key not in self.record.replies, f"the record knows this script again: {text!r}"
-            older = [
-                known
-                for stage, known in self.record.replies
-                if stage == key[0] and text in " ".join(known) and known[3:] == key[1][3:]
-            ]
+            stages = self.record.replies
+            older = [w for stage, w in stages if stage == key[0] and text in " ".join(w)]
             assert len(older) == 1, f"{len(older)} scripts of the record have {text!r}"
             return self._recorded(older[0])
 
