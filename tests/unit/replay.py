@@ -114,6 +114,7 @@ class ReplayHost(Host):
         self.record = record
         self.ready = ready
         self.asked: list[Words] = []
+        self.inputs: list[str] = []
         self.written: dict[str, str] = {}  # by path, what `write` was given last
         self.unknown: list[str] = []
         self.changes: list[Change] = []
@@ -172,8 +173,8 @@ class ReplayHost(Host):
 
         self.reply(text, by=of_before)
 
-    def job(self, name: str, status: int, says: str) -> None:
-        """A job of this name ends so; 'alive' is not asked of it any more."""
+    def job(self, name: str, status: int | str, says: str) -> None:
+        """A job of this name ends with a status, or is 'gone': killed without one."""
 
         def looked(words: Words) -> Reply:
             offset, limit = map(int, words[-2:])
@@ -196,8 +197,10 @@ class ReplayHost(Host):
     ) -> Result:
         argv = tuple(words)
         self.asked.append(argv)
-        if isinstance(data, bytes) and len(argv) > 4 and "mktemp" in argv[2]:
-            self.written[argv[4]] = data.decode()
+        if isinstance(data, bytes):
+            self.inputs.append(data.decode())
+            if len(argv) > 4 and "mktemp" in argv[2]:
+                self.written[argv[4]] = self.inputs[-1]
         reply = self._answer(argv)
         sizes = len(encode(reply.out)), len(encode(reply.err))
         result = Result(argv, reply.status, reply.out, reply.err, reply.seconds, *sizes)
