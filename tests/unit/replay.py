@@ -219,6 +219,10 @@ class ReplayHost(Host):
                 return change.answer(argv)
         return self._recorded(argv)
 
+    def recorded_last(self, argv: Words) -> Reply:
+        """The last reply that the recorded stage got."""
+        return self.record.replies[self._key(argv)][-1]
+
     def _key(self, argv: Words) -> Key:
         return STAGE.get() or None, same(argv)
 

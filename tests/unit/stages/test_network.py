@@ -320,7 +320,7 @@ def test_plugins_of_an_archive_and_a_cnitool_are_put_where_we_keep_things(
     )
     folder = f"{lab.run.journal.state}/cni-plugins-{digests[archive][:16]}"
     lab.host.reply('[ -e "$1" ] ||', folder, status=1)
-    lab.host.reply("mkdir -p --", lab.run.journal.state)
+    lab.host.reply(f"mkdir -p -- {lab.run.journal.state}")
     lab.host.reply("sha256sum <", folder)  # it has neither yet
     lab.host.reply("mktemp", folder)
     lab.host.reply("tar -xf", folder)
