@@ -87,6 +87,11 @@ def same(argv: Sequence[str]) -> Words:
     return tuple(words)
 
 
+def shown(words: Words) -> Words:
+    """An argv for a message: of a long script the beginning."""
+    return tuple(word if len(word) < 200 else f"{word[:200]}..." for word in words)
+
+
 @dataclass
 class Change:
     """What a test puts in place of recorded replies: for an argv with all of these texts in it."""
@@ -248,9 +253,10 @@ class ReplayHost(Host):
         known = {words for _, words in self.record.replies}
         nearest = sorted(known, key=likeness, reverse=True)[:3]
         text = (
-            f"the record has no reply to this command (stage '{STAGE.get()}'):\n  {words}\n{why}"
+            f"the record has no reply to this command of stage '{STAGE.get()}':\n"
+            f"  {shown(words)}\n{why}"
             "Give it one by `reply`, or make the record anew (CONTRIBUTING.md). The nearest are:\n"
-            + "\n".join(f"  {other}" for other in nearest)
+            + "\n".join(f"  {shown(other)}" for other in nearest)
         )
         self.unknown.append(text)
         return Unknown(text)
