@@ -13,17 +13,25 @@ from tests.unit.stages.server import Server, served
 
 
 @pytest.fixture(scope="package")
-def server() -> Iterator[Server]:
+def listening() -> Iterator[Server]:
     """The model server's HTTP part."""
     with served() as server:
         yield server
 
 
+@pytest.fixture
+def server(listening: Server) -> Server:
+    """The same, as the recorded one, for a test to change."""
+    listening.reset()
+    return listening
+
+
 @pytest.fixture(scope="package")
-def passed(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Lab:
+def passed(tmp_path_factory: pytest.TempPathFactory, listening: Server) -> Lab:
     """A run in which every stage has been brought about, in the guide's order."""
+    listening.reset()
     lab = Lab(tmp_path_factory.mktemp("passed"), {})
-    server.lead_to(lab.host)
+    listening.lead_to(lab.host)
     for name in STAGES:
         lab.bring(name)
     assert not lab.host.unknown
