@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fixtures.common import capacity
+from fixtures.platform import virtcca
 from harness.host.command import CommandFailed
 from harness.run.stage import StageFailed
 from tests.unit.replay import ReplayHost
@@ -130,7 +131,7 @@ BAD = "arm-smmu-v3 arm-smmu-v3.1.auto: does not implement secure state"
 TMM = "virtcca_cvm: TMM feature0: 0x1234"
 
 
-def virtcca(host: ReplayHost) -> None:
+def has_virtcca(host: ReplayHost) -> None:
     """The replies of a host with virtCCA."""
     host.reply("TMM feature0", out=f"{TMM}\n{SMMU}\n{BAD}\n")
     host.reply("getconf PAGESIZE", out="4096\n")
@@ -138,7 +139,7 @@ def virtcca(host: ReplayHost) -> None:
 
 def test_virtcca_is_read_from_the_kernels_messages_and_from_kvm(make_lab: MakeLab) -> None:
     lab = make_lab(settings={"platform": {"tee": {"kind": "virtcca"}}})
-    virtcca(lab.host)
+    has_virtcca(lab.host)
     lab.host.reply("/dev/kvm", out="1\n")
     tee = lab.bring("platform").tee
     assert (tee.page_size, tee.kvm, tee.kvm_says) == (4096, 1, "")
@@ -147,7 +148,7 @@ def test_virtcca_is_read_from_the_kernels_messages_and_from_kvm(make_lab: MakeLa
 
 def test_a_kvm_that_does_not_answer_is_quoted(make_lab: MakeLab) -> None:
     lab = make_lab(settings={"platform": {"tee": {"kind": "virtcca"}}})
-    virtcca(lab.host)
+    has_virtcca(lab.host)
     says = "Traceback (most recent call last):\nFileNotFoundError: [Errno 2] '/dev/kvm'\n"
     lab.host.reply("0xAE03", status=1, err=says)
     tee = lab.bring("platform").tee
@@ -171,3 +172,9 @@ def test_evidence_is_registered_for_every_later_failure(lab: Lab) -> None:
     texts = {path.stem: path.read_text() for path in folder.iterdir()}
     assert texts["dmesg"] == "[    1.0] one\n"
     assert texts["lspci"] == "not here"  # however a command ends, what it said is kept
+
+
+def test_a_boot_parameter_with_another_value_is_missing() -> None:
+    line = "root=/dev/vda virtcca_cvm_host=0 arm_smmu_v3.disable_ecmdq=1"
+    wanted = ("virtcca_cvm_host=1", "arm_smmu_v3.disable_ecmdq=1")
+    assert virtcca.missing_parameters(line, wanted) == ["virtcca_cvm_host=1"]
