@@ -123,6 +123,7 @@ class ReplayHost(Host):
         self.written: dict[str, str] = {}  # by path, what `write` was given last
         self.unknown: list[str] = []
         self.changes: list[Change] = []
+        self.spares: list[Change] = []
         self._turn: dict[Key, int] = defaultdict(int)
 
     def greet(self) -> bool:
@@ -162,21 +163,21 @@ class ReplayHost(Host):
 
         self.filter(*texts, by=edited)
 
-    def aged(self, text: str) -> None:
-        """A script with this text has changed since: take the recorded one's reply all the same.
+    def spare(self, *texts: str, status: int = 0, out: str = "", err: str = "") -> None:
+        """As `reply`, where the record itself has no answer: it is older than this command."""
+        given = Reply(status, out, err)
+        self.spares.append(Change(texts, lambda words: given))
 
-        With a new record this goes: it says so itself.
-        """
+    def spare_older(self, text: str) -> None:
+        """A script with this text has changed since: its reply is the recorded script's."""
 
         def of_before(words: Words) -> Reply:
-            key = self._key(words)
-            assert key not in self.record.replies, f"the record knows this script again: {text!r}"
-            stages = self.record.replies
-            older = [w for stage, w in stages if stage == key[0] and text in " ".join(w)]
+            stage, _ = self._key(words)
+            older = [w for s, w in self.record.replies if s == stage and text in " ".join(w)]
             assert len(older) == 1, f"{len(older)} scripts of the record have {text!r}"
             return self._recorded(older[0])
 
-        self.reply(text, by=of_before)
+        self.spares.append(Change((text,), of_before))
 
     def job(self, name: str, status: int | str, says: str) -> None:
         """A job of this name ends with a status, or is 'gone': killed without one."""
@@ -235,14 +236,15 @@ class ReplayHost(Host):
         key = self._key(argv)
         if key not in self.record.replies:
             key = (None, key[1])
-        if key not in self.record.replies:
-            raise self._unknown(key[1])
-        replies = self.record.replies[key]
+        replies = self.record.replies.get(key, ())
         turn = len(replies) - 1 if self.ready else min(self._turn[key], len(replies) - 1)
         self._turn[key] += 1
-        if not replies[turn].whole:
-            raise self._unknown(key[1], "The record has only the end of its output.\n")
-        return replies[turn]
+        if replies and replies[turn].whole:
+            return replies[turn]
+        for spare in self.spares:
+            if spare.fits(argv):
+                return spare.answer(argv)
+        raise self._unknown(key[1], "The record has the end of its output.\n" if replies else "")
 
     def _unknown(self, words: Words, why: str = "") -> Unknown:
         def likeness(other: Words) -> tuple[int, int]:

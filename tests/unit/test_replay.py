@@ -92,7 +92,7 @@ def test_an_unknown_command_is_told_with_the_nearest_that_are_known(host: Replay
 
 
 def test_half_an_output_is_no_reply(host: ReplayHost) -> None:
-    with pytest.raises(Unknown, match="only the end of its output"):
+    with pytest.raises(Unknown, match="the end of its output"):
         host.run("gzip", "-dc")
 
 
@@ -109,3 +109,16 @@ def test_an_edit_that_changes_nothing_is_a_mistake(host: ReplayHost) -> None:
     host.edit("uname", old="5.10", new="4.19")
     with pytest.raises(AssertionError, match=r"nothing to change: no '5.10' in '6\.6\.0'"):
         host.run("uname", "-r")
+
+
+def test_a_spare_reply_counts_where_the_record_has_none(host: ReplayHost) -> None:
+    host.spare("uname", out="spare")
+    host.spare("gzip", out="whole")
+    assert host.run("uname", "-r").out == "6.6.0"
+    assert host.run("uname", "-m").out == "spare"
+    assert host.run("gzip", "-dc").out == "whole"
+
+
+def test_a_script_that_has_changed_may_have_the_reply_of_before(host: ReplayHost) -> None:
+    host.spare_older("docker image")
+    assert host.run("docker", "image", "inspect", "--format", "x", ok=ANY).rc == 1

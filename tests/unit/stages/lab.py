@@ -83,7 +83,7 @@ class Lab:
         self.said: list[str] = []
         self.trace = Trace(folder / "record.jsonl")
         self.host = ReplayHost(record(), self.trace, ready=ready)
-        _bring_up_to_date(self.host)
+        _complete(self.host)
         run_id = self.host.record.run_id
         self.run = Run(
             id=run_id,
@@ -211,15 +211,13 @@ def _profile(settings: Mapping[str, Mapping[str, Any]]) -> Profile:
     return Profile.model_validate_json(json.dumps(document))
 
 
-def _bring_up_to_date(host: ReplayHost) -> None:
-    """Replies for what the record has not: it was made before these commands were as they are."""
-    host.aged("printf 'hostname")  # memory was not in GiB then
-    host.reply("/proc/config.gz", out=_kernel_config())
+def _complete(host: ReplayHost) -> None:
+    """Replies that the record lacks: too long for it, or to commands that are newer than it is."""
+    host.spare("/proc/config.gz", out=_kernel_config())
+    host.spare_older("printf 'hostname")
     for folder in FOLDERS:
-        host.reply('[ -e "$1" ] ||', f"sh {folder}", status=1)
-    host.reply("arch-bare-", "vllm.entrypoints", status=1, err=NO_GPU)
-    for change in host.changes:
-        change.used = True
+        host.spare('[ -e "$1" ] ||', f"sh {folder}", status=1)
+    host.spare("arch-bare-", "vllm.entrypoints", status=1, err=NO_GPU)
 
 
 def _kernel_config() -> str:

@@ -16,7 +16,7 @@ from tests.unit.stages.conftest import MakeLab
 from tests.unit.stages.lab import NO_GPU, Lab, Refusal, record
 
 FACTS = record().facts["container"]
-ID = FACTS["id"]
+ID, PID = FACTS["id"], FACTS["machine"]["pid"]
 BARE = f"{record().profile['container']['name']}-bare-{record().run_id}"
 [NODE] = [group["node"] for group in record().facts["gpu"]["groups"]]
 SMI = "nvidia-smi --query-gpu"
@@ -139,9 +139,9 @@ def test_a_group_that_no_qemu_holds_has_no_machine(lab: Lab, holders: str) -> No
 
 
 def test_of_several_holders_the_machine_is_qemu(lab: Lab) -> None:
-    lab.host.edit(HOLDERS, old="4598 ", new="77 fuser\n4598 ")
+    lab.host.edit(HOLDERS, old=f"{PID} ", new=f"77 fuser\n{PID} ")
     machine = lab.bring("container").machine
-    assert (machine.pid, machine.groups) == (4598, (NODE,))
+    assert (machine.pid, machine.groups) == (PID, (NODE,))
     assert machine.memory == record().profile["kata"]["default_memory"]
 
 
@@ -152,12 +152,12 @@ def test_of_two_machines_it_is_the_one_with_more_of_the_groups(lab: Lab) -> None
     lab.host.reply("ctr run", f"--device {NODE} --device /dev/vfio/9")
 
     def holders(words: Words) -> Reply:
-        qemu = "4598 qemu-system-x86\n"
+        qemu = f"{PID} qemu-system-x86\n"
         return Reply(out=qemu if words[-1] == NODE else f"31 qemu-system-x86\n{qemu}")
 
     lab.host.reply(HOLDERS, by=holders)
     machine = lab.bring("container").machine
-    assert (machine.pid, machine.groups) == (4598, (NODE, "/dev/vfio/9"))
+    assert (machine.pid, machine.groups) == (PID, (NODE, "/dev/vfio/9"))
 
 
 def test_the_kernels_messages_are_those_since_the_start(lab: Lab) -> None:

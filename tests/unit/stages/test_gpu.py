@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 
 from fixtures.common.findings import reported
@@ -15,8 +13,9 @@ from tests.unit.stages.lab import Lab, Refusal, about, record
 LIST = "for d in /sys/bus/pci/devices"
 [GPU] = record().facts["gpu"]["devices"]
 BDF, GROUP = GPU["bdf"], GPU["group"]
-IDS = f"0x{GPU['vendor']} 0x{GPU['device']} 0x{GPU['pci_class']}"
+BEFORE = record().facts["gpu"]["before"][BDF]  # its driver
 NODE = f"/dev/vfio/{GROUP}"
+FUNCTIONS = record().facts["platform"]["pci_functions"]
 DISK, INTERFACE = (
     next(bdf for bdf, why in record().facts["gpu"]["vital"].items() if why.startswith(kind))
     for kind in ("disk", "interface")
@@ -24,20 +23,31 @@ DISK, INTERFACE = (
 NO_NODE = ('[ -e "$1" ] ||', f"sh {NODE}")
 
 
-def neighbour(host: ReplayHost, bdf: str, driver: str = "-") -> None:
-    """A function of the host is in the GPU's IOMMU group; it has this driver until it is bound."""
+def function(
+    host: ReplayHost,
+    bdf: str = BDF,
+    *,
+    ids: str = "",
+    group: str = "",
+    driver: str = "",
+    override: str = "",
+    reset: str | None = None,
+) -> None:
+    """A PCI function is otherwise than it was recorded; its driver until it is bound."""
 
-    def listed(out: str) -> str:
-        bound = any("drivers_probe" in " ".join(words) and bdf in words for words in host.asked)
-        lines = []
-        for line in out.splitlines():
-            fields = line.split(" ")
-            if fields[0] == bdf:
-                fields[6:8] = [GROUP, vfio.DRIVER if bound else driver]
-            lines.append(" ".join(fields))
-        return "\n".join(lines)
+    def listed(line: str) -> str:
+        words = line.split()
+        if words[0] != bdf:
+            return line
+        bound = any("drivers_probe" in " ".join(argv) and bdf in argv for argv in host.asked)
+        words[1:4] = ids.split() or words[1:4]
+        words[6] = group or words[6]
+        words[7] = vfio.DRIVER if bound else driver or words[7]
+        words[8] = override or words[8]
+        words[9:] = words[9:] if reset is None else reset.split()
+        return " ".join(words)
 
-    host.filter(LIST, by=listed)
+    host.filter(LIST, by=lambda out: "\n".join(map(listed, out.splitlines())))
 
 
 def functions() -> list[str]:
@@ -49,28 +59,32 @@ def functions() -> list[str]:
 CANNOT = [
     Refusal(
         "no card",
-        lambda host: host.edit(LIST, old=IDS, new="0xabcd 0x0001 0x0200"),
-        ("no GPU to pass through", f"vendor {GPU['vendor']}", "of the 8 PCI devices of lab"),
+        lambda host: function(host, ids="0xabcd 0x0001 0x020000"),
+        (
+            "no GPU to pass through",
+            f"vendor {GPU['vendor']}",
+            f"of the {FUNCTIONS} PCI devices of lab",
+        ),
         "lspci -nn",
         "gpu.present",
     ),
     Refusal(
         "no IOMMU",
-        lambda host: host.edit(LIST, old=f" {GROUP} - ", new=" - - "),
+        lambda host: function(host, group="-"),
         (f"{BDF} is in no IOMMU group",),
         "the IOMMU is off: see the platform suite",
         "gpu.group",
     ),
     Refusal(
         "shares a group with the disk",
-        partial(neighbour, bdf=DISK),
+        lambda host: function(host, DISK, group=GROUP),
         ("the host itself needs", f"{DISK}: disk vda with /"),
         "IOMMU group of its own",
         "gpu.safe",
     ),
     Refusal(
         "shares a group with the way in",
-        partial(neighbour, bdf=INTERFACE),
+        lambda host: function(host, INTERFACE, group=GROUP),
         (f"{INTERFACE}: interface enp0s1 by which we are logged in",),
         "select another device (gpu.bdf",
         "gpu.safe",
@@ -123,7 +137,7 @@ CANNOT = [
 NOT_BOUND = [
     Refusal(
         "a driver of the host",
-        lambda host: host.edit(LIST, old=f" {GROUP} vfio-pci ", new=f" {GROUP} nvidia "),
+        lambda host: function(host, driver="nvidia"),
         (f"in IOMMU group {GROUP}", "not bound to vfio-pci", f"{BDF} (nvidia)"),
         "dmesg | grep vfio",
         "gpu.bind",
@@ -190,13 +204,13 @@ def test_an_address_that_is_not_there(make_lab: MakeLab) -> None:
 
 def test_a_neighbour_in_the_group_is_bound_too(lab: Lab) -> None:
     other = next(bdf for bdf in functions() if bdf not in (BDF, DISK, INTERFACE))
-    neighbour(lab.host, other, "snd_hda_intel")
+    function(lab.host, other, group=GROUP, driver="snd_hda_intel")
     lab.host.reply("drivers_probe", other)
     assert {member.bdf for member in lab.bring("gpu").members} == {BDF, other}
     assert sorted(what for what in lab.journal() if what.startswith("bind")) == sorted(
         [
             f"bind {other} to vfio-pci (it was bound to snd_hda_intel)",
-            f"bind {BDF} to vfio-pci (it was bound to -)",
+            f"bind {BDF} to vfio-pci (it was bound to {BEFORE})",
         ]
     )
 
@@ -211,27 +225,28 @@ def test_what_is_bound_already_is_left_alone(make_lab: MakeLab) -> None:
 def test_what_is_bound_by_its_id_at_boot_still_gets_the_override(make_lab: MakeLab) -> None:
     lab = make_lab(ready=True)
     lab.host.reply('[ -e "$1" ] ||', f"sh {vfio.MODULE}")
-    lab.host.edit(LIST, old=" vfio-pci vfio-pci", new=" vfio-pci (null)")
+    function(lab.host, override="(null)")
     lab.bring("gpu")
     assert lab.journal() == [f"bind {BDF} to vfio-pci (it was bound to vfio-pci)"]
 
 
 def test_the_way_back_of_a_binding_is_to_the_driver_of_before(lab: Lab) -> None:
-    lab.host.filter(LIST, by=lambda out: out.replace(f" {GROUP} - ", f" {GROUP} nvidia "))
+    function(lab.host, driver="nvidia")
     assert lab.bring("gpu").before == {BDF: "nvidia"}
     bind = next(e for e in lab.run.journal.entries if e.what.startswith("bind"))
     assert bind.undo == (tuple(vfio.rebind_argv(BDF, "", "nvidia")),)
 
 
 def test_a_card_that_cannot_be_reset_is_a_finding(ready: Lab) -> None:
+    function(ready.host, reset="")
     ready.bring("gpu")
     assert [finding.id for finding in reported(ready.run)] == ["gpu.no-reset"]
     assert BDF in reported(ready.run)[0].text
 
 
 def test_a_card_that_can_be_reset_is_none(ready: Lab) -> None:
-    ready.host.edit(LIST, old=f" {GROUP} vfio-pci vfio-pci ", new=f" {GROUP} vfio-pci vfio-pci flr")
-    assert ready.bring("gpu").devices[0].reset == ("flr",)
+    function(ready.host, reset="flr bus")
+    assert ready.bring("gpu").devices[0].reset == ("flr", "bus")
     assert not reported(ready.run)
 
 
