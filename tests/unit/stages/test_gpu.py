@@ -240,8 +240,9 @@ def test_the_way_back_of_a_binding_is_to_the_driver_of_before(lab: Lab) -> None:
 def test_a_card_that_cannot_be_reset_is_a_finding(ready: Lab) -> None:
     function(ready.host, reset="")
     ready.bring("gpu")
-    assert [finding.id for finding in reported(ready.run)] == ["gpu.no-reset"]
-    assert BDF in reported(ready.run)[0].text
+    [finding] = reported(ready.run)
+    assert (finding.id, finding.severity, finding.clause) == ("gpu.no-reset", "low", "gpu.bind")
+    assert BDF in finding.text
 
 
 def test_a_card_that_can_be_reset_is_none(ready: Lab) -> None:

@@ -252,7 +252,8 @@ def test_a_result_without_an_address(ready: Lab, result: dict[str, object]) -> N
 def test_no_way_out_is_a_finding(ready: Lab) -> None:
     ready.bring("network")
     [finding] = reported(ready.run)
-    assert finding.id == "network.forward-drop"
+    assert (finding.id, finding.severity) == ("network.forward-drop", "medium")
+    assert finding.clause == "network.conf"
     assert BRIDGE in finding.text
 
 
