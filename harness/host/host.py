@@ -1,4 +1,4 @@
-"""A host: commands, files, forwards and testinfra, all through one recorded door."""
+"""The lab host, as stages use it: commands, files and forwards, each recorded."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
-
-import testinfra.host
 
 from harness.errors import LabError
 from harness.host import cancellation
@@ -29,7 +27,6 @@ from harness.host.command import (
     tail,
 )
 from harness.host.connection import Connection, sweep_argv
-from harness.host.infra import Backend
 from harness.host.process import execute
 from harness.host.ssh import SshTransport
 from harness.host.transport import LocalTransport, SshEndpoint, Transport
@@ -71,7 +68,6 @@ class Host:
         self.trace = trace
         self._transport = transport
         self._connection = Connection(transport, self.greet)
-        self.infra = testinfra.host.Host(Backend(self.name, self.run))
         self.boot_id = ""
         self.run_id = ""  # the lock sets it: the mark of all that this run's commands start
 

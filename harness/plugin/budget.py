@@ -6,6 +6,7 @@ from collections.abc import Generator, Mapping
 
 import pytest
 
+from harness.host.infra import TIMEOUT
 from harness.plugin.collection import definitions
 from harness.plugin.session import Session
 from harness.profile.schema import BaseProfile
@@ -33,6 +34,11 @@ def limits(profile: BaseProfile) -> dict[str, float]:
     """Seconds for each stage, by its fixture's name, and for a "test": the profile's [budget]."""
     section = getattr(profile, "budget", None)  # a schema need not have it
     return {} if section is None else dict(section)
+
+
+def command(profile: BaseProfile) -> float:
+    """Seconds for one command of a test's `host`: the profile's [budget] command, if it has one."""
+    return limits(profile).get("command", TIMEOUT)
 
 
 def apply(item: pytest.Item, stages: Mapping[str, float], test: float) -> None:
