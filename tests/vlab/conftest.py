@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -60,6 +61,50 @@ def before(kept_lab: machine.Machine) -> list[str]:
     return fingerprint(Lab(kept_lab.ssh))
 
 
+# As testinfra's documentation writes them, and as whoever owns the lab would.
+OWN_TESTS = """
+def test_own_containerd(host):
+    assert host.package("containerd").is_installed
+    assert host.service("containerd").is_running
+    assert host.socket("tcp://22").is_listening
+    assert host.exists("docker")
+
+
+def test_own_files(host, gpu):
+    passwd = host.file("/etc/passwd")
+    assert (passwd.user, passwd.group, passwd.mode) == ("root", "root", 0o644)
+    listed = host.run("ls -- %s", "/dev/vfio")
+    assert listed.succeeded
+    assert {group.number for group in gpu.groups} <= {*listed.stdout.split()}
+
+
+def test_own_network(host, network):
+    assert host.interface(network.bridge).exists
+    assert network.gateway in host.interface(network.bridge).addresses
+    assert host.check_output("uname -s") == "Linux"
+
+
+def test_own_that_fails(host):
+    assert host.file("/etc/passwd").contains("no such user at all"), "it was looked at"
+"""
+
+
+@contextmanager
+def own_tests(text: str) -> Iterator[None]:
+    """A file of tests in suites/local, as a lab may have one; gone afterwards."""
+    folder = acceptance.ROOT / "suites" / "local"
+    fresh = not folder.exists()
+    folder.mkdir(exist_ok=True)
+    path = folder / f"test_tests_{os.getpid()}.py"
+    path.write_text(text, encoding="utf-8")
+    try:
+        yield
+    finally:
+        path.unlink()
+        if fresh:
+            shutil.rmtree(folder)  # what Python has cached is in it, too
+
+
 def on_kept(config: pytest.Config, lab: machine.Machine) -> Finished:
     """The whole acceptance run, on a lab that is up."""
     named = {"ACCEPT_VLAB__NAME": lab.name, "ACCEPT_VLAB__FRESH": "false"}
@@ -84,8 +129,9 @@ def after(kept_lab: machine.Machine, whole_run: Finished) -> list[str]:
 def second_run(
     pytestconfig: pytest.Config, kept_lab: machine.Machine, after: list[str]
 ) -> Finished:
-    """The same again."""
-    return on_kept(pytestconfig, kept_lab)
+    """The same again, with tests of the lab's own, one of which fails."""
+    with own_tests(OWN_TESTS):
+        return on_kept(pytestconfig, kept_lab)
 
 
 @pytest.fixture(scope="session")
