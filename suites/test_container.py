@@ -49,7 +49,8 @@ def test_container_runs_under_an_id_of_this_run(container: Container, host: Host
 def test_commands_run_in_the_container(container: Container) -> None:
     result = container.run("sh", "-c", 'echo "$0"; exit 7', "机密容器", ok=ANY)
     assert (result.rc, result.out.strip()) == (7, "机密容器"), (
-        f"'ctr task exec' gives back status {result.rc} and {result.out!r}, expected 7 and 机密容器"
+        f"'ctr task exec' gives back status {result.rc} and {result.out!r}, expected 7 and "
+        f"机密容器: {result.err} journal-kata.txt in the evidence has what the agent says"
     )
 
 
@@ -261,7 +262,10 @@ def test_guest_answers_ping(container: Container, network: Network, host: Host) 
 @pytest.mark.clause("container.network")
 def test_guest_has_the_address_itself(container: Container, network: Network) -> None:
     result = container.run("cat", "/proc/net/fib_trie", ok=ANY)
-    assert result.rc == 0, f"/proc/net/fib_trie cannot be read in the container: {result.err}"
+    assert result.rc == 0, (
+        f"'cat /proc/net/fib_trie' in the container ended with {result.rc}, expected 0: "
+        f"{result.err} Is the container gone ('ctr task ls'), or the agent (journal-kata.txt)?"
+    )
     assert network.address in result.out, (
         f"the guest itself does not have {network.address}, so what answers ping is the namespace: "
         "the agent's log in journal-kata.txt says whether it was told of the address"
@@ -297,7 +301,8 @@ def test_without_the_device_there_is_no_answer(bare_container: BareContainer) ->
         f"GPU: what answers may not be computed by the GPU at all. It said last:\n{said}"
     )
     assert bare_container.server_rc != 0, (
-        f"the model server ended with status 0 in a container without a GPU. It said last:\n{said}"
+        "the model server ended with status 0 in a container without a GPU, expected an error: is "
+        f"model.command of the profile the server's? It said last:\n{said}"
     )
     assert NO_GPU.search(said), (
         f"the model server ended with {bare_container.server_rc} in a container without a GPU, but "
