@@ -4,6 +4,7 @@ import re
 from collections import Counter
 
 import pytest
+from testinfra.host import Host
 
 from fixtures.container import hook_chain
 from fixtures.container.nvidia_smi import SmiGpu
@@ -15,7 +16,7 @@ from fixtures.network.stage import Network
 from fixtures.platform import virtcca
 from fixtures.profile import Profile
 from fixtures.rootfs.stage import Rootfs
-from harness.host.host import ANY, Host
+from harness.host.host import ANY, BOOT_ID
 from harness.outcome import not_assessed
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.container, pytest.mark.order(70)]
@@ -36,10 +37,11 @@ def machine_of(container: Container) -> Machine:
 
 @pytest.mark.clause("container.run")
 def test_container_runs_under_an_id_of_this_run(container: Container, host: Host) -> None:
-    tasks = [line.split() for line in host.run("ctr", "task", "ls", probe=True).out.splitlines()]
+    tasks = [line.split() for line in host.check_output("ctr task ls").splitlines()]
     states = {words[0]: words[-1] for words in tasks[1:]}
     assert states.get(container.id) == "RUNNING", (
-        f"container {container.id} is {states.get(container.id, 'not there')}; running: {states}"
+        f"container {container.id} is {states.get(container.id, 'not there')}, expected RUNNING; "
+        f"there are {states}: journal-kata.txt and journal-containerd.txt in the evidence say why"
     )
 
 
@@ -47,14 +49,16 @@ def test_container_runs_under_an_id_of_this_run(container: Container, host: Host
 def test_commands_run_in_the_container(container: Container) -> None:
     result = container.run("sh", "-c", 'echo "$0"; exit 7', "机密容器", ok=ANY)
     assert (result.rc, result.out.strip()) == (7, "机密容器"), (
-        f"'ctr task exec' gives back status {result.rc} and {result.out!r}, expected 7 and 机密容器"
+        f"'ctr task exec' gives back status {result.rc} and {result.out!r}, expected 7 and "
+        f"机密容器: {result.err} journal-kata.txt in the evidence has what the agent says"
     )
 
 
 @pytest.mark.clause("container.isolation")
 def test_container_has_a_kernel_of_its_own(container: Container, host: Host) -> None:
     # Not the release: host and guest may both run a kernel of OLK-6.6 with the same one.
-    assert container.boot_id != host.boot_id, (
+    hosts = host.file(BOOT_ID).content_string.strip()
+    assert container.boot_id != hosts, (
         f"the container runs on the host's own kernel {container.guest_kernel} (one boot id): this "
         "is no virtual machine. Is kata.runtime of the profile kata's, and its shim the real one?"
     )
@@ -69,16 +73,22 @@ def test_container_runs_the_guests_kernel(container: Container, rootfs: Rootfs) 
 
 
 @pytest.mark.clause("container.isolation")
-def test_machine_has_katas_flags(container: Container, kata: Kata) -> None:
+def test_machine_boots_katas_image(container: Container, kata: Kata) -> None:
     qemu = machine_of(container)
     image = str(kata.hypervisor["image"])
     assert any(image in word for word in qemu.argv), (
         f"QEMU {qemu.pid} does not boot {image}: kata read another configuration than the one "
         "that was set (kata suite)"
     )
-    assert qemu.memory == kata.hypervisor["default_memory"], (
-        f"QEMU {qemu.pid} has {qemu.memory} MiB, default_memory says "
-        f"{kata.hypervisor['default_memory']}; a too small value silently becomes 2048"
+
+
+@pytest.mark.clause("container.isolation", "kata.memory")
+def test_machine_has_the_memory(container: Container, profile: Profile) -> None:
+    qemu, wanted = machine_of(container), profile.kata.default_memory
+    assert qemu.memory == wanted, (
+        f"QEMU {qemu.pid} has {qemu.memory} MiB, expected {wanted} (kata.default_memory): kata "
+        "read another configuration than the one that was set (kata suite), or the value is too "
+        "small: such a one silently becomes 2048"
     )
 
 
@@ -127,7 +137,10 @@ def test_guest_has_bounce_buffers_enough(container: Container, profile: Profile)
 def test_machine_holds_every_group(container: Container, gpu: Gpu) -> None:
     wanted = {group.node for group in gpu.groups}
     held = set(machine_of(container).groups)
-    assert held == wanted, f"the container's QEMU holds {held or 'no group'}, not {wanted}"
+    assert held == wanted, (
+        f"the container's QEMU holds {held or 'no group'}, expected {wanted}: are they all given "
+        "to 'ctr run' by --device? Another group may be an earlier container's: 'ctr task ls'"
+    )
 
 
 @pytest.mark.clause("container.device")
@@ -185,9 +198,12 @@ def test_nvidia_smi_ends_well(container: Container) -> None:
 def test_nvidia_smi_lists_every_gpu(container: Container, gpu: Gpu) -> None:
     listed = [smi.uuid for smi in smi_gpus(container)]
     assert len(listed) == len(gpu.devices), (
-        f"{len(gpu.devices)} GPUs were passed through, nvidia-smi lists {len(listed)}: {listed}"
+        f"{len(gpu.devices)} GPUs were passed through, nvidia-smi lists {len(listed)}: {listed}; "
+        "'dmesg' in the guest (journal-kata.txt) has what the driver says of the others"
     )
-    assert len(set(listed)) == len(listed), f"nvidia-smi lists a GPU twice: {listed}"
+    assert len(set(listed)) == len(listed), (
+        f"nvidia-smi lists a GPU twice: {listed}, expected is each once; is MIG on? Switch it off"
+    )
 
 
 @pytest.mark.clause("container.nvidia-smi")
@@ -195,7 +211,10 @@ def test_nvidia_smi_lists_the_leased_devices(container: Container, gpu: Gpu) -> 
     # nvidia-smi has device before vendor: 0x20F110DE.
     leased = sorted(f"0x{d.device}{d.vendor}".lower() for d in gpu.devices)
     listed = sorted((smi.device_id or "").lower() for smi in smi_gpus(container))
-    assert listed == leased, f"nvidia-smi lists devices {listed}, leased were {leased}"
+    assert listed == leased, (
+        f"nvidia-smi lists devices {listed}, passed through were {leased}: the container sees "
+        "another's GPU; look for a second --device, and at qemu.txt in the evidence"
+    )
 
 
 @pytest.mark.clause("container.nvidia-smi")
@@ -210,10 +229,18 @@ def test_driver_is_the_installed_one(container: Container, profile: Profile) -> 
 @pytest.mark.clause("container.nvidia-smi")
 def test_nvidia_smi_knows_each_gpu(container: Container) -> None:
     for smi in smi_gpus(container):
-        assert smi.name, f"the GPU at {smi.bus_id} has no name"
-        assert smi.uuid is not None, f"the GPU at {smi.bus_id} has no UUID"
-        assert smi.uuid.startswith("GPU-"), f"UUID '{smi.uuid}' of the GPU at {smi.bus_id}"
-        assert smi.memory_total, f"the GPU {smi.uuid} shows no memory: its BAR is not mapped"
+        assert smi.name, (
+            f"nvidia-smi has no name for the GPU at {smi.bus_id}: is driver {smi.driver_version} "
+            "older than the card? guest.driver of the profile names another"
+        )
+        assert (smi.uuid or "").startswith("GPU-"), (
+            f"nvidia-smi has UUID {smi.uuid!r} for the GPU at {smi.bus_id}, expected GPU-...: the "
+            "driver could not read the card; 'NVRM' in the guest's log (journal-kata.txt) says why"
+        )
+        assert smi.memory_total, (
+            f"nvidia-smi shows no memory of the GPU {smi.uuid}: its BAR is not mapped. Is the "
+            "guest's window for 64-bit memory wide enough (kata's pcie_root_port, OVMF)?"
+        )
 
 
 def smi_gpus(container: Container) -> tuple[SmiGpu, ...]:
@@ -224,10 +251,9 @@ def smi_gpus(container: Container) -> tuple[SmiGpu, ...]:
 
 @pytest.mark.clause("container.network")
 def test_guest_answers_ping(container: Container, network: Network, host: Host) -> None:
-    ping = ("ping", "-n", "-c", "3", "-w", "20", network.address)
-    result = host.run(*ping, ok=ANY, timeout=30)
-    assert result.rc == 0, (
-        f"no answer from the guest at {network.address}:\n{result.out}{result.err}\n"
+    result = host.run("ping -n -c 3 -w 20 %s", network.address, timeout=30)
+    assert result.succeeded, (
+        f"no answer from the guest at {network.address}:\n{result.stdout}{result.stderr}\n"
         "the namespace answered before the container came, so kata's tap or its tc filters do "
         "not carry it into the guest; a left tap0_kata (kata-containers #6339)? See network.txt"
     )
@@ -236,23 +262,34 @@ def test_guest_answers_ping(container: Container, network: Network, host: Host) 
 @pytest.mark.clause("container.network")
 def test_guest_has_the_address_itself(container: Container, network: Network) -> None:
     result = container.run("cat", "/proc/net/fib_trie", ok=ANY)
-    assert result.rc == 0, f"/proc/net/fib_trie cannot be read in the container: {result.err}"
+    assert result.rc == 0, (
+        f"'cat /proc/net/fib_trie' in the container ended with {result.rc}, expected 0: "
+        f"{result.err} Is the container gone ('ctr task ls'), or the agent (journal-kata.txt)?"
+    )
     assert network.address in result.out, (
-        f"the guest itself does not have {network.address}: what answers ping is the namespace"
+        f"the guest itself does not have {network.address}, so what answers ping is the namespace: "
+        "the agent's log in journal-kata.txt says whether it was told of the address"
     )
 
 
 @pytest.mark.clause("container.negative-control")
 def test_without_the_device_there_is_no_gpu(bare_container: BareContainer, gpu: Gpu) -> None:
-    assert bare_container.pci, "lspci lists nothing at all, so it proves nothing"
+    assert bare_container.pci, (
+        "lspci lists nothing at all in the container without a device, so nothing was compared: "
+        "expected are at least QEMU's own. Has the image pciutils (image suite)?"
+    )
     seen = [line for line in bare_container.pci if any(d.id in line for d in gpu.devices)]
-    assert not seen, f"on the bus of a container that was given no device: {seen}"
+    assert not seen, (
+        f"on the bus of a container that was given no device: {seen}; expected is none of the "
+        "GPUs. Does kata's configuration, or containerd's, pass devices to every container?"
+    )
 
 
 @pytest.mark.clause("container.negative-control")
 def test_without_the_device_nvidia_smi_fails(bare_container: BareContainer) -> None:
     assert bare_container.smi.rc != 0, (
-        f"nvidia-smi claims a GPU where none was passed:\n{bare_container.smi.said}"
+        "nvidia-smi ended with 0 in a container that was given no GPU, expected a failure: what it "
+        f"says elsewhere proves nothing. Is it the real one?\n{bare_container.smi.said}"
     )
 
 
@@ -264,7 +301,8 @@ def test_without_the_device_there_is_no_answer(bare_container: BareContainer) ->
         f"GPU: what answers may not be computed by the GPU at all. It said last:\n{said}"
     )
     assert bare_container.server_rc != 0, (
-        f"the model server ended with status 0 in a container without a GPU. It said last:\n{said}"
+        "the model server ended with status 0 in a container without a GPU, expected an error: is "
+        f"model.command of the profile the server's? It said last:\n{said}"
     )
     assert NO_GPU.search(said), (
         f"the model server ended with {bare_container.server_rc} in a container without a GPU, but "

@@ -1,4 +1,4 @@
-"""A host: commands, files, forwards and testinfra, all through one recorded door."""
+"""The lab host, as stages use it: commands, files and forwards, each recorded."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
-
-import testinfra.host
 
 from harness.errors import LabError
 from harness.host import cancellation
@@ -31,7 +29,6 @@ from harness.host.command import (
 )
 from harness.host.connection import Connection, sweep_argv
 from harness.host.doing import Doing
-from harness.host.infra import Backend
 from harness.host.process import execute
 from harness.host.ssh import SshTransport
 from harness.host.transport import LocalTransport, SshEndpoint, Transport
@@ -77,7 +74,6 @@ class Host:
         self.trace = trace
         self._transport = transport
         self._connection = Connection(transport, self.greet)
-        self.infra = testinfra.host.Host(Backend(self.name, self.run))
         self.pace = 1.0
         self.doing = Doing()
         self.boot_id = ""

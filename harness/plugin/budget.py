@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
+from harness.host.infra import TIMEOUT
 from harness.plugin.session import Session
 from harness.profile.schema import BaseProfile
 from harness.run.clock import SLACK, Clock, Limit
 
-TEST = "test"  # in [budget] the key for a test by itself; all others are names of fixtures
+# Keys in [budget]: for a test by itself, and for one command of a test. Others are fixtures' names.
+TEST = "test"
+COMMAND = "command"
 
 
 class Budget:
@@ -94,3 +97,9 @@ def limits(profile: BaseProfile) -> Mapping[str, Limit]:
     section = getattr(profile, "budget", None)  # a schema need not have it
     found = {} if section is None else dict(section)
     return {name: Limit(f"stage '{name}'", found[name], name, SLACK) for name in found}
+
+
+def command(profile: BaseProfile) -> float:
+    """Seconds for one command of a test's `host`: the profile's [budget] command, if it has one."""
+    found = limits(profile).get(COMMAND)
+    return TIMEOUT if found is None else found.seconds

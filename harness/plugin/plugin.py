@@ -1,4 +1,6 @@
-"""The pytest plugin: fixtures `profile`, `host`, `run`; one error a broken stage; undo at the end.
+"""The pytest plugin: fixtures, one error for each broken stage, undo at the end.
+
+The fixtures are `profile`, `lab_host`, `run`, which stages use, and `host`, which tests use.
 
 The root conftest loads it by `pytest_plugins` and calls `configure` from its pytest_configure.
 It has no asserts to rewrite, and a conftest imports it first: PYTEST_DONT_REWRITE.
@@ -12,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import testinfra.host
 
 from harness.errors import LabError, sentence
 from harness.host.host import Host
+from harness.host.infra import suite_host
 from harness.outcome import NOT_ASSESSED
 from harness.plugin import budget, collection, hooks, load, options, plan, recovery
 from harness.plugin.ending import Ending
@@ -162,13 +166,21 @@ def profile(pytestconfig: pytest.Config) -> BaseProfile:
 
 
 @pytest.fixture(scope="session")
-def host(pytestconfig: pytest.Config) -> Host:
-    """The lab host, locked for this run; everything done to it is recorded."""
+def lab_host(pytestconfig: pytest.Config) -> Host:
+    """The lab host as stages use it, locked for this run; everything done to it is recorded."""
     return required(pytestconfig).open_host()
 
 
+# As testinfra's own `host`: what testinfra finds out about a host (its service manager, say) is
+# remembered by the object, and must not outlive what a later stage may change.
+@pytest.fixture(scope="module")
+def host(lab_host: Host, profile: BaseProfile) -> testinfra.host.Host:
+    """The lab host as tests use it: testinfra's `host`, with our deadlines and in our record."""
+    return suite_host(lab_host, budget.command(profile))
+
+
 @pytest.fixture(scope="session")
-def run(pytestconfig: pytest.Config, host: Host) -> Run:
+def run(pytestconfig: pytest.Config, lab_host: Host) -> Run:
     """The acceptance run: stages, journal, record and evidence."""
     current = required(pytestconfig).run
     assert current is not None

@@ -124,6 +124,7 @@ CAPABILITIES = {
     "network": ("network", "网络"),
     "container": ("confidential container", "机密容器"),
     "bare_container": ("container without GPU", "无GPU的对照容器"),
+    "local": ("the lab's own tests", "实验环境自有的测试"),
 }
 
 INVENTORY = {

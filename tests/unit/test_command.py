@@ -63,7 +63,6 @@ def test_every_command_is_recorded(recorded: tuple[Host, Path]) -> None:
         host.run("false")
     with pytest.raises(CommandTimeout):
         host.run("sleep", "1000", timeout=0.5)
-    assert host.infra.file("/etc/passwd").is_file
     events = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(e["rc"], e["error"]) for e in events[:4]] == [
         (0, None),
@@ -72,7 +71,6 @@ def test_every_command_is_recorded(recorded: tuple[Host, Path]) -> None:
         (124, "CommandTimeout"),
     ]
     assert events[0]["line"] == "echo 'a b'"
-    assert "/etc/passwd" in events[-1]["line"]
 
 
 def test_a_deadline_is_later_on_a_slow_host(local: Host, monkeypatch: pytest.MonkeyPatch) -> None:

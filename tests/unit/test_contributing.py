@@ -49,9 +49,9 @@ class Documented(Mini):
     """A mini-suite with the example, and with a sysctl that changes nothing of this machine."""
 
     def __init__(self, folder: Path) -> None:
-        (example,) = re.findall(
-            r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S
-        )
+        text = (ROOT / "CONTRIBUTING.md").read_text()
+        blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+        (example,) = [block for block in blocks if "(Stage[" in block]
         conftest = CONFTEST.partition("class Make")[0] + IMPORTS + example
         super().__init__(folder, suite=SUITE, conftest=conftest)
         self.sysctl = folder / "bin" / "sysctl"

@@ -186,15 +186,6 @@ def test_a_forward_reaches_a_server(any_host: Host, tmp_path: Path) -> None:
     server.server_close()
 
 
-def test_testinfra_goes_through_the_same_door(any_host: Host, tmp_path: Path) -> None:
-    (tmp_path / "f").write_text("text")
-    file = any_host.infra.file(str(tmp_path / "f"))
-    assert file.is_file
-    assert file.content_string == "text"
-    with pytest.raises(CommandTimeout):
-        any_host.infra.run("sleep 1000", timeout=1)
-
-
 def test_the_boot_id_is_this_machines(any_host: Host) -> None:
     assert any_host.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 

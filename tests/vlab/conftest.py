@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import pytest
 
-from tests.vlab.lab import Finished, Lab, accept
+from tests.vlab.lab import ROOT, Finished, Lab, accept
 
 Shown = Callable[[], AbstractContextManager[None]]
 
@@ -47,6 +49,50 @@ def before(kept_lab: Lab) -> list[str]:
     return kept_lab.fingerprint()
 
 
+# As testinfra's documentation writes them, and as whoever owns the lab would.
+OWN_TESTS = """
+def test_own_containerd(host):
+    assert host.package("containerd").is_installed
+    assert host.service("containerd").is_running
+    assert host.socket("tcp://22").is_listening
+    assert host.exists("docker")
+
+
+def test_own_files(host, gpu):
+    passwd = host.file("/etc/passwd")
+    assert (passwd.user, passwd.group, passwd.mode) == ("root", "root", 0o644)
+    listed = host.run("ls -- %s", "/dev/vfio")
+    assert listed.succeeded
+    assert {group.number for group in gpu.groups} <= {*listed.stdout.split()}
+
+
+def test_own_network(host, network):
+    assert host.interface(network.bridge).exists
+    assert network.gateway in host.interface(network.bridge).addresses
+    assert host.check_output("uname -s") == "Linux"
+
+
+def test_own_that_fails(host):
+    assert host.file("/etc/passwd").contains("no such user at all"), "it was looked at"
+"""
+
+
+@contextmanager
+def own_tests(text: str) -> Iterator[None]:
+    """A file of tests in suites/local, as a lab may have one; gone afterwards."""
+    folder = ROOT / "suites" / "local"
+    fresh = not folder.exists()
+    folder.mkdir(exist_ok=True)
+    path = folder / f"test_tests_{os.getpid()}.py"
+    path.write_text(text, encoding="utf-8")
+    try:
+        yield
+    finally:
+        path.unlink()
+        if fresh:
+            shutil.rmtree(folder)  # what Python has cached is in it, too
+
+
 @pytest.fixture(scope="module")
 def whole_run(shown: Shown, kept_lab: Lab, before: list[str]) -> Finished:
     """One real acceptance run, from start to end."""
@@ -62,8 +108,8 @@ def after(kept_lab: Lab, whole_run: Finished) -> list[str]:
 
 @pytest.fixture(scope="module")
 def second_run(shown: Shown, kept_lab: Lab, after: list[str]) -> Finished:
-    """The same again."""
-    with shown():
+    """The same again, with tests of the lab's own, one of which fails."""
+    with shown(), own_tests(OWN_TESTS):
         return kept_lab.accept()
 
 
