@@ -114,7 +114,7 @@ def test_image_asks_for_the_gpu(image: Image) -> None:
 
 
 @pytest.mark.clause("image.security")
-def test_security_findings_are_in_the_record(image: Image, host: Host, run: Run) -> None:
+def test_security_findings_are_in_the_record(image: Image, host: Host, run: Run[Profile]) -> None:
     told = {finding.id for finding in reported(run) if finding.here}
     text = host.read(image.dockerfile)
     found = {rule.id for rule in dockerfile.RULES if dockerfile.present(rule, text)}
@@ -126,7 +126,9 @@ def test_security_findings_are_in_the_record(image: Image, host: Host, run: Run)
 
 @pytest.mark.clause("image.security")
 @pytest.mark.parametrize("name", [rule.id for rule in dockerfile.RULES if rule.guide])
-def test_what_the_guides_dockerfile_weakens_is_told(run: Run, image: Image, name: str) -> None:
+def test_what_the_guides_dockerfile_weakens_is_told(
+    run: Run[Profile], image: Image, name: str
+) -> None:
     told = [finding for finding in reported(run) if finding.id == name]
     assert told, (
         f"the guide's Dockerfile has '{name}', and this run says nothing of whether the one that "

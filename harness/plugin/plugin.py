@@ -19,7 +19,7 @@ from harness.outcome import NOT_ASSESSED
 from harness.plugin import budget, collection, hooks, options, plan, recovery
 from harness.plugin.ending import Ending
 from harness.plugin.output import Output
-from harness.plugin.session import Connect, Facts, Leftovers, Session
+from harness.plugin.session import Connect, Facts, Leftovers, P, Session
 from harness.profile.schema import BaseProfile, show
 from harness.run.stage import Run, StageFailed
 from harness.undo.lock import STATE_DIR
@@ -46,11 +46,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def configure(
     config: pytest.Config,
-    schema: type[BaseProfile],
-    connect: Connect,
+    schema: type[P],
+    connect: Connect[P],
     *,
     state_dir: str = STATE_DIR,
-    leftovers: Leftovers | None = None,
+    leftovers: Leftovers[P] | None = None,
     facts: Facts = dict,
 ) -> None:
     """Join the harness with a profile's schema and with the way to reach its host.
@@ -168,7 +168,7 @@ def host(pytestconfig: pytest.Config) -> Host:
 
 
 @pytest.fixture(scope="session")
-def run(pytestconfig: pytest.Config, host: Host) -> Run:
+def run(pytestconfig: pytest.Config, host: Host) -> Run[BaseProfile]:
     """The acceptance run: stages, journal, record and evidence."""
     current = required(pytestconfig).run
     assert current is not None

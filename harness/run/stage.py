@@ -9,7 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import ClassVar, Generic, Literal, TypeVar
 
 import pytest
 
@@ -21,6 +21,7 @@ from harness.record.trace import STAGE, Trace, at_stage
 from harness.run.background import Background
 from harness.undo.journal import Journal
 
+P = TypeVar("P")
 F = TypeVar("F")
 Provision = Literal["auto", "always", "never"]
 
@@ -48,8 +49,8 @@ class StageFailed(LabError):
         return f'stage "{self.name}" failed: {line[0] if line else type(self.cause).__name__}'
 
 
-class Stage(ABC, Generic[F]):
-    """One step of the procedure; its facts `F` are a frozen dataclass.
+class Stage(ABC, Generic[P, F]):
+    """One step of the procedure on the lab of a profile `P`; its facts `F` are a frozen dataclass.
 
     `durable`: what it makes is kept for later runs, and reused while `inputs` stay the same.
     """
@@ -58,7 +59,7 @@ class Stage(ABC, Generic[F]):
     durable: ClassVar[bool] = False
 
     @classmethod
-    def plan(cls, profile: Any) -> Sequence[str]:
+    def plan(cls, profile: P) -> Sequence[str]:
         """What `provision` changes, a line each, from the profile alone (`--plan`); none: nothing.
 
         By default the first line of the class's own docstring, or its name where it has none.
@@ -85,7 +86,7 @@ class Stage(ABC, Generic[F]):
         """Show from outside that it is so, and return the facts; changes nothing."""
 
 
-class Run:
+class Run(Generic[P]):
     """One acceptance run on one host: what stages and tests have in common."""
 
     def __init__(
@@ -93,7 +94,7 @@ class Run:
         *,
         id: str,
         dir: Path,
-        profile: Any,
+        profile: P,
         host: Host,
         journal: Journal,
         trace: Trace,
@@ -116,14 +117,14 @@ class Run:
         self.background = Background()
         self._out = out
 
-    def stage(self, stage: Stage[F]) -> F:
+    def stage(self, stage: Stage[P, F]) -> F:
         """Bring a stage about and return its facts; StageFailed, the same one for ever, if not."""
         if known := self.failed.get(stage.name):
             raise known
         with at_stage(stage.name):
             return self._carry_out(stage)
 
-    def _carry_out(self, stage: Stage[F]) -> F:
+    def _carry_out(self, stage: Stage[P, F]) -> F:
         started = time.monotonic()
         self.trace.event("stage", name=stage.name, state="started", provision=self.provision)
         try:
@@ -145,7 +146,7 @@ class Run:
         how = f" ({fields['how']})" if "how" in fields else ""
         self.progress(f"{state}{how}, {seconds:.0f} s")
 
-    def _bring_about(self, stage: Stage[F]) -> tuple[F, str]:
+    def _bring_about(self, stage: Stage[P, F]) -> tuple[F, str]:
         if self.provision == "never":
             return self._verify_only(stage), "verified only"
         if self.provision == "auto" and (already := self._already(stage)) is not None:
@@ -160,7 +161,7 @@ class Run:
             self.host.write(path, _digest(stage.inputs()) + "\n", 0o600)
         return facts, "provisioned"
 
-    def _already(self, stage: Stage[F]) -> F | None:
+    def _already(self, stage: Stage[P, F]) -> F | None:
         """What is there and holds; a look that fails says what is wrong with it, and no more."""
         if not self._reusable(stage):
             return None
@@ -172,7 +173,7 @@ class Run:
             self.progress(f"cannot be reused: {error.message.splitlines()[0]}")
             return None
 
-    def _verify_only(self, stage: Stage[F]) -> F:
+    def _verify_only(self, stage: Stage[P, F]) -> F:
         try:
             return stage.verify()
         except LabError as error:
@@ -180,10 +181,10 @@ class Run:
                 error.hint = "with --provision never it has to be there already"
             raise
 
-    def _digest_path(self, stage: Stage[Any]) -> str:
+    def _digest_path(self, stage: Stage[P, F]) -> str:
         return f"{self.journal.state}/stages/{stage.name}"
 
-    def _reusable(self, stage: Stage[Any]) -> bool:
+    def _reusable(self, stage: Stage[P, F]) -> bool:
         """What is transient is asked; what is durable only where it was made of the same inputs."""
         if not stage.durable:
             return True

@@ -11,6 +11,7 @@ IMPORTS = '''
 from dataclasses import dataclass
 from typing import ClassVar
 
+from harness.profile.schema import BaseProfile as Profile
 from harness.run.stage import Run
 
 

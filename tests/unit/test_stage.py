@@ -26,12 +26,12 @@ class Facts:
     content: str
 
 
-class Writes(Stage[Facts]):
+class Writes(Stage[None, Facts]):
     """Writes its input to a file; says what was called."""
 
     name = "writes"
 
-    def __init__(self, run: Run, path: Path, content: str) -> None:
+    def __init__(self, run: Run[None], path: Path, content: str) -> None:
         self.run, self.path, self.content = run, path, content
         self.calls: list[str] = []
 
@@ -63,7 +63,7 @@ def make_run(
     folder: Path,
     provision: Provision = "auto",
     out: Callable[[str], None] = lambda text: None,
-) -> Run:
+) -> Run[None]:
     journal = Journal(host, "r", str(folder / "state"))
     return Run(id="r", dir=folder, profile=None, host=host, journal=journal,
                trace=Trace(folder / "record.jsonl"), evidence=Evidence(folder / "evidence"),
