@@ -47,7 +47,7 @@ def _lines(
 
 def stages_of(items: Iterable[pytest.Item]) -> list[type[Stage[Any, Any]]]:
     """The stages that stand behind some tests' fixtures; a stage has its fixture's name."""
-    known = {stage.name: stage for stage in _all(Stage) if hasattr(stage, "name")}  # type: ignore[type-abstract]
+    known = {stage.name: stage for stage in stage_classes()}
     names: dict[str, None] = {}
     for item in items:
         defs = definitions(item)
@@ -63,6 +63,11 @@ def _chain(name: str, defs: Definitions) -> Iterator[str]:
             if needed != name:
                 yield from _chain(needed, defs)
         yield name
+
+
+def stage_classes() -> list[type[Stage[Any, Any]]]:
+    """Every stage that has been imported."""
+    return [stage for stage in _all(Stage) if hasattr(stage, "name")]  # type: ignore[type-abstract]
 
 
 def _all(kind: type[Stage[Any, Any]]) -> Iterator[type[Stage[Any, Any]]]:

@@ -15,12 +15,12 @@ import pytest
 
 from harness.errors import LabError, sentence
 from harness.host.host import Host
-from harness.outcome import NOT_ASSESSED
 from harness.plugin import budget, collection, hooks, options, plan, recovery
 from harness.plugin.ending import Ending
 from harness.plugin.output import Output
 from harness.plugin.session import Connect, Facts, Leftovers, P, Session
 from harness.profile.schema import BaseProfile, show
+from harness.record.trace import NOT_ASSESSED
 from harness.run.stage import Run, StageFailed
 from harness.undo.lock import STATE_DIR
 
@@ -273,11 +273,11 @@ def _status(session: Session, item: pytest.Item, outcome: str, message: str, exp
     Of a host that was refused nothing is said: it was not touched.
     """
     if session.refused and outcome in ("error", "skipped"):
-        return "not assessed"
+        return NOT_ASSESSED
     if expected:
         return "unexpected pass" if outcome == "passed" else "expected failure"
     if outcome != "skipped":
         return outcome
     if item.stash.get(_BLOCKED, False):
         return "blocked"
-    return "not assessed" if message.startswith(NOT_ASSESSED) else "skipped"
+    return NOT_ASSESSED if message.startswith(f"{NOT_ASSESSED}: ") else "skipped"

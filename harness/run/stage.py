@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import time
@@ -17,6 +16,7 @@ from harness.errors import LabError
 from harness.host.command import HostUnreachable
 from harness.host.host import Host
 from harness.record.evidence import Evidence
+from harness.record.facts import as_json, shown_in
 from harness.record.trace import STAGE, Trace, at_stage
 from harness.run.background import Background
 from harness.undo.journal import Journal
@@ -50,7 +50,7 @@ class StageFailed(LabError):
 
 
 class Stage(ABC, Generic[P, F]):
-    """One step of the procedure on the lab of a profile `P`; its facts `F` are a frozen dataclass.
+    """One step of the procedure on the lab of a profile `P`; its facts are `F`, a class of `facts`.
 
     `durable`: what it makes is kept for later runs, and reused while `inputs` stay the same.
     """
@@ -129,6 +129,7 @@ class Run(Generic[P]):
         self.trace.event("stage", name=stage.name, state="started", provision=self.provision)
         try:
             facts, how = self._bring_about(stage)
+            found = {"facts": as_json(facts, stage.name), "shown": shown_in(facts, stage.name)}
         except (Exception, pytest.fail.Exception) as error:  # pytest-timeout raises the latter
             failure = StageFailed(stage.name, error)
             self.failed[stage.name] = failure
@@ -137,7 +138,7 @@ class Run(Generic[P]):
         except BaseException as error:
             self._ended(stage.name, "interrupted", started, error=type(error).__name__)
             raise
-        self._ended(stage.name, "ok", started, how=how, facts=_plain(facts))
+        self._ended(stage.name, "ok", started, how=how, **found)
         return facts
 
     def _ended(self, name: str, state: str, started: float, **fields: object) -> None:
@@ -201,9 +202,10 @@ class Run(Generic[P]):
         return (stage, what) in self._ours
 
     def fact(self, name: str, value: object) -> None:
-        """Put something that was read from the host into the record."""
+        """Put something that was read from the host into the record; TypeError if it is no JSON."""
+        found = {"value": as_json(value, name), "shown": shown_in(value, name)}
         self.facts[name] = value
-        self.trace.event("fact", name=name, value=_plain(value))
+        self.trace.event("fact", name=name, **found)
 
     def progress(self, text: str) -> None:
         """Tell the person who waits; also into the record."""
@@ -213,19 +215,6 @@ class Run(Generic[P]):
         self._out(self.trace.mask(text))
 
 
-def _plain(value: object) -> object:
-    """Facts as JSON can hold them."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, set | frozenset):
-        return sorted((_plain(item) for item in value), key=str)
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
 def _digest(inputs: Mapping[str, object]) -> str:
-    text = json.dumps(_plain(inputs), sort_keys=True, ensure_ascii=True)
+    text = json.dumps(as_json(inputs, "inputs"), sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -108,7 +108,7 @@ class Lab(Mini):
     """The mini-suite with a folder of things that were on its host before."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, suite=SUITE, conftest=CONFTEST.partition("class Make")[0] + FIVE)
+        super().__init__(folder, suite=SUITE, conftest=CONFTEST.partition("@dataclass")[0] + FIVE)
         self.data = self.host / "data dir"
         (self.data / "v1").mkdir(parents=True)
         (self.data / "v2").mkdir()

@@ -14,7 +14,8 @@ from tests.unit.mini import ROOT
 # What a folder may import beside itself; a line for a part of it adds to that of the whole.
 ARROWS = {
     "suites": "fixtures harness.host harness.outcome harness.run",
-    "fixtures": "harness.errors harness.host harness.profile harness.run harness.undo harness.wait",
+    "fixtures": "harness.errors harness.host harness.profile harness.record harness.run "
+    "harness.undo harness.wait",
     "fixtures.guide": "harness.plugin",  # it is a plugin itself
     "fixtures.lab": "harness.plugin vlab",  # the way to the host
     "harness": "",
@@ -25,7 +26,7 @@ ARROWS = {
 FOLDERS = [name for name in ARROWS if "." not in name]
 OTHERS = ["tests", "conftest"]  # nobody's to import
 # Each may import those before it.
-HARNESS = ["errors", "exits", "outcome", "record", "host"]
+HARNESS = ["errors", "exits", "record", "outcome", "host"]
 HARNESS += ["wait", "profile", "undo", "run", "plugin"]
 SHARED = ["common", "guide", "lab", "profile"]  # of fixtures: what no stage owns knows no stage
 

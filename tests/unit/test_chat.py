@@ -35,7 +35,7 @@ def test_a_request_can_be_made_wrong_on_purpose() -> None:
 
 
 def test_an_answer_is_read() -> None:
-    answer = chat.read(json.dumps(BODY), 4.0)
+    answer = chat.read("why?", json.dumps(BODY), 4.0)
     assert (answer.text, answer.finish_reason, answer.total_tokens) == ("答", "stop", 6)
     assert answer.tokens_per_second == 0.5
 
@@ -44,7 +44,7 @@ def test_an_answer_is_read() -> None:
 def test_an_answer_that_lacks_something_is_an_error_that_shows_it(lost: str) -> None:
     body = {key: value for key, value in BODY.items() if key != lost}
     with pytest.raises(LabError, match=f"KeyError: '{lost}'"):
-        chat.read(json.dumps(body), 1.0)
+        chat.read("why?", json.dumps(body), 1.0)
 
 
 @pytest.mark.parametrize(

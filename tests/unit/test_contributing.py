@@ -8,10 +8,10 @@ from pathlib import Path
 from tests.unit.mini import CONFTEST, ROOT, Mini
 
 IMPORTS = '''
-from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.profile.schema import BaseProfile as Profile
+from harness.record.facts import facts, shown
 from harness.run.stage import Run
 
 
@@ -53,7 +53,7 @@ class Documented(Mini):
         (example,) = re.findall(
             r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S
         )
-        conftest = CONFTEST.partition("class Make")[0] + IMPORTS + example
+        conftest = CONFTEST.partition("@dataclass")[0] + IMPORTS + example
         super().__init__(folder, suite=SUITE, conftest=conftest)
         self.sysctl = folder / "bin" / "sysctl"
         self.sysctl.parent.mkdir()

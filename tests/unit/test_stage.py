@@ -36,7 +36,7 @@ class Writes(Stage[None, Facts]):
         self.calls: list[str] = []
 
     def inputs(self) -> Mapping[str, object]:
-        return {"content": self.content, "path": self.path}
+        return {"content": self.content, "path": str(self.path)}
 
     def probe(self) -> Facts | None:
         self.calls.append("probe")
@@ -184,7 +184,7 @@ def test_an_interruption_is_no_failure(local: Host, tmp_path: Path) -> None:
 
 def test_the_record_masks_secrets_wherever_they_stand(tmp_path: Path) -> None:
     trace = Trace(tmp_path / "r.jsonl", ["secret", "secret-longer", "", "4711"])
-    value = {"a secret": ["x", ("secret-longer",)], "n": 4711, "p": Path("/secret")}
+    value = {"a secret": ["x", ("secret-longer",)], "n": 4711, "p": "/secret"}
     trace.event("fact", name="f", value=value)
     trace.event("fact", name="\udcff", value=float(1))
     trace.close()
