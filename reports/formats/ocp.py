@@ -98,9 +98,10 @@ def _steps(
     for step in begun.values():  # the record ends within them
         step.end(status=tv.TestStatus.ERROR)
     step = run.add_step("measures")
+    unit = units(record)
     with step.scope():
         for name, value in measures(record).items():
-            step.add_measurement(name=name, value=value, unit=units(record)[name])
+            step.add_measurement(name=name, value=value, unit=unit[name])
 
 
 def _stage(step: TestStep, stage: Stage) -> None:

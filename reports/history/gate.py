@@ -61,9 +61,10 @@ def _said(
     unknown: Sequence[Fact],
     good: int,
 ) -> Iterator[str]:
+    unit = units(record)
     for row in sorted(rows, key=lambda row: str(row["state"])):  # regressions before the waived
         if row["state"] in ("regression", "waived"):
-            sign = units(record)[row["name"]]
+            sign = unit[row["name"]]
             band = f"{row['low']:g} to {row['high']:g} {sign}"
             yield f"{row['state']}: {row['name']} is {row['value']:g} {sign}, usual: {band}"
     for waiver in expired:

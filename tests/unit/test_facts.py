@@ -16,6 +16,7 @@ from fixtures.model import chat
 from fixtures.model.stage import ModelStage
 from harness.host.host import Host
 from harness.plugin.plan import stage_classes
+from harness.record.devices import GuestDevice, HostDevice
 from harness.record.facts import Kind, Place, Shown, as_json, facts, handle, shown, shown_in
 from harness.run.stage import Stage, StageFailed
 from reports.texts.texts import LANGUAGES
@@ -153,6 +154,19 @@ def test_every_label_is_there_in_every_language_and_once() -> None:
         names = [label[language] for label in labels]
         twice = {label["en"] for label in labels if names.count(label[language]) > 1}
         assert twice <= TOLD_TWICE | {"GPU", "GPU UUID"}, "of two containers, one without a GPU"
+
+
+def test_what_is_drawn_are_the_devices_that_the_picture_knows() -> None:
+    """Reports read their fields by those of the same classes."""
+    known = {"host devices": HostDevice, "guest devices": GuestDevice}
+    drawn = {
+        declared.place: typing.get_args(typing.get_type_hints(kind)[field.name])[0]
+        for kind in _classes()
+        for field in dataclasses.fields(kind)
+        if (declared := field.metadata.get("shown")) and declared.place in known
+    }
+    assert drawn.keys() == known.keys()
+    assert all(issubclass(drawn[place], kind) for place, kind in known.items())
 
 
 def test_suites_reach_the_container_by_what_is_no_fact() -> None:
