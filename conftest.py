@@ -12,7 +12,6 @@ from fixtures.guide import clauses
 from fixtures.profile import Profile
 from harness.host.host import Host
 from harness.plugin import plugin
-from harness.profile.schema import BaseProfile
 
 pytest_plugins = [
     "harness.plugin.plugin",
@@ -37,12 +36,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Tell the harness what a profile of ours looks like, and how to reach its host."""
 
-    def connect(profile: BaseProfile, run_dir: Path) -> AbstractContextManager[Host]:
-        assert isinstance(profile, Profile)
+    def connect(profile: Profile, run_dir: Path) -> AbstractContextManager[Host]:
         return lab.connect(profile, run_dir, plugin.required(config))
 
-    def leftovers(profile: BaseProfile, run_dir: Path) -> Iterable[AbstractContextManager[Host]]:
-        assert isinstance(profile, Profile)
+    def leftovers(profile: Profile, run_dir: Path) -> Iterable[AbstractContextManager[Host]]:
         return lab.leftovers(profile, run_dir, plugin.required(config))
 
     def facts() -> dict[str, object]:

@@ -148,7 +148,7 @@ def test_host_keeps_its_disk_and_its_network(gpu: Gpu, host: Host) -> None:
 
 
 @pytest.mark.clause("gpu.unbind")
-def test_every_device_has_its_way_back(gpu: Gpu, run: Run) -> None:
+def test_every_device_has_its_way_back(gpu: Gpu, run: Run[Profile]) -> None:
     undo = [argv for e in run.journal.pending() if e.stage == "gpu" for argv in e.undo]
     for bdf, driver in gpu.before.items():
         back = [argv for argv in undo if bdf in argv and driver in argv]

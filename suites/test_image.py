@@ -126,7 +126,7 @@ def test_image_asks_for_the_gpu(image: Image) -> None:
 
 
 @pytest.mark.clause("image.security")
-def test_security_findings_are_in_the_record(image: Image, host: Host, run: Run) -> None:
+def test_security_findings_are_in_the_record(image: Image, host: Host, run: Run[Profile]) -> None:
     told = {finding.id for finding in reported(run) if finding.here}
     text = host.file(image.dockerfile).content_string
     found = {rule.id for rule in dockerfile.RULES if dockerfile.present(rule, text)}

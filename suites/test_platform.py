@@ -71,7 +71,7 @@ def test_docker_is_new_enough(platform: Platform, profile: Profile) -> None:
         "'docker version' tells no server version; is docker.service running? It said: "
         f"{platform.docker_says}"
     )
-    assert platform.docker > Version(bound), (
+    assert Version(platform.docker) > Version(bound), (
         f"docker server {platform.docker} is too old: the guide asks for one newer than {bound}; "
         "openEuler's docker-engine package may be 18.09 (tarsier-oerv #232), docker's own is newer"
     )

@@ -45,9 +45,9 @@ def _lines(
         yield from (f"   - {change}" for change in changes)
 
 
-def stages_of(items: Iterable[pytest.Item]) -> list[type[Stage[Any]]]:
+def stages_of(items: Iterable[pytest.Item]) -> list[type[Stage[Any, Any]]]:
     """The stages that stand behind some tests' fixtures; a stage has its fixture's name."""
-    known = {stage.name: stage for stage in _all(Stage) if hasattr(stage, "name")}  # type: ignore[type-abstract]
+    known = {stage.name: stage for stage in stage_classes()}
     names: dict[str, None] = {}
     for item in items:
         defs = definitions(item)
@@ -65,7 +65,12 @@ def _chain(name: str, defs: Definitions) -> Iterator[str]:
         yield name
 
 
-def _all(kind: type[Stage[Any]]) -> Iterator[type[Stage[Any]]]:
+def stage_classes() -> list[type[Stage[Any, Any]]]:
+    """Every stage that has been imported."""
+    return [stage for stage in _all(Stage) if hasattr(stage, "name")]  # type: ignore[type-abstract]
+
+
+def _all(kind: type[Stage[Any, Any]]) -> Iterator[type[Stage[Any, Any]]]:
     for child in kind.__subclasses__():
         yield child
         yield from _all(child)

@@ -19,12 +19,12 @@ import testinfra.host
 from harness.errors import LabError, sentence
 from harness.host.host import Host
 from harness.host.infra import suite_host
-from harness.outcome import NOT_ASSESSED
 from harness.plugin import budget, collection, hooks, load, options, plan, recovery
 from harness.plugin.ending import Ending
 from harness.plugin.output import Output
-from harness.plugin.session import Connect, Facts, Leftovers, Session
+from harness.plugin.session import Connect, Facts, Leftovers, P, Session
 from harness.profile.schema import BaseProfile, show
+from harness.record.trace import NOT_ASSESSED
 from harness.run.stage import Run, StageFailed
 from harness.undo.lock import STATE_DIR
 
@@ -50,11 +50,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def configure(
     config: pytest.Config,
-    schema: type[BaseProfile],
-    connect: Connect,
+    schema: type[P],
+    connect: Connect[P],
     *,
     state_dir: str = STATE_DIR,
-    leftovers: Leftovers | None = None,
+    leftovers: Leftovers[P] | None = None,
     facts: Facts = dict,
 ) -> None:
     """Join the harness with a profile's schema and with the way to reach its host.
@@ -180,7 +180,7 @@ def host(lab_host: Host, profile: BaseProfile) -> testinfra.host.Host:
 
 
 @pytest.fixture(scope="session")
-def run(pytestconfig: pytest.Config, lab_host: Host) -> Run:
+def run(pytestconfig: pytest.Config, lab_host: Host) -> Run[BaseProfile]:
     """The acceptance run: stages, journal, record and evidence."""
     current = required(pytestconfig).run
     assert current is not None
@@ -286,11 +286,11 @@ def _status(session: Session, item: pytest.Item, outcome: str, message: str, exp
     Of a host that was refused nothing is said: it was not touched.
     """
     if session.refused and outcome in ("error", "skipped"):
-        return "not assessed"
+        return NOT_ASSESSED
     if expected:
         return "unexpected pass" if outcome == "passed" else "expected failure"
     if outcome != "skipped":
         return outcome
     if item.stash.get(_BLOCKED, False):
         return "blocked"
-    return "not assessed" if message.startswith(NOT_ASSESSED) else "skipped"
+    return NOT_ASSESSED if message.startswith(f"{NOT_ASSESSED}: ") else "skipped"

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -35,9 +36,10 @@ from harness.undo.journal import Journal, load_all
 from harness.undo.lock import STATE_DIR
 from harness.undo.undo import UndoResult, recover, undisturbed, undo
 
-Connect = Callable[[BaseProfile, Path], contextlib.AbstractContextManager[Host]]
+P = TypeVar("P", bound=BaseProfile)
+Connect = Callable[[P, Path], contextlib.AbstractContextManager[Host]]
 # Every host on which dead or kept runs of a profile may have left something.
-Leftovers = Callable[[BaseProfile, Path], Iterable[contextlib.AbstractContextManager[Host]]]
+Leftovers = Callable[[P, Path], Iterable[contextlib.AbstractContextManager[Host]]]
 Facts = Callable[[], Mapping[str, object]]
 
 
@@ -47,12 +49,12 @@ class Session:
 
     config: pytest.Config
     schema: type[BaseProfile]
-    connect: Connect
+    connect: Connect[Any]  # takes a profile of that schema, which `plugin.configure` sees to
     state_dir: str = STATE_DIR
-    leftovers: Leftovers | None = None  # None: the profile's own host
+    leftovers: Leftovers[Any] | None = None  # as `connect`; None: the profile's own host
     facts: Facts = dict  # what every record of ours begins with
     run_dir: Path | None = None
-    run: Run | None = None
+    run: Run[BaseProfile] | None = None
     host: Host | None = None
     trace: Trace = field(default_factory=lambda: Trace(None))
     undo: list[UndoResult] = field(default_factory=list)
@@ -205,7 +207,7 @@ class Session:
             except Exception as error:
                 self.closing_error += f"The host could not be closed: {_said(error)}"
 
-    def _put_back(self, run: Run, restore: bool) -> None:
+    def _put_back(self, run: Run[BaseProfile], restore: bool) -> None:
         if stuck := run.background.close():
             names = ", ".join(f"'{name}'" for name in stuck)
             self.trouble.append(f"Background stage {names} could not be ended.")

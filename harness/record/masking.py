@@ -60,17 +60,15 @@ class Masker:
         return self.text(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
     def value(self, value: object) -> object:
-        """`value` as JSON can hold it, with every secret in it replaced."""
+        """`value`, which is JSON's, with every secret in it replaced."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Mapping):
-            return {self.text(str(key)): self.value(item) for key, item in value.items()}
-        if isinstance(value, list | tuple | set | frozenset):
+            return {self.text(key): self.value(item) for key, item in value.items()}
+        if isinstance(value, list):
             return [self.value(item) for item in value]
-        if value is None or isinstance(value, bool | int | float):
-            # A secret may look like a number (a PIN): it is one all the same.
-            return MASK if str(value) in self._values else value
-        return self.text(str(value))
+        # A secret may look like a number (a PIN): it is one all the same.
+        return MASK if str(value) in self._values else value
 
     def files(self, paths: Iterable[Path]) -> None:
         """Mask files that others have written."""

@@ -20,10 +20,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+from harness.record.facts import as_json
 from harness.record.masking import Masker
 
-FORMAT = 2  # the record's version, written in its first event
+FORMAT = 3  # the record's version, written in its first event
 STREAM_TAIL = 16_384  # characters of each stream of a command that the record keeps
+NOT_ASSESSED = "not assessed"  # status of a test; also how the reason of such a skip begins
 GENESIS = "0" * 64  # what the first event is chained to
 KINDS = ("run", "stage", "command", "test", "fact", "change", "undo", "progress", "evidence")
 
@@ -104,7 +106,7 @@ class Trace:
         return self.masker.text(text)
 
     def event(self, kind: str, **fields: object) -> None:
-        """Append one event; `kind` is one of KINDS."""
+        """Append one event; `kind` is one of KINDS. TypeError for a field that is not JSON's."""
         if kind not in KINDS:
             raise ValueError(f"'{kind}' is no kind of event; the kinds are {', '.join(KINDS)}")
         head = {
@@ -112,7 +114,9 @@ class Trace:
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "at": round(time.monotonic() - self._started, 3),
         }
-        body = {key: self.masker.value(value) for key, value in fields.items()}
+        body = {
+            key: self.masker.value(as_json(value, f"{kind}.{key}")) for key, value in fields.items()
+        }
         with self._lock:
             if self._file is not None:
                 chain = link(self._chain, head | body)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import ClassVar, Generic, Literal, TypeVar
 
 import pytest
 
@@ -17,10 +16,12 @@ from harness.errors import LabError, TimeIsUp
 from harness.host.command import HostUnreachable
 from harness.host.host import Host
 from harness.record.evidence import Evidence
+from harness.record.facts import as_json, shown_in
 from harness.record.trace import STAGE, Trace, at_stage
 from harness.run.background import Background
 from harness.undo.journal import Journal
 
+P = TypeVar("P")
 F = TypeVar("F")
 Provision = Literal["auto", "always", "never"]
 
@@ -49,8 +50,8 @@ class StageFailed(LabError):
         return f'stage "{self.name}" failed: {line[0] if line else type(self.cause).__name__}'
 
 
-class Stage(ABC, Generic[F]):
-    """One step of the procedure; its facts `F` are a frozen dataclass.
+class Stage(ABC, Generic[P, F]):
+    """One step of the procedure on the lab of a profile `P`; its facts are `F`, a class of `facts`.
 
     `durable`: what it makes is kept for later runs, and reused while `inputs` stay the same.
     """
@@ -59,7 +60,7 @@ class Stage(ABC, Generic[F]):
     durable: ClassVar[bool] = False
 
     @classmethod
-    def plan(cls, profile: Any) -> Sequence[str]:
+    def plan(cls, profile: P) -> Sequence[str]:
         """What `provision` changes, a line each, from the profile alone (`--plan`); none: nothing.
 
         By default the first line of the class's own docstring, or its name where it has none.
@@ -86,7 +87,7 @@ class Stage(ABC, Generic[F]):
         """Show from outside that it is so, and return the facts; changes nothing."""
 
 
-class Run:
+class Run(Generic[P]):
     """One acceptance run on one host: what stages and tests have in common."""
 
     def __init__(
@@ -94,7 +95,7 @@ class Run:
         *,
         id: str,
         dir: Path,
-        profile: Any,
+        profile: P,
         host: Host,
         journal: Journal,
         trace: Trace,
@@ -117,18 +118,19 @@ class Run:
         self.background = Background()
         self._out = out
 
-    def stage(self, stage: Stage[F]) -> F:
+    def stage(self, stage: Stage[P, F]) -> F:
         """Bring a stage about and return its facts; StageFailed, the same one for ever, if not."""
         if known := self.failed.get(stage.name):
             raise known
         with at_stage(stage.name):
             return self._carry_out(stage)
 
-    def _carry_out(self, stage: Stage[F]) -> F:
+    def _carry_out(self, stage: Stage[P, F]) -> F:
         started = time.monotonic()
         self.trace.event("stage", name=stage.name, state="started", provision=self.provision)
         try:
             facts, how = self._bring_about(stage)
+            found = {"facts": as_json(facts, stage.name), "shown": shown_in(facts, stage.name)}
         except (Exception, pytest.fail.Exception) as error:  # TimeIsUp is of the latter kind
             failure = StageFailed(stage.name, error)
             self.failed[stage.name] = failure
@@ -137,7 +139,7 @@ class Run:
         except BaseException as error:
             self._ended(stage.name, "interrupted", started, error=type(error).__name__)
             raise
-        self._ended(stage.name, "ok", started, how=how, facts=_plain(facts))
+        self._ended(stage.name, "ok", started, how=how, **found)
         return facts
 
     def _ended(self, name: str, state: str, started: float, **fields: object) -> None:
@@ -146,7 +148,7 @@ class Run:
         how = f" ({fields['how']})" if "how" in fields else ""
         self.progress(f"{state}{how}, {seconds:.0f} s")
 
-    def _bring_about(self, stage: Stage[F]) -> tuple[F, str]:
+    def _bring_about(self, stage: Stage[P, F]) -> tuple[F, str]:
         if self.provision == "never":
             return self._verify_only(stage), "verified only"
         if self.provision == "auto" and (already := self._already(stage)) is not None:
@@ -161,7 +163,7 @@ class Run:
             self.host.write(path, _digest(stage.inputs()) + "\n", 0o600)
         return facts, "provisioned"
 
-    def _already(self, stage: Stage[F]) -> F | None:
+    def _already(self, stage: Stage[P, F]) -> F | None:
         """What is there and holds; a look that fails says what is wrong with it, and no more."""
         if not self._reusable(stage):
             return None
@@ -173,7 +175,7 @@ class Run:
             self.progress(f"cannot be reused: {error.message.splitlines()[0]}")
             return None
 
-    def _verify_only(self, stage: Stage[F]) -> F:
+    def _verify_only(self, stage: Stage[P, F]) -> F:
         try:
             return stage.verify()
         except LabError as error:
@@ -181,10 +183,10 @@ class Run:
                 error.hint = "with --provision never it has to be there already"
             raise
 
-    def _digest_path(self, stage: Stage[Any]) -> str:
+    def _digest_path(self, stage: Stage[P, F]) -> str:
         return f"{self.journal.state}/stages/{stage.name}"
 
-    def _reusable(self, stage: Stage[Any]) -> bool:
+    def _reusable(self, stage: Stage[P, F]) -> bool:
         """What is transient is asked; what is durable only where it was made of the same inputs."""
         if not stage.durable:
             return True
@@ -201,9 +203,10 @@ class Run:
         return (stage, what) in self._ours
 
     def fact(self, name: str, value: object) -> None:
-        """Put something that was read from the host into the record."""
+        """Put something that was read from the host into the record; TypeError if it is no JSON."""
+        found = {"value": as_json(value, name), "shown": shown_in(value, name)}
         self.facts[name] = value
-        self.trace.event("fact", name=name, value=_plain(value))
+        self.trace.event("fact", name=name, **found)
 
     def progress(self, text: str) -> None:
         """Tell the person who waits; also into the record."""
@@ -213,19 +216,6 @@ class Run:
         self._out(self.trace.mask(text))
 
 
-def _plain(value: object) -> object:
-    """Facts as JSON can hold them."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, set | frozenset):
-        return sorted((_plain(item) for item in value), key=str)
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
-
-
 def _digest(inputs: Mapping[str, object]) -> str:
-    text = json.dumps(_plain(inputs), sort_keys=True, ensure_ascii=True)
+    text = json.dumps(as_json(inputs, "inputs"), sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()

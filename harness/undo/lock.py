@@ -63,7 +63,7 @@ class Holder:
     started: int  # the process's start time in clock ticks: process ids are used again
     since: str
     boot: str  # boot id of the lab host
-    pid_ns: str = ""  # the process id's namespace; empty: of a version that did not note it
+    pid_ns: str  # the process id's namespace
 
     def __str__(self) -> str:
         return f"{self.user}@{self.runner}, process {self.pid}, run {self.run}, since {self.since}"

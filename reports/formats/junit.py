@@ -63,7 +63,8 @@ def _properties(record: Record) -> dict[str, str]:
         "clauses sha256": str(guide.get("sha256", "")),
         "record sha256": record.digest,
     }
-    return {name: value for name, value in {**found, **dict(inventory(record))}.items() if value}
+    known = {item.name: item.value for item in inventory(record)}
+    return {name: value for name, value in {**found, **known}.items() if value}
 
 
 def _case(suite: ET.Element, test: Test, folder: Path) -> None:

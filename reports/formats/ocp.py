@@ -14,10 +14,12 @@ import ocptv.output as tv
 from ocptv.output.step import TestStep
 
 from harness import exits
+from harness.record.facts import Kind
+from harness.record.trace import NOT_ASSESSED
 from reports.record import verdict
 from reports.record.inventory import inventory
-from reports.record.measures import host, measures, unit
-from reports.record.record import NOT_ASSESSED, Event, Record, Stage, Test
+from reports.record.measures import host, measures, units
+from reports.record.record import Event, Record, Stage, Test
 
 _RESULTS = {
     verdict.QUALIFIED: tv.TestResult.PASS,
@@ -25,10 +27,10 @@ _RESULTS = {
     verdict.FAILED: tv.TestResult.FAIL,
     NOT_ASSESSED: tv.TestResult.NOT_APPLICABLE,
 }
-# Of the inventory what is no software.
-_PLATFORM = frozenset(
-    ("Host", "Machine", "Architecture", "CPU", "Memory", "TEE", "IOMMU units", "IOMMU groups")
-) | {"IOMMU group of the GPU"}
+_SOFTWARE: dict[Kind, tv.SoftwareType] = {
+    "system": tv.SoftwareType.SYSTEM,
+    "software": tv.SoftwareType.UNSPECIFIED,
+}
 _DIAGNOSES = {"passed": tv.DiagnosisType.PASS, "skipped": tv.DiagnosisType.UNKNOWN}
 
 
@@ -96,9 +98,10 @@ def _steps(
     for step in begun.values():  # the record ends within them
         step.end(status=tv.TestStatus.ERROR)
     step = run.add_step("measures")
+    unit = units(record)
     with step.scope():
         for name, value in measures(record).items():
-            step.add_measurement(name=name, value=value, unit=unit(name))
+            step.add_measurement(name=name, value=value, unit=unit[name])
 
 
 def _stage(step: TestStep, stage: Stage) -> None:
@@ -131,19 +134,19 @@ def _device(record: Record) -> tuple[tv.Dut, tv.dut.HardwareInfo | None]:
     name = str(record.profile["name"])
     dut = tv.Dut(id=host(record) or name, name=name)
     dut.add_platform_info(f"target {record.profile['target']['kind']}")
-    known = dict(inventory(record))
-    for what, value in known.items():
-        if what in _PLATFORM:
-            dut.add_platform_info(f"{what}: {value}")
-        elif not what.startswith("GPU"):
-            kind = tv.SoftwareType.SYSTEM if "ernel" in what else tv.SoftwareType.UNSPECIFIED
-            dut.add_software_info(name=what, version=value, type=kind)
-    if "GPU BDF on the host" not in known:
+    items = inventory(record)
+    for item in items:
+        if item.kind in ("host", "hardware"):
+            dut.add_platform_info(f"{item.name}: {item.value}")
+        elif kind := _SOFTWARE.get(item.kind):
+            dut.add_software_info(name=item.name, version=item.value, type=kind)
+    device = {item.kind: item.value for item in items}
+    if "device address" not in device:
         return dut, None
     gpu = dut.add_hardware_info(
-        name=known.get("GPU", "GPU"),
-        location=known["GPU BDF on the host"],
-        serial_no=known.get("GPU UUID"),
+        name=device.get("device name", "GPU"),
+        location=device["device address"],
+        serial_no=device.get("device serial"),
     )
     return dut, gpu
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from reports.history import bands
 from reports.history.history import History
-from reports.record.measures import measures, unit
+from reports.record.measures import measures, units
 from reports.record.record import Record
 
 FACT = "baseline"  # what a run's record has of all this
@@ -38,7 +38,7 @@ def judge(record: Record, history: History, today: date) -> Fact:
         "measures": rows,
         "expired": expired,
         "unknown": unknown,
-        "said": list(_said(rows, expired, unknown, len(good))),
+        "said": list(_said(record, rows, expired, unknown, len(good))),
         "regression": bool(expired) or any(row["state"] == "regression" for row in rows),
     }
 
@@ -55,11 +55,16 @@ def _row(name: str, value: float, usual: bands.Band | None, waiver: Fact | None)
 
 
 def _said(
-    rows: Sequence[Fact], expired: Sequence[Fact], unknown: Sequence[Fact], good: int
+    record: Record,
+    rows: Sequence[Fact],
+    expired: Sequence[Fact],
+    unknown: Sequence[Fact],
+    good: int,
 ) -> Iterator[str]:
+    unit = units(record)
     for row in sorted(rows, key=lambda row: str(row["state"])):  # regressions before the waived
         if row["state"] in ("regression", "waived"):
-            sign = unit(row["name"])
+            sign = unit[row["name"]]
             band = f"{row['low']:g} to {row['high']:g} {sign}"
             yield f"{row['state']}: {row['name']} is {row['value']:g} {sign}, usual: {band}"
     for waiver in expired:

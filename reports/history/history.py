@@ -10,12 +10,13 @@ from pathlib import Path
 
 from reports.history import bands
 from reports.record import verdict
+from reports.record.inventory import inventory
 from reports.record.measures import conditions, host, measures, waived
 from reports.record.reading import load
 from reports.record.record import Record, RecordError
 
 FILE = Path("runs") / "history.sqlite"  # in the folder of reports
-VERSION = 2
+VERSION = 3
 _SCHEMA = """
 CREATE TABLE run (
     number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, lab TEXT NOT NULL, target TEXT NOT NULL,
@@ -24,7 +25,9 @@ CREATE TABLE run (
 );
 CREATE INDEX run_lab ON run (lab, started);
 CREATE INDEX run_target ON run (target, started);
-CREATE TABLE name (number INTEGER PRIMARY KEY, text TEXT UNIQUE NOT NULL);
+CREATE TABLE name (
+    number INTEGER PRIMARY KEY, text TEXT UNIQUE NOT NULL, zh TEXT NOT NULL DEFAULT ''
+);
 CREATE TABLE measure (
     run INTEGER, name INTEGER, value REAL NOT NULL, waived INTEGER NOT NULL,
     PRIMARY KEY (run, name)
@@ -115,6 +118,8 @@ class History:
         self._put(
             "condition", [(number, name, value) for name, value in conditions(record).items()]
         )
+        labels = [(item.label["zh"], item.name) for item in inventory(record)]
+        self._db.executemany("UPDATE name SET zh = ? WHERE text = ?", labels)
         steps = enumerate(record.steps)
         self._put("step", [(number, name, status, place) for place, (name, status) in steps])
 
@@ -212,6 +217,10 @@ class History:
             (run,),
         )
         return dict(rows.fetchall())
+
+    def labels(self) -> dict[str, str]:
+        """The Chinese labels of conditions that have one, by the English ones."""
+        return dict(self._db.execute("SELECT text, zh FROM name WHERE zh <> ''").fetchall())
 
     def _of(self, lab: str, table: str, columns: str, last: int) -> Iterator[tuple[str, ...]]:
         """(name, run id, columns) of the newest runs, the oldest first."""

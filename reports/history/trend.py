@@ -79,6 +79,7 @@ def page(history: History, language: str = "en", lab: str | None = None, last: i
             language=language_tag(language),
             t=text,
             figure=lambda name: figure(name, text),
+            labels=history.labels() if language == "zh" else {},
             lab=name and _lab(history, name, last, text),
             others=[(other, history.count(other)) for other in labs if other != name],
         )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from harness.record.devices import GuestDevice, HostDevice
 from reports.html import topology as topologies
 from reports.html.drawing import INK, PAPER, SOFT, Margins, bare, figure, svg
-from reports.html.topology import Inner, Member, Topology
+from reports.html.topology import Topology
 from reports.record.record import Record
 
 Text = Callable[[str], str]
@@ -43,7 +44,7 @@ def timeline(record: Record, text: Text) -> str:
 
 def topology(record: Record, text: Text) -> str:
     """Which device of the host is which of the guest; '' where no group is known."""
-    found = topologies.of(record)
+    found = topologies.topology(record)
     if not found.groups:
         return ""
     rows = sum(len(members) for members in found.groups.values())
@@ -70,7 +71,7 @@ def _groups(axes: Any, found: Topology, top: float, text: Text) -> dict[str, flo
         axes.text(22.5, top - HEAD / 2, label, ha="center", va="center", fontsize=8)
         for place, member in enumerate(members):
             y = top - HEAD - (place + 1) * ROW
-            _box(axes, 5, y + 0.06, 35, ROW - 0.12, DEVICE, _member(member, text))
+            _box(axes, 5, y + 0.06, 35, ROW - 0.12, DEVICE, _member(member))
             ends[member.bdf] = y + ROW / 2
         top = bottom - GAP
     return ends
@@ -91,13 +92,12 @@ def _guest(axes: Any, found: Topology, top: float, ends: dict[str, float], text:
         _arrow(axes, start, 67, y)
 
 
-def _member(member: Member, text: Text) -> str:
-    kind = text("pic_bridge") if member.bridge else ":".join(member.model)
-    return f"{member.bdf}\n{kind}  {member.driver}"
+def _member(member: HostDevice) -> str:
+    return f"{member.bdf}\n{member.vendor}:{member.device}  {member.driver}"
 
 
-def _device(device: Inner, text: Text) -> str:
-    lines = [f"{device.bdf}  {':'.join(device.model)}", device.name]
+def _device(device: GuestDevice, text: Text) -> str:
+    lines = [f"{device.bdf}  {device.vendor}:{device.device}", device.name]
     if not device.host:
         lines.append(text("pic_unpaired"))
     return "\n".join(filter(None, lines))

@@ -15,21 +15,6 @@ from reports.record.measures import figure
 from reports.record.record import KEPT, Record, Test
 from reports.texts.texts import TEXTS, translator
 
-# What of the model's answer a reader wants to know: (text, fact, key).
-ANSWER = (
-    ("fact_answer", "answer", "text"),
-    ("fact_model", "answer", "model"),
-    ("fact_fingerprint", "answer", "fingerprint"),
-    ("fact_seconds", "answer", "seconds"),
-    ("fact_rate", "answer", "tokens_per_second"),
-    ("fact_prompt_tokens", "answer", "prompt_tokens"),
-    ("fact_completion_tokens", "answer", "completion_tokens"),
-    ("fact_finish_reason", "answer", "finish_reason"),
-    ("fact_first_token", "streamed", "first_token_seconds"),
-    ("fact_streamed_seconds", "streamed", "seconds"),
-    ("fact_streamed_rate", "streamed", "tokens_per_second"),
-)
-
 
 @dataclass(frozen=True)
 class Clause:
@@ -73,8 +58,8 @@ def page(record: Record, integrity: Integrity, language: str = "en", base: str =
             base=base,
             record=record,
             integrity=integrity,
-            inventory=inventory(record),
-            model=_model(record, text),
+            inventory=[(item.label[language], item.value) for item in inventory(record)],
+            model=_answer(record, language),
             figure=lambda name: figure(name, text),
             baseline=record.facts.get("baseline"),
             findings=_findings(record, language),
@@ -152,13 +137,10 @@ def _findings(record: Record, language: str) -> list[Mapping[str, Any]]:
     return sorted(found, key=lambda f: (not f.get("here", True), order.index(f["severity"])))
 
 
-def _model(record: Record, text: Callable[[str], str]) -> list[tuple[str, str]]:
+def _answer(record: Record, language: str) -> list[tuple[str, str]]:
     """What was asked and answered, and how quickly, as far as the record knows."""
-    if "answer" not in record.facts:
-        return []
-    rows = [(text("fact_question"), str(record.profile.get("model", {}).get("question", "")))]
-    values = [(key, record.facts.get(fact, {}).get(name)) for key, fact, name in ANSWER]
-    return rows + [(text(key), _shown(value)) for key, value in values if value is not None]
+    answered = [one for one in record.shown if one.place == "answer" and one.value is not None]
+    return [(one.label[language], _shown(one.value)) for one in answered]
 
 
 def _shown(value: object) -> str:

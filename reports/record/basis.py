@@ -39,8 +39,7 @@ def found(record: Record) -> list[Found]:
     """All that tests may have been given, in the order in which it came."""
     ran: dict[str, list[Event]] = {}
     for event in record.kind("command"):
-        # A job of a stage runs under a name of its own: rootfs-dnf is of rootfs.
-        ran.setdefault(str(event["stage"]).partition("-")[0], []).append(event)
+        ran.setdefault(str(event["stage"]), []).append(event)
     stages = [
         Found(
             anchor=f"stage-{stage.name}",

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 
 from reports.record.inventory import inventory
 from reports.record.record import Record
-
-UNITS = {"seconds": "s", "tokens_per_second": "1/s"}  # by the last word of a measure's name
-
-# What every new virtual lab makes anew, and what therefore explains nothing.
-NEW_EACH_TIME = ("Host", "Machine", "Container image id", "Container image digest")
 
 
 def stage_measure(name: str) -> str:
@@ -21,17 +16,21 @@ def stage_measure(name: str) -> str:
 
 def measures(record: Record) -> dict[str, float]:
     """What a run measured: seconds of each stage that was carried out, and the model's figures."""
-    found = {stage_measure(s.name): s.seconds for s in record.stages if s.how == "provisioned"}
-    for fact in ("answer", "streamed"):
-        for key, value in record.facts.get(fact, {}).items():
-            if key.endswith(tuple(UNITS)) and isinstance(value, int | float):
-                found[f"{fact} {key}"] = float(value)
-    return found
+    return {name: value for name, value, _ in _measured(record)}
 
 
-def unit(name: str) -> str:
-    """The unit of a measure."""
-    return next(unit for end, unit in UNITS.items() if name.endswith(end))
+def units(record: Record) -> dict[str, str]:
+    """The unit of each of them."""
+    return {name: unit for name, _, unit in _measured(record)}
+
+
+def _measured(record: Record) -> Iterator[tuple[str, float, str]]:
+    for stage in record.stages:
+        if stage.how == "provisioned":
+            yield stage_measure(stage.name), stage.seconds, "s"
+    for one in record.shown:
+        if one.unit and one.place == "answer" and one.value is not None:
+            yield one.field.replace(".", " "), float(one.value), one.unit
 
 
 def figure(name: str, text: Callable[[str], str]) -> str:
@@ -52,14 +51,15 @@ def waived(record: Record) -> frozenset[str]:
 def conditions(record: Record) -> dict[str, str]:
     """What may explain that one run went otherwise than another."""
     guide = record.facts.get("guide", {})
-    found = dict(inventory(record)) | {
+    virtual = record.profile["target"]["kind"] == "vlab"
+    known = {i.name: i.value for i in inventory(record) if not (virtual and i.ephemeral)}
+    found = known | {
         "harness": str(record.start.get("commit") or ""),
         "profile": str(record.start.get("profile_digest") or ""),
         "guide": str(guide.get("guide", {}).get("sha256", "")),
         "clauses": str(guide.get("sha256", "")),
     }
-    left_out = NEW_EACH_TIME if record.profile["target"]["kind"] == "vlab" else ()
-    return {name: value for name, value in found.items() if value and name not in left_out}
+    return {name: value for name, value in found.items() if value}
 
 
 def host(record: Record) -> str | None:
@@ -69,7 +69,8 @@ def host(record: Record) -> str | None:
     """
     if record.profile["target"]["kind"] == "vlab":
         return "vlab"
-    known = dict(inventory(record))
-    if "Host" not in known:
+    known = [item.value for item in inventory(record) if item.kind == "host"]
+    if not known:
         return None
-    return known["Host"] + (f" ({known['Machine']})" if "Machine" in known else "")
+    name, *more = known
+    return f"{name} ({', '.join(more)})" if more else name

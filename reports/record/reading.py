@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from harness.record.facts import Shown
+from harness.record.trace import FORMAT
 from reports.record.record import (
     KEPT,
     LEFT,
-    NOT_ASSESSED,
     Change,
     Event,
     Record,
@@ -20,7 +22,6 @@ from reports.record.record import (
     Test,
 )
 
-FORMATS = (2,)
 _RANK = ("passed", "skipped", "failed", "error")
 
 
@@ -34,11 +35,8 @@ def load(run: Path) -> Record:
     events = tuple(_parsed(path, number, line) for number, line in enumerate(_lines(raw), 1))
     if not events or events[0].get("kind") != "run" or events[0].get("state") != "started":
         raise RecordError(f"'{path}' does not begin with the start of a run.")
-    if events[0].get("format") not in FORMATS:
-        raise RecordError(
-            f"'{path}' has format {events[0].get('format')!r}; this version reads"
-            f" {', '.join(map(str, FORMATS))}."
-        )
+    if (format := events[0].get("format")) != FORMAT:
+        raise RecordError(f"'{path}' has format {format!r}; this version reads {FORMAT}.")
     return Record(
         folder=path.parent,
         events=events,
@@ -48,6 +46,7 @@ def load(run: Path) -> Record:
         stages=_stages(events),
         changes=_changes(events),
         facts={e["name"]: e["value"] for e in events if e["kind"] == "fact"},
+        shown=_shown(events),
     )
 
 
@@ -100,19 +99,20 @@ def _test(event: Event, before: Test | None, evidence: Iterable[str], own: list[
         clauses=tuple(event["clauses"]),
         message=message,
         evidence=tuple(evidence),
-        status=str(event.get("status") or _guessed(outcome, message)),
-        fixtures=tuple(event.get("fixtures", ())),
+        status=str(event["status"]),
+        fixtures=tuple(event["fixtures"]),
         commands=commands,
     )
 
 
-def _guessed(outcome: str, message: str) -> str:
-    """The status in a record of an earlier version, which told skips by their reasons alone."""
-    if outcome != "skipped":
-        return outcome
-    if message.startswith(NOT_ASSESSED):
-        return NOT_ASSESSED
-    return "blocked" if message.startswith(('stage "', 'fixture "')) else "skipped"
+def _shown(events: tuple[Event, ...]) -> tuple[Shown, ...]:
+    """What is shown of the stages' facts, in the order in which they began, and of other facts."""
+    begun = [f"stage {e['name']}" for e in events if e["kind"] == "stage"]
+    found: dict[str, Sequence[Mapping[str, Any]]] = dict.fromkeys(begun, ())
+    for event in events:
+        if event["kind"] in ("stage", "fact"):
+            found[f"{event['kind']} {event['name']}"] = event.get("shown", ())
+    return tuple(Shown(**one) for ones in found.values() for one in ones)
 
 
 def _stages(events: tuple[Event, ...]) -> tuple[Stage, ...]:

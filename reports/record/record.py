@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from harness.record.facts import Shown
 from reports.record import standins
 
-NOT_ASSESSED = "not assessed"  # also how the reason of such a skip begins
 KEPT = "kept"  # what became of a change that is there for later runs
 LEFT = "left"  # ... of one that should have been put back, and that nobody tried to
 
@@ -99,6 +99,7 @@ class Record:
     stages: tuple[Stage, ...]
     changes: tuple[Change, ...]
     facts: Mapping[str, Any]
+    shown: tuple[Shown, ...]  # what the facts, those of stages first, declare for a report
 
     @property
     def start(self) -> Event:
@@ -121,8 +122,7 @@ class Record:
     @property
     def standins(self) -> tuple[str, ...]:
         """What stands in for the real thing: as the profile says, and as was found."""
-        stages = {stage.name: stage.facts for stage in self.stages}
-        return standins.found(self.profile, {**stages, **self.facts})
+        return standins.found(self.profile, self.shown)
 
     @property
     def collected(self) -> Mapping[str, Any]:

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from harness.record.facts import Shown
 
 MARKS = ("stand-in", "standin", "stand_in")  # how our stand-ins call themselves
 
-# As profiles name it -> the fact, or the stage's facts, that would show it, and the key within.
-PLACES = {
-    "GPU": ("gpus", None),
-    "kata runtime": ("kata", "runtime_version"),
-    "vLLM": ("model_server", "version"),
-}
 
+def found(profile: Mapping[str, Any], shown: Iterable[Shown]) -> tuple[str, ...]:
+    """Their names; never empty for a virtual lab.
 
-def found(profile: Mapping[str, Any], facts: Mapping[str, Any]) -> tuple[str, ...]:
-    """Their names; never empty for a virtual lab. `facts` are those of stages and others by name.
-
-    A profile that says nothing of a stand-in does not make it the real thing.
+    A profile that says nothing of a stand-in does not make it the real thing: `shown` are fields
+    that would tell.
     """
-    names = dict.fromkeys([*profile.get("standins", ()), *_seen(facts)])
+    seen = [one.part for one in shown if one.part and _marked(one.value)]
+    names = dict.fromkeys([*profile.get("standins", ()), *seen])
     if not names and profile["target"]["kind"] == "vlab":
         return ("virtual lab",)
     return tuple(names)
 
 
-def _seen(facts: Mapping[str, Any]) -> Iterator[str]:
-    for name, (place, key) in PLACES.items():
-        value = facts.get(place)
-        said = json.dumps(value.get(key) if key and isinstance(value, Mapping) else value).lower()
-        if any(mark in said for mark in MARKS):
-            yield name
+def _marked(value: object) -> bool:
+    said = json.dumps(value).lower()
+    return any(mark in said for mark in MARKS)

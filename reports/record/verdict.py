@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness import exits
-from reports.record.record import NOT_ASSESSED, Record, Test, suite_of
+from harness.record.trace import NOT_ASSESSED
+from reports.record.record import Record, Test, suite_of
 from reports.texts.texts import translator
 
 QUALIFIED, CONDITIONAL, FAILED = "qualified", "conditional", "failed"

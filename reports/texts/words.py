@@ -96,7 +96,6 @@ PICTURES = {
     "pic_host": ("lab host", "主机"),
     "pic_group": ("IOMMU group {number}", "IOMMU组{number}"),
     "pic_guest": ("kata guest", "kata guest"),
-    "pic_bridge": ("PCI bridge", "PCI桥"),
     "pic_root_port": ("root port {id}", "根端口{id}"),
     "pic_unpaired": ("which one it is, the record does not say", "记录未说明对应关系"),
 }
@@ -125,36 +124,6 @@ CAPABILITIES = {
     "container": ("confidential container", "机密容器"),
     "bare_container": ("container without GPU", "无GPU的对照容器"),
     "local": ("the lab's own tests", "实验环境自有的测试"),
-}
-
-INVENTORY = {
-    "Host": ("Host", "主机名"),
-    "Machine": ("Machine id (digest)", "机器标识（摘要）"),
-    "Host kernel": ("Host kernel", "host内核"),
-    "Architecture": ("Architecture", "体系结构"),
-    "Kernel command line": ("Kernel command line", "内核命令行"),
-    "Firmware": ("Firmware", "固件"),
-    "Memory": ("Memory", "内存"),
-    "IOMMU units": ("IOMMU units", "IOMMU单元"),
-    "IOMMU groups": ("IOMMU groups", "IOMMU组"),
-    "CNI plugins": ("CNI plugins", "CNI插件"),
-    "CNI archive": ("CNI archive (sha256)", "CNI安装包（sha256）"),
-    "Guest kernel": ("Guest kernel", "guest内核"),
-    "Guest image": ("Guest image", "guest镜像文件"),
-    "NVIDIA driver": ("NVIDIA driver", "NVIDIA驱动"),
-    "NVIDIA driver installer": (
-        "NVIDIA driver installer (sha256)",
-        "NVIDIA驱动安装包（sha256）",
-    ),
-    "NVIDIA container toolkit": ("NVIDIA container toolkit", "NVIDIA容器工具包"),
-    "Container image": ("Container image", "容器镜像名"),
-    "Container image id": ("Container image id", "容器镜像ID"),
-    "Container image digest": ("Container image digest", "容器镜像摘要"),
-    "Dockerfile": ("Dockerfile (sha256)", "Dockerfile（sha256）"),
-    "GPU BDF on the host": ("GPU BDF on the host", "GPU在host上的BDF"),
-    "GPU PCIe link": ("GPU PCIe link", "GPU的PCIe链路"),
-    "IOMMU group of the GPU": ("IOMMU group of the GPU", "GPU所在IOMMU组"),
-    "Model server": ("Model server", "模型服务"),
 }
 
 # The English text comes from the record; what it names of the very lab stands in both.
@@ -205,6 +174,5 @@ WORDS = {
     **PICTURES,
     **FIGURES,
     **CAPABILITIES,
-    **INVENTORY,
     **FINDINGS,
 }

@@ -61,7 +61,7 @@ def _again(record: Record, number: int) -> Record:
 def test_the_trend_of_ten_thousand_runs(benchmark: Benchmark, tmp_path: Path) -> None:
     tests = {f"t{number}": ("passed", "") for number in range(120)}
     stages = {f"s{number}": 10.0 + number for number in range(9)}
-    answer = {"answer": {"seconds": 20.0, "tokens_per_second": 0.4}}
+    answer = {"answer": records.figures(seconds=20.0, tokens_per_second=0.4)}
     run = records.write(tmp_path / "run", tests, stages=stages, facts=answer)
     with opened(tmp_path / "history.sqlite") as history:
         for number in range(RUNS):

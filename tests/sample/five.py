@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from harness.profile.schema import BaseProfile
 from harness.run import job
 from harness.run.job import start_job
 from harness.run.stage import Run, Stage
@@ -26,12 +27,12 @@ STUCK = "MINI_STUCK"  # a script that stands for the undo of a sixth change
 DATA = "MINI_DATA"  # the folder that is changed
 
 
-class Five(Stage[str]):
+class Five(Stage[BaseProfile, str]):
     """Changes of five kinds, one after another."""
 
     name: ClassVar[str] = "five"
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run[BaseProfile]) -> None:
         self.run, self.host = run, run.host
         self.data = os.environ[DATA]
         self.step = ""
@@ -90,6 +91,6 @@ class Five(Stage[str]):
 
 
 @pytest.fixture(scope="session")
-def five(run: Run) -> str:
+def five(run: Run[BaseProfile]) -> str:
     """The stage."""
     return run.stage(Five(run))

@@ -19,7 +19,7 @@ class Lab(Mini):
     """The mini-suite with a folder of things that were on its host before."""
 
     def __init__(self, folder: Path) -> None:
-        conftest = CONFTEST.partition("class Make")[0] + 'pytest_plugins += ["tests.sample.five"]\n'
+        conftest = CONFTEST.partition("@dataclass")[0] + 'pytest_plugins += ["tests.sample.five"]\n'
         super().__init__(folder, suite=SUITE.read_text(encoding="utf-8"), conftest=conftest)
         self.data = self.host / "data dir"
         (self.data / "v1").mkdir(parents=True)

@@ -31,6 +31,7 @@ EVENT = jsonschema.Draft202012Validator(SCHEMA)
 
 CONFTEST = '''
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,14 @@ def pytest_configure(config):
     plugin.configure(config, BaseProfile, connect, state_dir=os.environ["MINI_STATE"])
 
 
+@dataclass(frozen=True)
+class Made:
+    path: str
+
+    def exists(self):
+        return os.path.exists(self.path)
+
+
 class Make(Stage):
     """Makes a file, its removal in the journal first."""
 
@@ -72,7 +81,7 @@ class Make(Stage):
 
     def verify(self):
         assert self.run.host.exists(str(self.path))
-        return self.path
+        return Made(str(self.path))
 
 
 @pytest.fixture(scope="session")

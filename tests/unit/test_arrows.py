@@ -14,7 +14,8 @@ from tests.unit.mini import ROOT
 # What a folder may import beside itself; a line for a part of it adds to that of the whole.
 ARROWS = {
     "suites": "fixtures harness.host harness.outcome harness.run",
-    "fixtures": "harness.errors harness.host harness.profile harness.run harness.undo harness.wait",
+    "fixtures": "harness.errors harness.host harness.profile harness.record harness.run "
+    "harness.undo harness.wait",
     "fixtures.guide": "harness.plugin",  # it is a plugin itself
     "fixtures.lab": "harness.plugin vlab",  # the way to the host
     "harness": "",
@@ -26,7 +27,7 @@ FOLDERS = [name for name in ARROWS if "." not in name]
 OTHERS = ["tests", "conftest"]  # nobody's to import
 # Each may import those before it.
 ORDER = {
-    "harness": "errors exits outcome record host wait profile undo run plugin",
+    "harness": "errors exits record outcome host wait profile undo run plugin",
     "vlab": "errors process hold "
     "namespace packages sources manifest build emulator standins recipe image "  # the disk image
     "qmp qemu accel preflight registry pace launch boot machine "  # the machine

@@ -8,9 +8,10 @@ from pathlib import Path
 from tests.unit.mini import CONFTEST, ROOT, Mini
 
 IMPORTS = '''
-from dataclasses import dataclass
 from typing import ClassVar
 
+from harness.profile.schema import BaseProfile as Profile
+from harness.record.facts import facts, shown
 from harness.run.stage import Run
 
 
@@ -52,7 +53,7 @@ class Documented(Mini):
         text = (ROOT / "CONTRIBUTING.md").read_text()
         blocks = re.findall(r"```python\n(.*?)```", text, re.S)
         (example,) = [block for block in blocks if "(Stage[" in block]
-        conftest = CONFTEST.partition("class Make")[0] + IMPORTS + example
+        conftest = CONFTEST.partition("@dataclass")[0] + IMPORTS + example
         super().__init__(folder, suite=SUITE, conftest=conftest)
         self.sysctl = folder / "bin" / "sysctl"
         self.sysctl.parent.mkdir()

@@ -9,6 +9,7 @@ import pytest
 from fixtures.common.findings import FACT, Finding, report
 from fixtures.image import dockerfile
 from fixtures.image.stage import ROOT
+from fixtures.profile import Profile
 from harness.run.stage import Run
 
 GUIDES = r"""
@@ -82,7 +83,9 @@ def test_the_virtual_labs_profile_pins_the_virtual_labs_dockerfile() -> None:
 def test_the_last_report_has_every_finding_once() -> None:
     facts: dict[str, object] = {}
     said: list[str] = []
-    run = cast(Run, SimpleNamespace(facts=facts, fact=facts.__setitem__, progress=said.append))
+    run = cast(
+        Run[Profile], SimpleNamespace(facts=facts, fact=facts.__setitem__, progress=said.append)
+    )
     one = Finding("a", "low", "one", "image.security")
     two = Finding("b", "high", "two", "image.security", here=False)
     report(run, one)

@@ -75,7 +75,7 @@ def test_a_kept_record_is_what_a_run_of_today_writes() -> None:
 @pytest.mark.parametrize(
     ("profile", "facts", "host"),
     [
-        ({}, {"surroundings": {"hostname": ["a"], "machine": ["01"]}}, "a (01)"),
+        ({}, {"surroundings": records.host("a", "01")}, "a (01)"),
         ({"target": {"kind": "vlab"}}, {}, "vlab"),
         ({"target": {"kind": "local"}}, {}, "runner"),
         ({}, {}, "ssh://root@lab"),

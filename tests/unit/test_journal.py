@@ -216,13 +216,3 @@ def test_a_lock_of_another_machine_is_never_presumed_dead(
     _lock_of(state, started=1, **where)
     with pytest.raises(lock.LockHeld, match=f"ask on '{runner}'"):
         lock.acquire(local, "second", state, recover=True)
-
-
-def test_a_lock_of_before_pid_namespaces_were_noted_can_be_read(local: Host, state: str) -> None:
-    lock.acquire(local, "first", state)
-    path = Path(state) / "journal" / "host.lock"
-    holder = json.loads(path.read_text())
-    del holder["pid_ns"]
-    path.write_text(json.dumps(holder) + "\n")
-    with pytest.raises(lock.LockHeld, match="in use by"):
-        lock.acquire(local, "second", state, recover=True)

@@ -108,15 +108,16 @@ def test_verdicts_and_rules(page: Page, language: str) -> None:
 
 
 def test_the_inventory(page: Page, passed: Record, language: str) -> None:
-    text, said = translator(language), page.sections["inventory"]
-    known = dict(inventory.inventory(passed))
-    assert len(known) > 25
-    for what, value in known.items():
-        assert text(what) in said
-        assert value in said
+    said = page.sections["inventory"]
+    items = inventory.inventory(passed)
+    assert len(items) > 25
+    for item in items:
+        assert item.label[language] in said
+        assert item.value in said
+    known = {item.name: item.value for item in items}
     for what in ("Host", "Memory", "CNI plugins", "NVIDIA container toolkit", "GPU UUID", "QEMU"):
         assert known[what]
-    assert len(known["NVIDIA driver installer"]) == 64
+    assert len(known["NVIDIA driver installer (sha256)"]) == 64
 
 
 def test_pictures(page: Page, passed: Record, language: str) -> None:
@@ -205,7 +206,9 @@ def test_a_passed_test_leads_to_what_it_rests_on(page: Page, passed: Record) -> 
     assert len(ran) > 20
     for event in ran:
         assert event["line"][:300] in said
-    assert json.dumps(passed.facts["gpus"][0]["uuid"]) in page.sections["found"]
+    container = passed.stage("container")
+    assert container is not None
+    assert json.dumps(container.facts["smi"]["gpus"][0]["uuid"]) in page.sections["found"]
 
 
 def test_a_place_to_sign(page: Page, passed: Record, language: str) -> None:

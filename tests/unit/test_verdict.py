@@ -16,7 +16,7 @@ from tests.unit.mini import CONFTEST, ROOT, Mini
 
 GUIDE = {"clauses": [{"id": "gpu.bind"}, {"id": "gpu.reset"}, {"id": "model.answer"}]}
 NOTE = records.PASSED | {"more": ("skipped", "not assessed: why")}
-FACTS = {"gpus": [{"name": "Virtual GPU (stand-in for an NVIDIA GPU)"}]}
+FACTS = {"gpus": records.gpu("Virtual GPU (stand-in for an NVIDIA GPU)")}
 WAIVED = {
     "name": "stage gpu seconds",
     "state": "waived",

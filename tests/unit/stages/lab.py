@@ -123,10 +123,10 @@ class Lab:
         events = map(json.loads, self.trace.path.read_text().splitlines())
         return [event for event in events if event["kind"] == kind]
 
-    def stage(self, name: str) -> Stage[Any]:
+    def stage(self, name: str) -> Stage[Any, Any]:
         """A stage by itself, to ask its `probe`."""
         facts, run = self.facts, self.run
-        make: dict[str, Callable[[], Stage[Any]]] = {
+        make: dict[str, Callable[[], Stage[Any, Any]]] = {
             "platform": lambda: PlatformStage(run),
             "rootfs": lambda: RootfsStage(run),
             "kata": lambda: KataStage(run, facts["rootfs"]),
@@ -148,7 +148,7 @@ class Lab:
 
 def planned(name: str, lab: Lab) -> Sequence[str]:
     """What a stage's class says of a profile (`--plan`)."""
-    classes: dict[str, type[Stage[Any]]] = {
+    classes: dict[str, type[Stage[Any, Any]]] = {
         "platform": PlatformStage,
         "rootfs": RootfsStage,
         "kata": KataStage,
