@@ -62,7 +62,7 @@ def test_what_a_command_has_to_end_with(host: testinfra.host.Host) -> None:
 
 def test_exists_means_on_path(host: testinfra.host.Host) -> None:
     assert host.exists("cat")
-    assert not host.exists("passwd")  # a file of /etc, and no command
+    assert not host.exists("fstab")  # a file of /etc, and no command
     assert not host.exists("no-such-command-at-all")
 
 

@@ -66,6 +66,16 @@ def test_a_runtime_that_prints_no_json(lab: Lab) -> None:
     assert "level=warning" in caught.value.message
 
 
+def test_a_runtime_of_another_kind(lab: Lab) -> None:
+    Refusal(
+        "",
+        lambda host: host.reply(ENV, out='{"Meta": {"Version": "1.0"}}'),
+        ("does not tell which files it reads", "it lacks 'Runtime'"),
+        "that of kata 3",
+        "kata.configuration",
+    ).of(lab, "kata")
+
+
 def test_what_the_guide_asks_for_is_set_and_nothing_else_is_touched(lab: Lab) -> None:
     lab.bring("kata")
     old, new = before().splitlines(), lab.host.written[PATH].splitlines()

@@ -165,6 +165,24 @@ def test_a_version_is_recorded_as_the_server_says_it(lab: Lab, server: Server) -
     assert fact["value"]["version"] == HTTP["version"].answer
 
 
+def test_a_page_that_says_not_found_is_no_version(lab: Lab, server: Server) -> None:
+    unknown = HTTP["unknown-route"]
+    server.answers["/version"] = (unknown.status, JSON, unknown.answer.encode())
+    assert lab.bring("model").version == ""
+
+
+def test_a_server_that_does_not_answer_any_more(ready: Lab, server: Server) -> None:
+    server.lead_to(ready.host)
+    server.answers["/v1/models"] = (500, JSON, b"")
+    Refusal(
+        "",
+        lambda host: None,
+        ("the model server does not answer", "500 Server Error", "/v1/models"),
+        "has it ended since it was ready?",
+        "model.ready",
+    ).of(ready, "model")
+
+
 def memory(lab: Lab, used: int) -> None:
     """The container's GPU says how much of it was in use when it was looked at."""
     container = lab.facts["container"]

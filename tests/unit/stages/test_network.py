@@ -249,6 +249,16 @@ def test_a_result_without_an_address(ready: Lab, result: dict[str, object]) -> N
     ).of(ready, "network")
 
 
+def test_a_result_that_is_none(ready: Lab) -> None:
+    Refusal(
+        "",
+        lambda host: host.reply(f"cat -- {RESULT}", out='{"kind": "cniCache'),
+        ("cnitool's result names no address", '{"kind": "cniCache'),
+        "host-local",
+        "network.address",
+    ).of(ready, "network")
+
+
 def test_no_way_out_is_a_finding(ready: Lab) -> None:
     ready.bring("network")
     [finding] = reported(ready.run)
