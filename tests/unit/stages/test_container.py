@@ -186,12 +186,6 @@ def test_each_command_has_an_exec_id_of_its_own(lab: Lab) -> None:
     assert len(ids) == len(set(ids)) > 3
 
 
-def test_what_nvidia_smi_lists_is_in_the_record(lab: Lab) -> None:
-    lab.bring("container")
-    [fact] = [event for event in lab.events("fact") if event["name"] == "gpus"]
-    assert fact["value"] == FACTS["smi"]["gpus"]
-
-
 def test_a_server_without_a_gpu_ends_and_says_why(lab: Lab) -> None:
     bare = lab.bring("bare_container")
     assert (bare.server_rc, bare.server_says) == (1, NO_GPU)

@@ -136,31 +136,11 @@ CANNOT = [
 # Rules about what has been bound.
 NOT_BOUND = [
     Refusal(
-        "a driver of the host",
-        lambda host: function(host, driver="nvidia"),
-        (f"in IOMMU group {GROUP}", "not bound to vfio-pci", f"{BDF} (nvidia)"),
-        "dmesg | grep vfio",
-        "gpu.bind",
-    ),
-    Refusal(
         "no node",
         lambda host: host.reply(*NO_NODE, status=1),
         (f"IOMMU group {GROUP} has no node {NODE}",),
         "noiommu",
         "gpu.node",
-    ),
-    Refusal(
-        "a group that somebody has open",
-        lambda host: host.reply(
-            "0x3B67",
-            NODE,
-            status=1,
-            err="Traceback (most recent call last):\n  ...\n"
-            f"OSError: [Errno 16] Device or resource busy: '{NODE}'\n",
-        ),
-        (f"VFIO cannot be asked about {NODE}", "resource busy"),
-        f"fuser -v {NODE}",
-        "gpu.viable",
     ),
 ]
 

@@ -83,17 +83,6 @@ REFUSED = [
         "image.context in the profile",
         "image.context",
     ),
-    Refusal(
-        "another Dockerfile",
-        lambda host: host.reply(f"cat -- {DOCKERFILE}", out="FROM scratch\n"),
-        (
-            f"{DOCKERFILE} is not the one that the profile names",
-            hashlib.sha256(b"FROM scratch\n").hexdigest(),
-            str(WANTED["dockerfile_sha256"]),
-        ),
-        "correct image.dockerfile_sha256",
-        "image.dockerfile",
-    ),
 ]
 
 
@@ -156,7 +145,7 @@ def test_a_build_that_takes_too_long(make_lab: MakeLab) -> None:
     lab = make_lab(settings={"budget": {"image": 1e-6}})
     lab.host.reply("setsid -f", "-image-build.service")
     lab.host.job("image-build", 124, "#7 RUN\n")
-    with pytest.raises(StageFailed, match="Job 'image-build' on 'lab' still ran after 1e-06 s"):
+    with pytest.raises(StageFailed, match="Job 'image-build' on 'lab' still ran after 0 s"):
         lab.bring("image")
 
 
@@ -314,7 +303,6 @@ def test_a_context_may_come_as_an_archive_with_a_recipe_of_ours(
     lab.host.reply("cp -a --no-dereference", f"{state}/Dockerfile", status=3)
     lab.host.reply("mktemp", f"{state}/Dockerfile")
     lab.host.reply(EXISTS, f"{state}/Dockerfile")
-    lab.host.reply(f"cat -- {state}/Dockerfile", out="FROM scratch\n")
     lab.host.reply("setsid -f", "-image-build.service")
     lab.host.job("image-build", 1, "stopped here\n")
     with pytest.raises(StageFailed, match="stopped here"):

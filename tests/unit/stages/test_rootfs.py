@@ -223,7 +223,7 @@ def test_dnf_that_takes_too_long(make_lab: MakeLab) -> None:
     lab = make_lab(settings={"budget": {"rootfs": 1e-6}})
     lab.host.reply("setsid -f", "-rootfs-dnf.service")
     lab.host.job("rootfs-dnf", 124, "Downloading\n")
-    with pytest.raises(StageFailed, match="Job 'rootfs-dnf' on 'lab' still ran after 1e-06 s"):
+    with pytest.raises(StageFailed, match="Job 'rootfs-dnf' on 'lab' still ran after 0 s"):
         lab.bring("rootfs")
 
 
