@@ -113,7 +113,7 @@ def measure(say: Say, *, anew: bool) -> list[Figure]:
         Figure(f"boot to ssh ({lab.accel})", lab.ssh_after, 12 if lab.accel == "kvm" else 45),
         Figure("container in nested machine", seconds["container"], 40),
         Figure("model server ready", seconds["model"], 40),
-        Figure("first answer, 16 tokens", seconds["ask"], 60),
+        Figure("first answer, 16 tokens", seconds["ask"], 15),
         Figure("host memory of the machine", memory, 6, "GiB"),
     ]
 
