@@ -7,24 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import clauses, lab
-from fixtures.schema import Profile
-from harness import plugin
-from harness.host import Host
-from harness.profile import BaseProfile
+from fixtures import lab
+from fixtures.guide import clauses
+from fixtures.profile import Profile
+from harness.host.host import Host
+from harness.plugin import plugin
 
 pytest_plugins = [
-    "harness.plugin",
-    "fixtures.guide",
+    "harness.plugin.plugin",
+    "fixtures.guide.plugin",
     "reports.plugin",
-    "fixtures.platform",
-    "fixtures.rootfs",
-    "fixtures.kata",
-    "fixtures.image",
-    "fixtures.gpu",
-    "fixtures.network",
-    "fixtures.container",
-    "fixtures.model",
+    "fixtures.platform.stage",
+    "fixtures.rootfs.stage",
+    "fixtures.kata.stage",
+    "fixtures.image.stage",
+    "fixtures.gpu.stage",
+    "fixtures.network.stage",
+    "fixtures.container.stage",
+    "fixtures.model.stage",
 ]
 
 
@@ -36,12 +36,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Tell the harness what a profile of ours looks like, and how to reach its host."""
 
-    def connect(profile: BaseProfile, run_dir: Path) -> AbstractContextManager[Host]:
-        assert isinstance(profile, Profile)
+    def connect(profile: Profile, run_dir: Path) -> AbstractContextManager[Host]:
         return lab.connect(profile, run_dir, plugin.required(config))
 
-    def leftovers(profile: BaseProfile, run_dir: Path) -> Iterable[AbstractContextManager[Host]]:
-        assert isinstance(profile, Profile)
+    def leftovers(profile: Profile, run_dir: Path) -> Iterable[AbstractContextManager[Host]]:
         return lab.leftovers(profile, run_dir, plugin.required(config))
 
     def facts() -> dict[str, object]:

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import pytest
 
-NOT_ASSESSED = "not assessed: "  # begins the reason of every skip that says so
+from harness.record.trace import NOT_ASSESSED
 
 
 def not_assessed(reason: str) -> NoReturn:
@@ -15,4 +15,4 @@ def not_assessed(reason: str) -> NoReturn:
     It is no pass, and the record and the reports tell it from a skip for a stage that failed.
     """
     __tracebackhide__ = True
-    pytest.skip(f"{NOT_ASSESSED}{reason}")
+    pytest.skip(f"{NOT_ASSESSED}: {reason}")

@@ -6,11 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from reports import documents, history, summary, trend
-from reports.integrity import check, noted
-from reports.reading import load
-from reports.record import Record, RecordError
-from reports.texts import LANGUAGES
+from reports import documents
+from reports.formats import summary
+from reports.history import history, trend
+from reports.record.integrity import check, noted
+from reports.record.reading import load
+from reports.record.record import Record, RecordError
+from reports.texts.texts import LANGUAGES
 
 RUNS = Path(__file__).parent / "runs"
 HISTORY = Path(__file__).parent / history.FILE

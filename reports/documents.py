@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from reports import html, junit, ocp, summary
-from reports.integrity import Integrity
-from reports.record import Record
+from reports.formats import junit, ocp, summary
+from reports.html import html
+from reports.record.integrity import Integrity
+from reports.record.record import Record
 
 
 def write(record: Record, integrity: Integrity, out: Path, language: str = "en") -> Path:

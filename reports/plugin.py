@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.plugin import required
+from harness.plugin.plugin import required
 
 BASELINES = ("last-good",)
 _SUMMARY = pytest.StashKey[list[str]]()
@@ -29,7 +29,8 @@ def pytest_acceptance_ending(config: pytest.Config, folder: Path) -> bool | None
     """Hold the run against those before it, and put into its record what came of it."""
     if config.option.baseline is None:
         return None
-    from reports import gate, history, reading
+    from reports.history import gate, history
+    from reports.record import reading
 
     with history.opened(folder.parents[1] / history.FILE) as known:
         found = gate.judge(reading.load(folder), known, datetime.now(UTC).date())
@@ -39,7 +40,10 @@ def pytest_acceptance_ending(config: pytest.Config, folder: Path) -> bool | None
 
 def pytest_acceptance_ended(config: pytest.Config, folder: Path) -> None:
     """Make the run's documents, and put it into the history, with what was killed before it."""
-    from reports import documents, history, integrity, reading, summary
+    from reports import documents
+    from reports.formats import summary
+    from reports.history import history
+    from reports.record import integrity, reading
 
     run = reading.load(folder)
     lines = config.stash[_SUMMARY] = list(summary.lines(run))

@@ -10,9 +10,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-from vlab import accel, image, machine, preflight, probe, qemu, registry
+from vlab import face, image, probe, registry
 from vlab.errors import VlabError, unusable
-from vlab.registry import Life, Machine
+from vlab.face import InUse, Machine, Settings
 
 DESCRIPTION = """\
 A lab host in a virtual machine: to run the acceptance suites on, or to follow the deployment
@@ -113,7 +113,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _declare_up(up: argparse.ArgumentParser) -> None:
-    default = qemu.Settings()
+    default = Settings()
     up.add_argument("--name", help="a name for 'ssh', 'console' and 'down'")
     up.add_argument("--gpus", type=int, default=default.gpus, help="0 to 4 stand-ins (default 1)")
     up.add_argument(
@@ -127,7 +127,7 @@ def _declare_up(up: argparse.ArgumentParser) -> None:
     up.add_argument("--cpus", type=int, default=default.cpus, help="default: %(default)s")
     up.add_argument(
         "--accel",
-        choices=accel.MODES,
+        choices=face.ACCELERATORS,
         default=default.accel,
         help="auto: KVM where a kernel boots under it, else software emulation (default)",
     )
@@ -138,15 +138,14 @@ def _build(arguments: argparse.Namespace) -> None:
 
 
 def _up(arguments: argparse.Namespace) -> None:
-    settings = qemu.Settings(
+    settings = Settings(
         gpus=arguments.gpus,
         memory=arguments.memory,
         cpus=arguments.cpus,
         accel=arguments.accel,
         multifunction=arguments.multifunction,
     )
-    preflight.check(settings)
-    lab = machine.start(image.ensure(say), settings, say, life=Life.FREE, name=arguments.name)
+    lab = face.up(settings, name=arguments.name, say=say)
     say(f"vlab: log in with 'python -m vlab ssh {lab.name}', end it with 'down {lab.name}'; or:")
     print(shlex.join(lab.ssh))
 
@@ -158,8 +157,8 @@ def _ssh(arguments: argparse.Namespace) -> int:
     line = words if len(words) < 2 else [shlex.join(words)]
     with contextlib.ExitStack() as stack:
         # So that no test run takes the lab from under a person; a second person may come in.
-        with contextlib.suppress(registry.InUse):
-            stack.enter_context(registry.used(lab, f"'vlab ssh' (pid {os.getpid()})"))
+        with contextlib.suppress(InUse):
+            stack.enter_context(face.use(lab, f"'vlab ssh' (pid {os.getpid()})"))
         return subprocess.call([*lab.ssh, *line])
 
 
@@ -167,25 +166,21 @@ def _down(arguments: argparse.Namespace) -> None:
     if arguments.name:
         labs = [_chosen(arguments.name)]
     else:
-        labs = [lab for lab in machine.find(say) if lab.owner is None]
+        labs = [lab for lab in face.find(say) if lab.stays]
         if not labs:
             say("vlab: no lab is up")
     for lab in labs:
-        with contextlib.ExitStack() as stack:
-            try:  # so that no run takes it while it ends
-                stack.enter_context(registry.used(lab, f"'vlab down' (pid {os.getpid()})"))
-            except registry.InUse as error:
-                if not arguments.name:
-                    say(f"vlab: {error}; 'down {lab.name}' ends it all the same")
-                    continue
-            except (registry.Unreadable, FileNotFoundError):
-                continue  # somebody else was faster
-            machine.stop(lab)
-        say(f"vlab: '{lab.name}' is down")
+        try:
+            there = face.down(lab, force=bool(arguments.name))
+        except InUse as error:
+            say(f"vlab: {error}; 'down {lab.name}' ends it all the same")
+            continue
+        if there:
+            say(f"vlab: '{lab.name}' is down")
 
 
 def _status(arguments: argparse.Namespace) -> None:
-    labs = machine.find(say)
+    labs = face.find(say)
     far = [lab for lab in registry.entries() if not lab.near]
     if not labs and not far:
         say("vlab: no lab is up")
@@ -202,7 +197,7 @@ def _status(arguments: argparse.Namespace) -> None:
 def _use(lab: Machine) -> str:
     if not lab.near:
         return "in another container, or on another computer"
-    return registry.user_of(lab) or ("kept after a run" if lab.kept else "free")
+    return face.user_of(lab) or ("kept after a run" if lab.kept else "free")
 
 
 def _console(arguments: argparse.Namespace) -> int:
@@ -223,7 +218,7 @@ def _probe(arguments: argparse.Namespace) -> int:
 
 
 def _chosen(name: str | None) -> Machine:
-    labs = machine.find(say)
+    labs = face.find(say)
     if not labs:
         raise VlabError("no lab is up; 'python -m vlab up' starts one")
     if name is None:

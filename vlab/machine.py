@@ -9,8 +9,7 @@ import secrets
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,8 +20,6 @@ from vlab.process import Process
 from vlab.qemu import CONSOLE, Settings, command_line
 from vlab.registry import Life, Machine
 from vlab.standins import gpu
-
-__all__ = ["Life", "Machine", "Settings", "find", "machines_root", "running", "start", "stop"]
 
 Say = Callable[[str], None]
 
@@ -35,23 +32,6 @@ machines_root = registry.machines_root
 def consoles_root() -> Path:
     """Where the consoles are kept of labs that ended without being asked to, by name."""
     return cache_root() / "consoles"
-
-
-@contextmanager
-def running(
-    image: Image, settings: Settings, say: Say, *, console: Path | None = None
-) -> Iterator[Machine]:
-    """A machine for the length of the block; it dies with this process whatever happens to it.
-
-    What it says on its serial console goes to ``console`` as it says it; else it is kept if the
-    block fails.
-    """
-    machine = start(image, settings, say, life=Life.BOUND, console=console)
-    try:
-        yield machine
-    except BaseException as error:
-        _give_up(machine, error, say)
-    stop(machine)
 
 
 def start(
@@ -91,9 +71,14 @@ def start(
     return machine
 
 
-def stop(machine: Machine) -> None:
-    """End the machine and remove its files. Its disk was a throw-away."""
+def stop(machine: Machine, tell_console: Say | None = None) -> None:
+    """End the machine and remove its files. Its disk was a throw-away.
+
+    With ``tell_console`` its console is kept, and told where. Raises VlabError if it does not end.
+    """
     _end(machine)
+    if tell_console is not None:
+        tell_console(f"vlab: the lab is ended; its console: {_keep_console(machine.folder)}")
     registry.remove(machine.folder)
 
 
@@ -182,13 +167,13 @@ def _keep_console(folder: Path) -> str:
 
 def _give_up(machine: Machine, error: BaseException, say: Say) -> NoReturn:
     """End a machine that something went wrong with; raise that, with its console named."""
+    if not isinstance(error, VlabError):
+        stop(machine, say)
+        raise error
     _end(machine)
     console = _keep_console(machine.folder)
     registry.remove(machine.folder)
-    if isinstance(error, VlabError):
-        raise VlabError(f"{error}\nconsole: {console}") from error
-    say(f"vlab: the lab is ended; its console: {console}")
-    raise error
+    raise VlabError(f"{error}\nconsole: {console}") from error
 
 
 def _launch(machine: Machine, image: Image, life: Life) -> Machine:

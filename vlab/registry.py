@@ -96,6 +96,11 @@ class Machine:
         ]
 
     @property
+    def stays(self) -> bool:
+        """Whether it is up until somebody ends it: no process owns it."""
+        return self.owner is None
+
+    @property
     def near(self) -> bool:
         """Whether it runs where we do, so that it can be logged in to and signalled."""
         return self.home == home()
@@ -219,7 +224,7 @@ def fits(machine: Machine, recipe: str, settings: Settings) -> bool:
     """Whether a machine that stays is one of this recipe and of these settings."""
     same = replace(machine.settings, accel=settings.accel) == settings
     suits = settings.accel in ("auto", machine.accel)
-    return machine.owner is None and machine.recipe == recipe and same and suits
+    return machine.stays and machine.recipe == recipe and same and suits
 
 
 def _place(machine: Machine) -> int:

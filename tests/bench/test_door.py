@@ -10,8 +10,8 @@ from statistics import median, quantiles
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.host import Host, open_ssh
-from harness.ssh import SshTransport
+from harness.host.host import Host, open_ssh
+from harness.host.ssh import SshTransport
 from tests.unit.conftest import Sshd
 
 ROUNDS = 200

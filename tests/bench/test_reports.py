@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from reports import documents, trend
-from reports.history import opened
-from reports.integrity import check
-from reports.reading import load
-from reports.record import Record
+from reports import documents
+from reports.history import trend
+from reports.history.history import opened
+from reports.record.integrity import check
+from reports.record.reading import load
+from reports.record.record import Record
 from tests.unit import kept, records
 from tests.unit.mini import ROOT
 
@@ -60,7 +61,7 @@ def _again(record: Record, number: int) -> Record:
 def test_the_trend_of_ten_thousand_runs(benchmark: Benchmark, tmp_path: Path) -> None:
     tests = {f"t{number}": ("passed", "") for number in range(120)}
     stages = {f"s{number}": 10.0 + number for number in range(9)}
-    answer = {"answer": {"seconds": 20.0, "tokens_per_second": 0.4}}
+    answer = {"answer": records.figures(seconds=20.0, tokens_per_second=0.4)}
     run = records.write(tmp_path / "run", tests, stages=stages, facts=answer)
     with opened(tmp_path / "history.sqlite") as history:
         for number in range(RUNS):

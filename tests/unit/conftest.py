@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.host import Host, SshEndpoint, open_local, open_ssh
-from harness.ssh import SshTransport
-from harness.trace import Trace
+from harness.host.host import Host, SshEndpoint, open_local, open_ssh
+from harness.host.ssh import SshTransport
+from harness.record.trace import Trace
 from harness.wait import wait_for
 from tests.unit.patience import PATIENCE
 
@@ -112,7 +112,7 @@ def deadline_on_call(monkeypatch: pytest.MonkeyPatch) -> None:
 
     By the time that has passed, as `hit_deadline` tells it, nobody would know it for one.
     """
-    for module in ("host", "job"):
+    for module in ("host.host", "run.job"):
         monkeypatch.setattr(f"harness.{module}.hit_deadline", lambda result, _: result.rc in ENDED)
 
 

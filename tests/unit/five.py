@@ -7,110 +7,20 @@ import os
 from pathlib import Path
 
 from harness.wait import wait_for
+from tests.sample.five import STEPS
 from tests.unit.conftest import Sshd
-from tests.unit.mini import CONFTEST, Mini
+from tests.unit.mini import CONFTEST, ROOT, Mini
 from tests.unit.patience import PATIENCE
 
-STEPS = ["file", "change", "tree", "job", "link"]
-
-# A gate says by a file where the run is, and waits to be killed. That of a step's "before" is
-# reached when the journal has the change and the host has not; "within" is in the middle of the
-# command that makes the change, on the host.
-FIVE = r'''
-import shlex
-import time
-
-from harness import job
-from harness.job import start_job
-from tests.unit.patience import PATIENCE
-
-STEPS = ["file", "change", "tree", "job", "link"]
-GATE, AT = os.environ.get("MINI_GATE", ""), os.environ.get("MINI_AT", "")
-STUCK = os.environ.get("MINI_STUCK", "")  # a script that stands for the undo of a sixth change
-
-
-class Five(Stage):
-    """Changes of five kinds, one after another."""
-
-    name = "five"
-
-    def __init__(self, run):
-        self.run, self.host = run, run.host
-        self.data = os.environ["MINI_DATA"]
-        self.step = ""
-        self.record, run.journal.record = run.journal.record, self.recorded
-
-    def gate(self, place):
-        if f"{place} {self.step}" == GATE:
-            Path(AT).touch()
-            time.sleep(1000)
-
-    @property
-    def hang(self):
-        there = GATE == f"within {self.step}"
-        return f"touch {shlex.quote(AT)}; sleep 1000" if there else ":"
-
-    def recorded(self, *args, **options):
-        self.record(*args, **options)
-        self.gate("before")
-
-    def provision(self):
-        for self.step in STEPS:
-            getattr(self, self.step)(self.run.journal)
-            self.gate("after")
-            if self.step == "tree" and STUCK:
-                undo = [["sh", "-c", STUCK, "sh", self.data]]
-                self.run.journal.record("five", "stuck", undo)
-
-    def file(self, journal):
-        journal.record("five", "file", [["rm", "-f", "--", f"{self.data}/made"]])
-        self.host.sh(f'printf ma >"$1"; {self.hang}; printf de >>"$1"', f"{self.data}/made")
-
-    def change(self, journal):
-        journal.save_file("five", f"{self.data}/settings")
-        self.host.sh(f'printf n >"$1"; {self.hang}; printf ew >>"$1"', f"{self.data}/settings")
-
-    def tree(self, journal):
-        journal.record("five", "tree", [["rm", "-rf", "--", f"{self.data}/tree"]])
-        script = f'mkdir -p "$1/a b"; echo one >"$1/a b/one"; {self.hang}; ln "$1/a b/one" "$1/two"'
-        self.host.sh(script, f"{self.data}/tree")
-
-    def job(self, journal):
-        body = "setsid sleep 1000 & exec sleep 1000"
-        job._START = job._START.replace("if [ -d", f"{self.hang}\nif [ -d", 1)
-        start_job(self.host, "serve", ["sh", "-c", body], journal=journal, stage="five")
-
-    def link(self, journal):
-        current = f"{self.data}/current"
-        undo = [["rm", "-f", "--", f"{current}.new"], ["ln", "-sfnT", "v1", current]]
-        journal.record("five", "link", undo)
-        self.host.sh(f'ln -s v2 "$1.new"; {self.hang}; mv -fT "$1.new" "$1"', current)
-
-    def verify(self):
-        return self.data
-
-
-@pytest.fixture(scope="session")
-def five(run):
-    """The stage."""
-    return run.stage(Five(run))
-'''
-
-SUITE = """
-import pytest
-
-
-@pytest.mark.acceptance
-def test_five(five):
-    assert five
-"""
+SUITE = ROOT / "tests" / "sample" / "suite_five.py"
 
 
 class Lab(Mini):
     """The mini-suite with a folder of things that were on its host before."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, suite=SUITE, conftest=CONFTEST.partition("class Make")[0] + FIVE)
+        conftest = CONFTEST.partition("@dataclass")[0] + 'pytest_plugins += ["tests.sample.five"]\n'
+        super().__init__(folder, suite=SUITE.read_text(encoding="utf-8"), conftest=conftest)
         self.data = self.host / "data dir"
         (self.data / "v1").mkdir(parents=True)
         (self.data / "v2").mkdir()

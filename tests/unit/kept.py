@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 
-from reports import html
-from reports.integrity import check
-from reports.reading import load
-from reports.record import Record
+from reports.html import html
+from reports.record.integrity import check
+from reports.record.reading import load
+from reports.record.record import Record
 from tests.unit.mini import ROOT
 
 DATA = ROOT / "tests" / "data"

@@ -16,7 +16,7 @@ from unittest import mock
 import jsonschema
 import pytest
 
-from harness.holder import _start_time
+from harness.undo.lock import _start_time
 from harness.wait import wait_for
 from tests.unit.patience import PATIENCE
 
@@ -31,17 +31,18 @@ EVENT = jsonschema.Draft202012Validator(SCHEMA)
 
 CONFTEST = '''
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from harness import plugin
-from harness.host import open_local, open_ssh
-from harness.profile import BaseProfile
-from harness.stage import Stage
+from harness.plugin import plugin
+from harness.host.host import open_local, open_ssh
+from harness.profile.schema import BaseProfile
+from harness.run.stage import Stage
 from tests.unit.patience import PATIENCE
 
-pytest_plugins = ["harness.plugin"]
+pytest_plugins = ["harness.plugin.plugin"]
 
 
 def connect(profile, run_dir):
@@ -52,6 +53,14 @@ def connect(profile, run_dir):
 
 def pytest_configure(config):
     plugin.configure(config, BaseProfile, connect, state_dir=os.environ["MINI_STATE"])
+
+
+@dataclass(frozen=True)
+class Made:
+    path: str
+
+    def exists(self):
+        return os.path.exists(self.path)
 
 
 class Make(Stage):
@@ -72,7 +81,7 @@ class Make(Stage):
 
     def verify(self):
         assert self.run.host.exists(str(self.path))
-        return self.path
+        return Made(str(self.path))
 
 
 @pytest.fixture(scope="session")
@@ -143,7 +152,13 @@ kind = "local"
 # than the run.
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
-    ["harness.plugin", "harness.job", "tests.unit.mini", "reports.documents", "matplotlib.figure"]
+    [
+        "harness.plugin.plugin",
+        "harness.run.job",
+        "tests.unit.mini",
+        "reports.documents",
+        "matplotlib.figure",
+    ]
 )
 
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.evidence import Evidence
-from harness.trace import FORMAT, Trace
-from reports.reading import load
-from reports.record import Record
+from fixtures.container.nvidia_smi import SmiGpu
+from fixtures.platform.machine import Surroundings
+from harness.record.evidence import Evidence
+from harness.record.facts import as_json, shown, shown_in
+from harness.record.trace import FORMAT, Trace
+from reports.record.reading import load
+from reports.record.record import Record
 
-CONFTEST_PLUGINS = ('"harness.plugin"]', '"harness.plugin", "reports.plugin"]')  # for mini suites
-NODE = "suites/test_50_gpu.py::test_"
+CONFTEST_PLUGINS = (
+    '"harness.plugin.plugin"]',
+    '"harness.plugin.plugin", "reports.plugin"]',
+)  # for mini suites
+NODE = "suites/test_gpu.py::test_"
 PASSED: dict[str, tuple[str, str]] = {"bound": ("passed", ""), "viable": ("passed", "")}
 LAB = {"name": "lab", "target": {"kind": "ssh", "address": "ssh://root@lab"}, "standins": []}
 # As the harness tells them apart, by what the message says.
@@ -63,7 +69,8 @@ class Made:
         )
         every = [_nodeid(name) for name in [*self.tests, *self.left_out]]
         for name, value in {"collected": {"tests": every, "only": []}, **self.facts}.items():
-            trace.event("fact", name=name, value=value)
+            found = {"value": as_json(value, name), "shown": shown_in(value, name)}
+            trace.event("fact", name=name, **found)
 
     def _end(self, trace: Trace) -> None:
         trace.event(
@@ -82,6 +89,23 @@ def write(folder: Path, tests: Mapping[str, tuple[str, str]] = PASSED, **more: A
     folder.mkdir(parents=True)
     Made(tests, **more).write(folder)
     return load(folder)
+
+
+def host(name: str, machine: str) -> Surroundings:
+    """What is known of a lab host, of which nothing matters but its name and its id."""
+    return Surroundings((name,), (machine,), (), (), (), (), (), ())
+
+
+def gpu(name: str | None = None, driver_version: str | None = None) -> tuple[SmiGpu, ...]:
+    """A GPU as nvidia-smi lists it."""
+    return (SmiGpu(driver_version, name, *(None, None, None, None, None, None, None)),)
+
+
+def figures(**values: float) -> object:
+    """Facts that declare these figures, as those of an answer do; the rates by their names."""
+    units = {name: "1/s" if name.endswith("per_second") else "s" for name in values}
+    fields = [(k, float, shown(k, k, place="answer", unit=unit)) for k, unit in units.items()]
+    return make_dataclass("Figures", fields)(**values)
 
 
 def _nodeid(name: str) -> str:

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from fixtures.delivery import told
-from harness import download
-from harness.assets import Asset, AssetError, deliver, fetch
-from harness.command import CommandFailed
-from harness.context import Cancellation, Cancelled
-from harness.host import Host
+from fixtures.common.install import told
+from harness.host.cancellation import Cancellation, Cancelled
+from harness.host.command import CommandFailed
+from harness.host.host import Host
+from harness.run import assets
+from harness.run.assets import Asset, AssetError, deliver, fetch
 from harness.wait import wait_for
 from tests.unit.patience import PATIENCE
 
@@ -82,7 +82,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server on loopback; no proxy stands before it, and attempts follow at once."""
-    monkeypatch.setattr(download, "PAUSE", 0.0)
+    monkeypatch.setattr(assets, "PAUSE", 0.0)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
     server = Server()
@@ -176,13 +176,13 @@ def test_a_server_in_trouble_is_asked_again(server: Server, tmp_path: Path) -> N
     server.status = 503
     with pytest.raises(AssetError, match="503"):
         fetch(Asset(server.url(), DIGEST), tmp_path)
-    assert len(server.asked) == download.ATTEMPTS
+    assert len(server.asked) == assets.ATTEMPTS
 
 
 def test_offline_names_the_url_and_the_way_round(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(download, "PAUSE", 0.0)
+    monkeypatch.setattr(assets, "PAUSE", 0.0)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "*")
     asset = Asset("http://127.0.0.1:1/driver.run", DIGEST)
@@ -201,14 +201,14 @@ def test_a_download_ends_with_the_run(server: Server, tmp_path: Path) -> None:
         fetch(asset, tmp_path, lambda *_: run.ask(Cancelled()))
     assert not asset.cached(tmp_path).exists()
     assert fetch(asset, tmp_path).read_bytes() == CONTENT
-    assert server.asked == [None, f"bytes={download.CHUNK}-"]
+    assert server.asked == [None, f"bytes={assets.CHUNK}-"]
 
 
 @pytest.mark.parametrize("what", ["between attempts", "for another"])
 def test_waiting_ends_with_the_run(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    monkeypatch.setattr(download, "PAUSE", 1000.0)
+    monkeypatch.setattr(assets, "PAUSE", 1000.0)
     server.status = 503
     asset = Asset(server.url(), DIGEST)
     run = Cancellation()
@@ -272,7 +272,7 @@ def test_an_asset_is_delivered_once(any_host: Host, tmp_path: Path) -> None:
 
 def test_half_a_file_never_arrives(any_host: Host, tmp_path: Path) -> None:
     """A broken connection ends the far side's input: it must not take that for the file."""
-    from harness.scripts import REPLACE
+    from harness.host.host import REPLACE
 
     remote = tmp_path / "remote"
     remote.write_text("before")

@@ -16,7 +16,7 @@ import subprocess
 
 import pytest
 from conftest import Make
-from harness.background import early
+from harness.run.background import early
 from tests.unit.patience import PATIENCE
 
 pytestmark = pytest.mark.acceptance
@@ -158,7 +158,7 @@ WAITED = """
 
 import signal
 import threading
-from harness import background
+from harness.run import background
 
 WAITS, wait = threading.Event(), background.wait
 

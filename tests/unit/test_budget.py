@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.budget import Budget
+from harness.plugin.budget import Budget
 
 budget = {"host": 50_000, "slow": 100_000, "test": 10_000}
 session = SimpleNamespace(profile=SimpleNamespace(budget=budget), host=None)

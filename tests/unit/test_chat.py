@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from fixtures import chat
-from fixtures.schema import Model
-from fixtures.serverlog import ServerLog
+from fixtures.model import chat
+from fixtures.model.serverlog import ServerLog
+from fixtures.profile import ModelConfig
 from harness.errors import LabError
-from harness.host import Host
+from harness.host.host import Host
 from tests.unit.patience import PATIENCE
 
 WANTED: dict[str, Any] = {"name": "m", "command": ("serve",), "question": "？"}
@@ -25,18 +25,18 @@ BODY: dict[str, Any] = {
 
 
 def test_an_empty_system_prompt_is_not_sent() -> None:
-    roles = [m["role"] for m in chat.messages(Model(**WANTED))]
+    roles = [m["role"] for m in chat.messages(ModelConfig(**WANTED))]
     assert roles == ["system", "user"]
-    assert [m["role"] for m in chat.messages(Model(**WANTED, system_prompt=""))] == ["user"]
+    assert [m["role"] for m in chat.messages(ModelConfig(**WANTED, system_prompt=""))] == ["user"]
 
 
 def test_a_request_can_be_made_wrong_on_purpose() -> None:
-    body = chat.request(Model(**WANTED), messages=[])
+    body = chat.request(ModelConfig(**WANTED), messages=[])
     assert (body["model"], body["messages"], body["temperature"]) == ("m", [], 0)
 
 
 def test_an_answer_is_read() -> None:
-    answer = chat.read(json.dumps(BODY), 4.0)
+    answer = chat.read("why?", json.dumps(BODY), 4.0)
     assert (answer.text, answer.finish_reason, answer.total_tokens) == ("答", "stop", 6)
     assert answer.tokens_per_second == 0.5
 
@@ -45,7 +45,7 @@ def test_an_answer_is_read() -> None:
 def test_an_answer_that_lacks_something_is_an_error_that_shows_it(lost: str) -> None:
     body = {key: value for key, value in BODY.items() if key != lost}
     with pytest.raises(LabError, match=f"KeyError: '{lost}'"):
-        chat.read(json.dumps(body), 1.0)
+        chat.read("why?", json.dumps(body), 1.0)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def speaker() -> Iterator[str]:
 
 
 def test_a_streamed_answer_is_put_together(speaker: str) -> None:
-    found = chat.stream(speaker, Model(**WANTED), 10)
+    found = chat.stream(speaker, ModelConfig(**WANTED), 10)
     assert (found.text, found.role, found.finish_reason) == ("机密容器", "assistant", "length")
     assert (found.pieces, found.completion_tokens) == (2, 2)
     assert found.first_token_seconds is not None

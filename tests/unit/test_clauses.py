@@ -12,8 +12,8 @@ from typing import Any, cast
 import pydantic
 import pytest
 
-from fixtures import clauses, guide
-from fixtures.clauses import Asserted, Avoided, Clauses
+from fixtures.guide import clauses, plugin
+from fixtures.guide.clauses import Asserted, Avoided, Clauses
 from tests.unit.mini import ROOT
 
 GUIDE = """\
@@ -59,7 +59,7 @@ def test_every_test_names_a_clause_and_every_clause_has_a_test() -> None:
 
 
 def test_errors_of_the_stages_name_clauses_that_there_are() -> None:
-    sources = "".join(path.read_text("utf-8") for path in (ROOT / "fixtures").glob("*.py"))
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "fixtures").rglob("*.py"))
     named = set(re.findall(r'clause ?= ?"([^"]+)"', sources))
     assert named
     assert sorted(named - set(clauses.load().by_id)) == []
@@ -167,7 +167,7 @@ def test_the_option_tells_of_another_guide(
 ) -> None:
     copy = tmp_path / "guide.md"
     copy.write_text("# another\n\nsomething else\n", "utf-8")
-    assert guide.pytest_cmdline_main(config_with(copy)) == 1
+    assert plugin.pytest_cmdline_main(config_with(copy)) == 1
     said = capsys.readouterr().out
     assert "changed or gone: rootfs.resize (配置rootfs.img)" in said
     assert "in no clause: line 3 (another): something else" in said
@@ -175,7 +175,7 @@ def test_the_option_tells_of_another_guide(
 
 def test_a_guide_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(pytest.UsageError, match="cannot be read"):
-        guide.pytest_cmdline_main(config_with(tmp_path / "none.md"))
+        plugin.pytest_cmdline_main(config_with(tmp_path / "none.md"))
 
 
 def test_a_clause_needs_text_or_a_reason() -> None:
@@ -193,6 +193,6 @@ def test_a_marker_with_an_unknown_clause_stops_the_collection() -> None:
         )
         return cast(pytest.Item, found)
 
-    guide.pytest_collection_modifyitems([item("gpu.bind", "gpu.node")])
+    plugin.pytest_collection_modifyitems([item("gpu.bind", "gpu.node")])
     with pytest.raises(pytest.UsageError, match=r"test_y: names clause 'gpu\.bnid'.*gpu\.bind"):
-        guide.pytest_collection_modifyitems([item("gpu.bind"), item("gpu.bnid")])
+        plugin.pytest_collection_modifyitems([item("gpu.bind"), item("gpu.bnid")])

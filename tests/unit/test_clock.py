@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from harness.clock import LEAST, Clock, Limit
-from harness.context import at_stage
-from harness.doing import Doing
 from harness.errors import TimeIsUp
-from harness.host import Host
+from harness.host.doing import Doing
+from harness.host.host import Host
+from harness.record.trace import at_stage
+from harness.run.clock import LEAST, Clock, Limit
 from tests.unit.mini import CONFTEST, Mini
 
 

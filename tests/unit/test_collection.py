@@ -12,7 +12,7 @@ pytest_plugins = ["pytester"]
 
 CONFTEST = """
 import pytest
-from harness import collection
+from harness.plugin import collection
 
 def pytest_collection_finish(session):
     collection.check(session.items)

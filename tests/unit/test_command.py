@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.command import CAPTURE, CommandTimeout, HostUnreachable
-from harness.context import at_stage
 from harness.errors import LabError
-from harness.host import Host
-from harness.process import execute
+from harness.host.command import CAPTURE, CommandTimeout, HostUnreachable
+from harness.host.host import Host
+from harness.host.process import execute
+from harness.record.trace import at_stage
 from harness.wait import WaitTimeout, wait_for
 from tests.unit.mini import ROOT
 from tests.unit.patience import PATIENCE
@@ -21,7 +21,7 @@ from tests.unit.patience import PATIENCE
 GIGABYTE = r"""
 import re, sys
 sys.path.insert(0, sys.argv[1])
-from harness.host import open_local
+from harness.host.host import open_local
 def peak():  # not ru_maxrss: that one counts what the parent had at the fork
     return int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
 before = peak()
@@ -63,7 +63,6 @@ def test_every_command_is_recorded(recorded: tuple[Host, Path]) -> None:
         host.run("false")
     with pytest.raises(CommandTimeout):
         host.run("sleep", "1000", timeout=0.5)
-    assert host.infra.file("/etc/passwd").is_file
     events = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(e["rc"], e["error"]) for e in events[:4]] == [
         (0, None),
@@ -72,7 +71,6 @@ def test_every_command_is_recorded(recorded: tuple[Host, Path]) -> None:
         (124, "CommandTimeout"),
     ]
     assert events[0]["line"] == "echo 'a b'"
-    assert "/etc/passwd" in events[-1]["line"]
 
 
 def test_a_deadline_is_later_on_a_slow_host(local: Host, monkeypatch: pytest.MonkeyPatch) -> None:

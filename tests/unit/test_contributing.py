@@ -8,10 +8,11 @@ from pathlib import Path
 from tests.unit.mini import CONFTEST, ROOT, Mini
 
 IMPORTS = '''
-from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.stage import Run
+from harness.profile.schema import BaseProfile as Profile
+from harness.record.facts import facts, shown
+from harness.run.stage import Run
 
 
 class Platform:
@@ -49,10 +50,10 @@ class Documented(Mini):
     """A mini-suite with the example, and with a sysctl that changes nothing of this machine."""
 
     def __init__(self, folder: Path) -> None:
-        (example,) = re.findall(
-            r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S
-        )
-        conftest = CONFTEST.partition("class Make")[0] + IMPORTS + example
+        text = (ROOT / "CONTRIBUTING.md").read_text()
+        blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+        (example,) = [block for block in blocks if "(Stage[" in block]
+        conftest = CONFTEST.partition("@dataclass")[0] + IMPORTS + example
         super().__init__(folder, suite=SUITE, conftest=conftest)
         self.sysctl = folder / "bin" / "sysctl"
         self.sysctl.parent.mkdir()

@@ -6,10 +6,11 @@ from typing import cast
 
 import pytest
 
-from fixtures import dockerfile
-from fixtures.findings import FACT, Finding, report
-from fixtures.image import ROOT
-from harness.stage import Run
+from fixtures.common.findings import FACT, Finding, report
+from fixtures.image import dockerfile
+from fixtures.image.stage import ROOT
+from fixtures.profile import Profile
+from harness.run.stage import Run
 
 GUIDES = r"""
 FROM nvcr.io/nvidia/pytorch:24.07-py3 AS base
@@ -65,7 +66,7 @@ def test_what_only_the_guides_has_is_reported_as_such() -> None:
 
 
 def test_our_own_dockerfile_is_better_than_the_guides() -> None:
-    text = (ROOT / "fixtures" / "assets" / "Dockerfile.vllm").read_text(encoding="utf-8")
+    text = (ROOT / "fixtures" / "image" / "Dockerfile.vllm").read_text(encoding="utf-8")
     here = {f.id for f in dockerfile.findings(text, []) if f.here}
     assert dockerfile.stages(text) == ["base", "build", "vllm-base", "vllm-openai"]
     assert not here & {
@@ -82,7 +83,9 @@ def test_the_virtual_labs_profile_pins_the_virtual_labs_dockerfile() -> None:
 def test_the_last_report_has_every_finding_once() -> None:
     facts: dict[str, object] = {}
     said: list[str] = []
-    run = cast(Run, SimpleNamespace(facts=facts, fact=facts.__setitem__, progress=said.append))
+    run = cast(
+        Run[Profile], SimpleNamespace(facts=facts, fact=facts.__setitem__, progress=said.append)
+    )
     one = Finding("a", "low", "one", "image.security")
     two = Finding("b", "high", "two", "image.security", here=False)
     report(run, one)

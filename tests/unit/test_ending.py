@@ -103,16 +103,19 @@ def test_a_record_that_cannot_be_written_is_an_error_of_the_harness(tmp_path: Pa
 
 def test_a_background_stage_that_does_not_end_leaves_nothing_on_the_host(tmp_path: Path) -> None:
     quick = (
-        "\nfrom harness.background import Background\nBackground.close.__defaults__ = (0, 0.1)\n"
+        "\nfrom harness.run.background import Background\n"
+        "Background.close.__defaults__ = (0, 0.1)\n"
     )
     stuck = "self.run.host.run('touch', f'{self.path}.stuck'); import time; time.sleep(1000)"
     first = (
-        "from harness.wait import wait_for; there = one.with_name('made-left.stuck').exists;"
+        "from pathlib import Path; from harness.wait import wait_for;"
+        " there = Path(one.path).with_name('made-left.stuck').exists;"
         " wait_for('it is stuck', there, 500, 0.02); raise KeyError('first')"
     )
     mini = Mini(tmp_path / "m", suite=suite(stuck, first=first), conftest=CONFTEST + quick)
     status, out = mini.pytest("-m", "acceptance", "-k", "first or left", "-x")
     assert status == exits.HARNESS_ERROR, out
+    assert "KeyError: 'first'" in out
     assert "Background stage 'left' could not be ended." in out
     assert "undo: 2 changes taken back, 0 could not be" in out
     assert "to clean up" not in out
@@ -123,7 +126,7 @@ def test_a_background_stage_that_does_not_end_leaves_nothing_on_the_host(tmp_pat
 def _several(folder: Path, then: str = "pass") -> Mini:
     """A mini-suite whose recovery looks at two hosts, with something left on the second."""
     head, _, rest = CONFTEST.partition("def pytest_configure")
-    stages = rest[rest.index("class Make") :]
+    stages = rest[rest.index("@dataclass") :]
     head = head.replace("open_local, open_ssh", "SshEndpoint, open_local, open_ssh")
     mini = Mini(folder, conftest=f"{head}{SEVERAL.replace('THEN', then)}\n\n{stages}")
     assert mini.pytest("-m", "acceptance", "--keep", "always")[0] == exits.PASSED

@@ -10,7 +10,7 @@ import pytest
 
 from harness import exits
 from reports.__main__ import main
-from reports.history import opened
+from reports.history.history import opened
 from tests.unit.mini import CONFTEST, ROOT, Mini
 from tests.unit.records import CONFTEST_PLUGINS
 
@@ -74,7 +74,7 @@ def test_a_run_that_failed_leaves_all_documents(
     assert "baseline: 0 of 1 figures held against 0 good runs; a band takes 3" in said
     summary = json.loads((folder / "summary.json").read_text())
     assert (summary["verdict"], summary["exit_status"]) == ("failed", 1)
-    with opened(folder.parents[1] / "history" / "history.sqlite") as history:
+    with opened(folder.parents[1] / "runs" / "history.sqlite") as history:
         assert [(run.id, run.cause) for run in history.runs("mini")] == [
             (folder.name, "Stage 'two' failed: No card.")
         ]
@@ -85,11 +85,10 @@ def test_a_run_that_failed_leaves_all_documents(
 
 def test_a_document_that_cannot_be_written_is_an_error_of_the_harness(tmp_path: Path) -> None:
     mini = _mini(tmp_path / "m")
-    (mini.folder / "reports").mkdir()
-    (mini.folder / "reports" / "history").write_text("in the way")
+    (mini.folder / "reports" / "runs" / "history.sqlite").mkdir(parents=True)
     status, out = mini.pytest("-m", "acceptance")
     assert status == exits.HARNESS_ERROR
-    assert "REPORTS: FileExistsError: " in out
+    assert "REPORTS: HistoryError: " in out
     assert "5 passed" in out
     assert mini.made() == []
     assert mini.record()[-1]["exit_status"] == 0, "the run itself was good"

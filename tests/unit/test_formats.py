@@ -10,10 +10,10 @@ import jsonschema
 import pytest
 import xmlschema
 
-from harness.trace import FORMAT, KINDS
-from reports import junit, ocp
-from reports.integrity import check
-from reports.record import Record
+from harness.record.trace import FORMAT, KINDS
+from reports.formats import junit, ocp
+from reports.record.integrity import check
+from reports.record.record import Record
 from tests.unit import kept, records
 from tests.unit.mini import EVENT
 
@@ -75,7 +75,7 @@ def test_a_kept_record_is_what_a_run_of_today_writes() -> None:
 @pytest.mark.parametrize(
     ("profile", "facts", "host"),
     [
-        ({}, {"surroundings": {"hostname": ["a"], "machine": ["01"]}}, "a (01)"),
+        ({}, {"surroundings": records.host("a", "01")}, "a (01)"),
         ({"target": {"kind": "vlab"}}, {}, "vlab"),
         ({"target": {"kind": "local"}}, {}, "runner"),
         ({}, {}, "ssh://root@lab"),

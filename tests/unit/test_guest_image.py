@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import disk, guest_look
-from fixtures.disk import Layout
+from fixtures.rootfs import contents, image_file
+from fixtures.rootfs.image_file import Layout
 from harness.errors import LabError
-from harness.host import Host
+from harness.host.host import Host
 
 MIB = 1 << 20
 
@@ -32,7 +32,7 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_bare_image(local: Host, tmp_path: Path) -> None:
     image = tmp_path / "rootfs.img"
     ext4(image)
-    found = disk.layout(local, str(image))
+    found = image_file.layout(local, str(image))
     assert found == Layout(str(image))
     assert (found.file_system, found.mount_option) == (str(image), "loop")
 
@@ -41,10 +41,10 @@ def test_a_partition_is_named_by_its_offset(local: Host, tmp_path: Path, tools: 
     image = tmp_path / "rootfs.img"
     ext4(image, at=3 * MIB)
     table = {"partitiontable": {"label": "gpt", "partitions": [{"start": 6144, "size": 16384}]}}
-    (found,) = disk.partitions(str(image), table)
+    (found,) = image_file.partitions(str(image), table)
     assert found.mount_option == f"loop,offset={3 * MIB},sizelimit={8 * MIB}"
-    disk.check(local, found)
-    assert guest_look.file_system_size(local, found) == 8 * MIB
+    image_file.check(local, found)
+    assert contents.file_system_size(local, found) == 8 * MIB
 
 
 def test_the_sector_size_of_the_table_counts() -> None:
@@ -55,7 +55,7 @@ def test_the_sector_size_of_the_table_counts() -> None:
             "partitions": [{"start": 1, "size": 2}, {"start": 3, "size": 4}],
         }
     }
-    found = disk.partitions("i", table)
+    found = image_file.partitions("i", table)
     assert [(p.partition, p.offset, p.size) for p in found] == [(1, 4096, 8192), (2, 12288, 16384)]
 
 
@@ -63,10 +63,10 @@ def test_damage_that_stays_is_an_error(local: Host, tmp_path: Path, tools: None)
     image = tmp_path / "rootfs.img"
     image.write_bytes(bytes(4 * MIB))
     with pytest.raises(LabError, match=r"'e2fsck -fy' ended with 8") as caught:
-        disk.check(local, Layout(str(image)))
+        image_file.check(local, Layout(str(image)))
     assert caught.value.clause == "rootfs.resize"
 
 
 def test_an_image_that_is_not_there_is_told(local: Host, tmp_path: Path) -> None:
     with pytest.raises(LabError, match="there is no guest image"):
-        disk.layout(local, str(tmp_path / "none.img"))
+        image_file.layout(local, str(tmp_path / "none.img"))

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from reports import divergence, gate, trend
-from reports.bands import Band, band, least
-from reports.history import History, HistoryError, opened
-from reports.record import Record
+from reports.history import divergence, gate, trend
+from reports.history.bands import Band, band, least
+from reports.history.history import History, HistoryError, opened
+from reports.record.record import Record
 from tests.unit import records
 
 TODAY = date(2030, 1, 15)
@@ -30,8 +30,7 @@ def history(tmp_path: Path) -> Iterator[History]:
 def usual(tmp_path: Path, history: History) -> History:
     """One that has four good runs, of which the gpu stage took 10 to 13 seconds."""
     for number in range(4):
-        answer = {"seconds": 20.0 + number, "tokens_per_second": 0.4}
-        facts = {"answer": answer}
+        facts = {"answer": records.figures(seconds=20.0 + number, tokens_per_second=0.4)}
         history.add(
             records.write(tmp_path / f"good-{number}", stages={"gpu": 10.0 + number}, facts=facts)
         )
@@ -39,7 +38,7 @@ def usual(tmp_path: Path, history: History) -> History:
 
 
 def _judged(history: History, folder: Path, seconds: float, **profile: object) -> dict[str, Any]:
-    facts = {"answer": {"seconds": 21, "tokens_per_second": 0.4}}
+    facts = {"answer": records.figures(seconds=21, tokens_per_second=0.4)}
     run = records.write(folder, stages={"gpu": seconds}, facts=facts, profile=profile)
     return gate.judge(run, history, TODAY)
 
@@ -66,7 +65,7 @@ def test_a_time_that_leaves_its_band_is_a_regression(usual: History, tmp_path: P
 
 
 def test_a_rate_that_falls_is_a_regression(usual: History, tmp_path: Path) -> None:
-    facts = {"answer": {"seconds": 21, "tokens_per_second": 0.2}}
+    facts = {"answer": records.figures(seconds=21, tokens_per_second=0.2)}
     run = records.write(tmp_path / "now", stages={"gpu": 11}, facts=facts)
     found = gate.judge(run, usual, TODAY)
     assert [m["name"] for m in found["measures"] if m["state"] == "regression"] == [
@@ -105,7 +104,7 @@ def test_what_has_no_band_is_said_not_to_be_compared(history: History, tmp_path:
 
 
 def test_the_first_divergence_and_what_had_changed(usual: History, tmp_path: Path) -> None:
-    facts = {"gpus": [{"driver_version": "551"}]}
+    facts = {"gpus": records.gpu(driver_version="551")}
     usual.add(records.write(tmp_path / "bad", BROKEN, facts=facts, exit_status=1))
     found = divergence.newest(usual, "lab")
     assert found is not None
@@ -113,6 +112,7 @@ def test_the_first_divergence_and_what_had_changed(usual: History, tmp_path: Pat
     assert (found.step, found.then, found.now) == (f"{records.NODE}viable", "passed", "failed")
     assert found.failed.cause == "AssertionError: not viable"
     assert found.changed == {"NVIDIA driver": ("-", "551")}
+    assert '<th scope="row">NVIDIA驱动</th><td>-</td><td>551</td>' in trend.page(usual, "zh")
 
 
 def test_runs_of_part_of_the_suites_do_not_hide_the_good_ones(

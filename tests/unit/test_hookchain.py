@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from fixtures import hookchain
-from fixtures.hookchain import Traces
-from fixtures.kata_machine import Machine
-from fixtures.nvidia_smi import SmiGpu, memory_used, parse, read
-from harness.command import Result
+from fixtures.container import hook_chain
+from fixtures.container.hook_chain import Traces
+from fixtures.container.nvidia_smi import SmiGpu, memory_used, parse, read
+from fixtures.container.qemu import Machine
+from harness.host.command import Result
 
 HOOK = "/usr/share/oci/hooks/prestart/nvidia-container-toolkit.sh"
 
@@ -46,30 +46,30 @@ GOOD = Traces(
 
 @pytest.mark.parametrize("struct", [STRUCT_39, STRUCT_CC])
 def test_a_whole_chain_has_no_broken_link(struct: str) -> None:
-    links = hookchain.chain(replace(GOOD, log=log_with(struct)))
-    assert [link.name for link in links] == list(hookchain.LINKS)
-    assert hookchain.broken(links) is None, hookchain.broken(links)
+    links = hook_chain.chain(replace(GOOD, log=log_with(struct)))
+    assert [link.name for link in links] == list(hook_chain.LINKS)
+    assert hook_chain.broken(links) is None, hook_chain.broken(links)
 
 
 @pytest.mark.parametrize(
     ("change", "broken"),
     [
-        ({"hook_path": ""}, hookchain.CONFIGURED),
-        ({"hook_mode": "644 regular file"}, hookchain.IMAGE),
-        ({"hook_mode": "777 symbolic link"}, hookchain.IMAGE),
-        ({"environment": ("PATH=/bin",)}, hookchain.ASKED),
-        ({"environment": ("NVIDIA_VISIBLE_DEVICES=void", "CUDA_VERSION=12")}, hookchain.ASKED),
-        ({"log": ""}, hookchain.FOUND),
-        ({"log": LOG.replace("Exited(0)", "Exited(1)")}, hookchain.SUCCEEDED),
-        ({"modules": "nvidia_uvm 1 0 - Live 0x0"}, hookchain.MODULE),
-        ({"program": ""}, hookchain.PROGRAM),
-        ({"nodes": "/dev/nvidia0"}, hookchain.NODES),
-        ({"smi_status": 15}, hookchain.ANSWERS),
+        ({"hook_path": ""}, hook_chain.CONFIGURED),
+        ({"hook_mode": "644 regular file"}, hook_chain.IMAGE),
+        ({"hook_mode": "777 symbolic link"}, hook_chain.IMAGE),
+        ({"environment": ("PATH=/bin",)}, hook_chain.ASKED),
+        ({"environment": ("NVIDIA_VISIBLE_DEVICES=void", "CUDA_VERSION=12")}, hook_chain.ASKED),
+        ({"log": ""}, hook_chain.FOUND),
+        ({"log": LOG.replace("Exited(0)", "Exited(1)")}, hook_chain.SUCCEEDED),
+        ({"modules": "nvidia_uvm 1 0 - Live 0x0"}, hook_chain.MODULE),
+        ({"program": ""}, hook_chain.PROGRAM),
+        ({"nodes": "/dev/nvidia0"}, hook_chain.NODES),
+        ({"smi_status": 15}, hook_chain.ANSWERS),
     ],
 )
 def test_the_first_broken_link_is_named(change: dict[str, object], broken: str) -> None:
-    links = hookchain.chain(replace(GOOD, **change))  # type: ignore[arg-type]
-    found = hookchain.broken(links)
+    links = hook_chain.chain(replace(GOOD, **change))  # type: ignore[arg-type]
+    found = hook_chain.broken(links)
     assert found is not None
     assert found.name == broken
     assert found.seen

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.command import CAPTURE, CommandFailed, CommandTimeout
 from harness.errors import LabError
-from harness.host import ANY, Host
+from harness.host.command import CAPTURE, CommandFailed, CommandTimeout
+from harness.host.host import ANY, Host
 from harness.wait import wait_for
 from tests.unit.conftest import TIME_IS_UP, runs
 from tests.unit.patience import PATIENCE
@@ -112,7 +112,7 @@ def test_a_hung_command_is_killed_with_its_children(any_host: Host, tmp_path: Pa
 def test_what_ignores_TERM_is_killed_too(
     any_host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.command.KILL_AFTER", 0.5)
+    monkeypatch.setattr("harness.host.command.KILL_AFTER", 0.5)
     pids = tmp_path / "pid"
     script = f'trap "" TERM; echo $$ >"$1"; {TIME_IS_UP}; while :; do sleep 1; done'
     with pytest.raises(CommandTimeout):
@@ -184,15 +184,6 @@ def test_a_forward_reaches_a_server(any_host: Host, tmp_path: Path) -> None:
             assert answer.read() == b"answer"
     server.shutdown()
     server.server_close()
-
-
-def test_testinfra_goes_through_the_same_door(any_host: Host, tmp_path: Path) -> None:
-    (tmp_path / "f").write_text("text")
-    file = any_host.infra.file(str(tmp_path / "f"))
-    assert file.is_file
-    assert file.content_string == "text"
-    with pytest.raises(CommandTimeout):
-        any_host.infra.run("sleep 1000", timeout=1)
 
 
 def test_the_boot_id_is_this_machines(any_host: Host) -> None:

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from reports import documents, html
+from reports import documents
 from reports.__main__ import main
-from reports.history import HistoryError, opened
-from reports.integrity import check
-from reports.reading import load
-from reports.record import Record
+from reports.history.history import HistoryError, opened
+from reports.html import html
+from reports.record.integrity import check
+from reports.record.reading import load
+from reports.record.record import Record
 from tests.unit import records
 from tests.unit.mini import CONFTEST, ROOT, Mini
 

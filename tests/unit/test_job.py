@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.capture import LINE_LIMIT
-from harness.command import CommandTimeout
 from harness.errors import LabError
-from harness.host import Host
-from harness.job import CHUNK, run_job, start_job
-from harness.journal import Journal
-from harness.undo import undo
+from harness.host.command import LINE_LIMIT, CommandTimeout
+from harness.host.host import Host
+from harness.run.job import CHUNK, run_job, start_job
+from harness.undo.journal import Journal
+from harness.undo.undo import undo
 from harness.wait import wait_for
 from tests.unit.conftest import TIME_IS_UP, runs
 from tests.unit.patience import PATIENCE
@@ -61,6 +60,7 @@ def test_a_job_is_stopped_at_its_deadline(journal: Journal) -> None:
     argv = ["sh", "-c", f"echo begun; {TIME_IS_UP}; sleep 1000"]
     with pytest.raises(CommandTimeout, match=r"still ran after 1000 s(.|\n)*begun"):
         run_job(journal.host, "hang", argv, timeout=1000, journal=journal)
+    assert all(result.ok for result in undo(journal, False)), "what it has left ends with its undo"
 
 
 def test_a_job_has_more_time_on_a_slow_host(
@@ -69,6 +69,7 @@ def test_a_job_has_more_time_on_a_slow_host(
     monkeypatch.setattr(journal.host, "pace", 5.0)
     with pytest.raises(CommandTimeout, match=r"after 1 s \(0\.2 s x 5, the pace of "):
         run_job(journal.host, "hang", ["sleep", "1000"], timeout=0.2, journal=journal)
+    assert all(result.ok for result in undo(journal, False))
 
 
 def test_a_job_is_what_runs_and_not_the_looks_at_it(journal: Journal) -> None:

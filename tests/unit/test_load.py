@@ -6,12 +6,12 @@ import re
 
 import pytest
 
-from harness import load
-from harness.clock import Limit
-from harness.command import CommandTimeout
 from harness.errors import LabError, TimeIsUp
-from harness.host import Host
-from harness.stage import StageFailed
+from harness.host.command import CommandTimeout
+from harness.host.host import Host
+from harness.plugin import load
+from harness.run.clock import Limit
+from harness.run.stage import StageFailed
 from harness.wait import WaitTimeout
 from tests.unit.conftest import break_connection
 

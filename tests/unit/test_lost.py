@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.command import CommandFailed, HostRebooted, HostUnreachable
-from harness.evidence import Evidence
-from harness.host import Host, open_ssh
-from harness.journal import Journal, load_all
-from harness.lock import locked
-from harness.ssh import SshTransport
-from harness.trace import GENESIS, Trace, link
-from harness.undo import UndoResult, recover, undo
+from harness.host.command import CommandFailed, HostRebooted, HostUnreachable
+from harness.host.host import Host, open_ssh
+from harness.host.ssh import SshTransport
+from harness.record.evidence import Evidence
+from harness.record.trace import GENESIS, Trace, link
+from harness.undo.journal import Journal, load_all
+from harness.undo.lock import locked
+from harness.undo.undo import UndoResult, recover, undo
 from harness.wait import wait_for
 from tests.unit.conftest import Sshd, break_connection
 from tests.unit.patience import PATIENCE

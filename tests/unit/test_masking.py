@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness import exits
-from harness.masking import Masker
+from harness.record.masking import Masker
 from tests.unit.mini import CONFTEST, Mini
 from tests.unit.records import CONFTEST_PLUGINS
 
@@ -200,7 +200,7 @@ def test_a_run_leaves_no_secret(tmp_path: Path) -> None:
     assert len([name for name in written if "/failure" in name]) == 5, written.keys()
     run = mini.last.resolve().relative_to(folder)
     every = ("record.jsonl", "junit.xml", "report.html", "summary.json", "ocp.jsonl")
-    full = ["terminal", "junit.xml", "history/history.sqlite", *(f"{run}/{name}" for name in every)]
+    full = ["terminal", "junit.xml", "runs/history.sqlite", *(f"{run}/{name}" for name in every)]
     assert all("***" in written[name] for name in full)
     for name, text in written.items():
         for pieces in (_pieces(PLAIN), _forms(HARD)):

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from reports import trend
-from reports.history import opened
+from reports.history import trend
+from reports.history.history import opened
 from tests.unit import kept, records
 from tests.unit.patience import PATIENCE
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import pci, vfio
-from fixtures.pci import PciDevice
-from fixtures.schema import Gpu as Wanted
-from fixtures.vital import carriers, mounted
+from fixtures.common import pci
+from fixtures.common.pci import PciDevice
+from fixtures.gpu import vfio
+from fixtures.gpu.in_use import carriers, mounted
+from fixtures.profile import GpuConfig
 from harness.errors import LabError
 from tests.unit.patience import PATIENCE
 
@@ -43,18 +44,18 @@ def test_a_device_without_driver_group_and_reset_is_read() -> None:
 
 
 def test_a_gpu_is_found_by_vendor_and_class_and_not_by_name() -> None:
-    assert pci.select(BUS, Wanted(), "lab") == (CARD,)
+    assert pci.select(BUS, GpuConfig(), "lab") == (CARD,)
 
 
 def test_several_gpus_are_found_by_count() -> None:
-    assert pci.select(BUS, Wanted(count=2), "lab") == (CARD, OTHER)
-    assert pci.select(BUS, Wanted(count="all"), "lab") == (CARD, OTHER)
+    assert pci.select(BUS, GpuConfig(count=2), "lab") == (CARD, OTHER)
+    assert pci.select(BUS, GpuConfig(count="all"), "lab") == (CARD, OTHER)
 
 
 def test_gpus_can_be_named_by_their_address() -> None:
-    wanted = Wanted.model_validate_json('{"bdf": "0000:02:00.0"}')
+    wanted = GpuConfig.model_validate_json('{"bdf": "0000:02:00.0"}')
     assert pci.select(BUS, wanted, "lab") == (OTHER,)
-    both = Wanted.model_validate_json('{"bdf": ["0000:02:00.0", "0000:01:00.0"]}')
+    both = GpuConfig.model_validate_json('{"bdf": ["0000:02:00.0", "0000:01:00.0"]}')
     assert pci.select(BUS, both, "lab") == (CARD, OTHER)
 
 
@@ -68,12 +69,14 @@ def test_an_nvswitch_is_no_bridge() -> None:
 
 def test_no_gpu_is_an_error_that_says_what_was_looked_for() -> None:
     with pytest.raises(LabError, match="vendor 10de, class 0300 or 0302") as caught:
-        pci.select((BRIDGE, SOUND), Wanted(), "lab")
+        pci.select((BRIDGE, SOUND), GpuConfig(), "lab")
     assert "lspci" in str(caught.value)
 
 
-@pytest.mark.parametrize("wanted", [Wanted(count=3), Wanted(bdf=("0000:01:00.0", "0000:99:00.0"))])
-def test_too_few_gpus_are_an_error_that_names_those_that_are_there(wanted: Wanted) -> None:
+@pytest.mark.parametrize(
+    "wanted", [GpuConfig(count=3), GpuConfig(bdf=("0000:01:00.0", "0000:99:00.0"))]
+)
+def test_too_few_gpus_are_an_error_that_names_those_that_are_there(wanted: GpuConfig) -> None:
     with pytest.raises(LabError, match=r"GPUs are to be passed through.*0000:01:00\.0"):
         pci.select(BUS, wanted, "lab")
 
@@ -81,7 +84,7 @@ def test_too_few_gpus_are_an_error_that_names_those_that_are_there(wanted: Wante
 def test_a_gpu_without_a_group_is_refused() -> None:
     lone = PciDevice("0000:01:00.0", "10de", "20f1", "0302", "-", "-")
     with pytest.raises(LabError, match="in no IOMMU group"):
-        pci.select((lone,), Wanted(), "lab")
+        pci.select((lone,), GpuConfig(), "lab")
 
 
 def test_every_function_on_the_way_to_a_disk_is_vital() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness import exits
-from harness.trace import KINDS
+from harness.record.trace import KINDS
 from tests.unit.mini import EVENT, SCHEMA, SUITE, Mini
 
 HANG = (

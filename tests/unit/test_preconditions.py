@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import room, tee
-from fixtures.kata import KERNEL_RELEASE, configured
-from fixtures.schema import Profile
+from fixtures.common import capacity
+from fixtures.kata.stage import KERNEL_RELEASE, configured
+from fixtures.platform import virtcca
+from fixtures.profile import Profile
 from harness.errors import LabError
-from harness.host import Host
-from harness.profile import ProfileError, load
+from harness.host.host import Host
+from harness.profile.schema import ProfileError, load
 from tests.unit.mini import ROOT
 
 KATA = (ROOT / "vlab" / "standins" / "kata" / "configuration.toml").read_text("utf-8")
@@ -36,7 +37,7 @@ def test_the_kernels_log_is_searched_on_the_host(
         program.write_text(f"#!/bin/sh\ncat <<'E'\n{lines}E\n")
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    found = tee.look(local)
+    found = virtcca.look(local)
     assert found.tmm == ("TMM feature0: 0x1f",)  # once, though both logs have it
     assert len(found.secure_smmus) == 2
     assert found.smmu_errors == (
@@ -52,24 +53,24 @@ def test_a_boot_parameter_counts_with_its_value() -> None:
         "root=/dev/sda virtcca_cvm_host=1 arm_smmu_v3.disable_ecmdq=0 xvfio_pci.disable_idle_d3=1"
     )
     wanted = ["virtcca_cvm_host=1", "arm_smmu_v3.disable_ecmdq=1", "vfio_pci.disable_idle_d3=1"]
-    assert tee.missing_parameters(line, wanted) == wanted[1:]
+    assert virtcca.missing_parameters(line, wanted) == wanted[1:]
 
 
 def test_what_goes_to_one_file_system_is_added_up(local: Host, tmp_path: Path) -> None:
     there = str(tmp_path / "not" / "there")
-    (only,) = room.rooms(local, [(there, 1 << 20, "one"), (str(tmp_path), 2 << 20, "another")])
+    (only,) = capacity.rooms(local, [(there, 1 << 20, "one"), (str(tmp_path), 2 << 20, "another")])
     assert only.free > 0
     assert (only.needed, only.use) == (3 << 20, "one, another")
     assert not only.short
-    (full,) = room.rooms(local, [(there, only.free + (1 << 40), "too much")])
+    (full,) = capacity.rooms(local, [(there, only.free + (1 << 40), "too much")])
     assert full.short
     assert "too much" in str(full)
 
 
 def test_secure_smmu_speaks_of_each_device() -> None:
     log = ["Delegate 2 devices as 81:00 to secure", "attach confidential dev: 0000:81:00.0"]
-    assert tee.delegation(log, ["0000:81:00.0"]) == ([], [])
-    bad, missing = tee.delegation(["failed to delegate device 81:00.1"], ["0000:81:00.1"])
+    assert virtcca.delegation(log, ["0000:81:00.0"]) == ([], [])
+    bad, missing = virtcca.delegation(["failed to delegate device 81:00.1"], ["0000:81:00.1"])
     assert bad
     assert missing == ["0000:81:00.1"]
 

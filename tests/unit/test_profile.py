@@ -11,8 +11,8 @@ import tomlkit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fixtures.schema import Profile
-from harness.profile import BaseProfile, ProfileError, Section, load, show
+from fixtures.profile import Profile
+from harness.profile.schema import BaseProfile, ProfileError, Section, load, show
 from tests.unit.mini import ROOT
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from harness import exits
 from harness.wait import wait_for
+from tests.sample.five import STEPS
 from tests.unit.conftest import Sshd
-from tests.unit.five import STEPS, Lab
+from tests.unit.five import Lab
 from tests.unit.patience import PATIENCE
 
 

@@ -12,16 +12,17 @@ from typing import Any
 
 import pytest
 
-from reports import divergence, gate, trend
-from reports.history import FILE, History, HistoryError, feed, opened
-from reports.measures import conditions
-from reports.record import Record
+from fixtures.image.inspect import Listed
+from reports.history import divergence, gate, trend
+from reports.history.history import FILE, History, HistoryError, feed, opened
+from reports.record.measures import conditions
+from reports.record.record import Record
 from tests.unit import records
 from tests.unit.mini import CONFTEST, Mini
 from tests.unit.patience import PATIENCE
 
 TODAY = date(2030, 1, 15)
-HOST = {"surroundings": {"hostname": ["a"], "machine": ["0123"]}}
+HOST = {"surroundings": records.host("a", "0123")}
 WAIVER = {"what": "stage gpu seconds", "owner": "ann", "reason": "why", "expires": "2030-01-31"}
 
 
@@ -35,7 +36,11 @@ def history(tmp_path: Path) -> Iterator[History]:
 
 
 def _run(folder: Path, token: float = 0.2, gpu: float = 10.0, **more: Any) -> Record:
-    facts = {"streamed": {"first_token_seconds": token}, **HOST, **more.pop("facts", {})}
+    facts = {
+        "streamed": records.figures(first_token_seconds=token),
+        **HOST,
+        **more.pop("facts", {}),
+    }
     return records.write(folder, stages={"kata": 5.0, "gpu": gpu}, facts=facts, **more)
 
 
@@ -74,7 +79,7 @@ def test_what_can_no_longer_be_assessed_is_a_difference(history: History, tmp_pa
 
 
 def test_hosts_are_kept_apart(history: History, tmp_path: Path) -> None:
-    other = {"surroundings": {"hostname": ["a"], "machine": ["4567"]}}
+    other = {"surroundings": records.host("a", "4567")}
     run = _run(tmp_path / "other", gpu=90, facts=other)
     assert gate.judge(run, history, TODAY)["against"] == []
     history.add(run)
@@ -94,11 +99,10 @@ def test_every_virtual_lab_is_the_same_lab(history: History, tmp_path: Path) -> 
     """Two runs of it differ in nothing, though each has a new machine and builds its image."""
     runs = []
     for number in range(2):
-        new = {"surroundings": {"hostname": ["lab"], "machine": [str(number)]}, "image": number}
-        stage = {"image": {"image_id": f"sha256:{number}", "containerd": {"digest": str(number)}}}
+        image = Listed(f"sha256:{number}", config="", platforms=())
         run = records.write(
             tmp_path / f"v{number}",
-            facts=new | stage,
+            facts={"surroundings": records.host("lab", str(number)), "image": image},
             profile={"target": {"kind": "vlab"}, "standins": ["GPU"]},
         )
         assert "sha256" in str(run.facts)
@@ -150,7 +154,7 @@ def _both(history: History, *runs: Record) -> None:
 
 
 def _adds(path: Path, run: Path) -> None:
-    from reports.reading import load
+    from reports.record.reading import load
 
     with opened(path) as history:
         history.add(load(run))

@@ -13,12 +13,14 @@ from urllib.parse import unquote
 
 import pytest
 
-from reports import documents, html, inventory
-from reports.integrity import check
-from reports.reading import load
-from reports.record import Record
-from reports.texts import TEXTS, translator
-from reports.words import CAPABILITIES
+from reports import documents
+from reports.html import html
+from reports.record import inventory
+from reports.record.integrity import check
+from reports.record.reading import load
+from reports.record.record import Record
+from reports.texts.texts import TEXTS, translator
+from reports.texts.words import CAPABILITIES
 from tests.unit import kept, records
 
 LANGUAGES = ("en", "zh")
@@ -106,15 +108,16 @@ def test_verdicts_and_rules(page: Page, language: str) -> None:
 
 
 def test_the_inventory(page: Page, passed: Record, language: str) -> None:
-    text, said = translator(language), page.sections["inventory"]
-    known = dict(inventory.inventory(passed))
-    assert len(known) > 25
-    for what, value in known.items():
-        assert text(what) in said
-        assert value in said
+    said = page.sections["inventory"]
+    items = inventory.inventory(passed)
+    assert len(items) > 25
+    for item in items:
+        assert item.label[language] in said
+        assert item.value in said
+    known = {item.name: item.value for item in items}
     for what in ("Host", "Memory", "CNI plugins", "NVIDIA container toolkit", "GPU UUID", "QEMU"):
         assert known[what]
-    assert len(known["NVIDIA driver installer"]) == 64
+    assert len(known["NVIDIA driver installer (sha256)"]) == 64
 
 
 def test_pictures(page: Page, passed: Record, language: str) -> None:
@@ -203,7 +206,9 @@ def test_a_passed_test_leads_to_what_it_rests_on(page: Page, passed: Record) -> 
     assert len(ran) > 20
     for event in ran:
         assert event["line"][:300] in said
-    assert json.dumps(passed.facts["gpus"][0]["uuid"]) in page.sections["found"]
+    container = passed.stage("container")
+    assert container is not None
+    assert json.dumps(container.facts["smi"]["gpus"][0]["uuid"]) in page.sections["found"]
 
 
 def test_a_place_to_sign(page: Page, passed: Record, language: str) -> None:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from reports import junit, ocp
-from reports.reading import load
-from reports.record import Record, RecordError
+from reports.formats import junit, ocp
+from reports.record.reading import load
+from reports.record.record import Record, RecordError
 from tests.unit import records
 
 MIXED = {
     "bound": ("passed", ""),
     "group": ("error", "Stage 'gpu' failed: no <GPU> & no \x1b[31mgroup.\nhint: look"),
     "viable": ("skipped", 'stage "gpu" failed: no <GPU>'),
-    "suites/test_10_platform.py::test_tee": ("skipped", "not assessed: no such silicon"),
+    "suites/test_platform.py::test_tee": ("skipped", "not assessed: no such silicon"),
 }
 
 

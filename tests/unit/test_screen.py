@@ -19,7 +19,7 @@ from typing import TextIO
 import pyte
 import pytest
 
-from harness.screen import Screen, can_be_live
+from harness.plugin.screen import Screen, can_be_live
 from tests.unit.mini import QUICK, Mini
 
 CHINESE = "正在把驱动程序安装到机密容器的根文件系统里，" * 4  # more than a line of 80 columns

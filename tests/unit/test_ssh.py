@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.command import CommandTimeout, HostUnreachable
-from harness.host import ANY, Host, open_ssh
-from harness.ssh import SshTransport
+from harness.host.command import CommandTimeout, HostUnreachable
+from harness.host.host import ANY, Host, open_ssh
+from harness.host.ssh import SshTransport
 from harness.wait import wait_for
 from tests.unit.conftest import IS_WAITED_FOR, TIME_IS_UP, Sshd, break_connection, runs
 from tests.unit.patience import PATIENCE

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.command import HostUnreachable
 from harness.errors import LabError
-from harness.evidence import Evidence
-from harness.host import Host
-from harness.journal import Journal
-from harness.stage import Provision, Run, Stage, StageFailed
-from harness.trace import Trace
+from harness.host.command import HostUnreachable
+from harness.host.host import Host
+from harness.record.evidence import Evidence
+from harness.record.trace import Trace
+from harness.run.stage import Provision, Run, Stage, StageFailed
+from harness.undo.journal import Journal
 from tests.unit.mini import EVENT
 
 
@@ -26,17 +26,17 @@ class Facts:
     content: str
 
 
-class Writes(Stage[Facts]):
+class Writes(Stage[None, Facts]):
     """Writes its input to a file; says what was called."""
 
     name = "writes"
 
-    def __init__(self, run: Run, path: Path, content: str) -> None:
+    def __init__(self, run: Run[None], path: Path, content: str) -> None:
         self.run, self.path, self.content = run, path, content
         self.calls: list[str] = []
 
     def inputs(self) -> Mapping[str, object]:
-        return {"content": self.content, "path": self.path}
+        return {"content": self.content, "path": str(self.path)}
 
     def probe(self) -> Facts | None:
         self.calls.append("probe")
@@ -63,7 +63,7 @@ def make_run(
     folder: Path,
     provision: Provision = "auto",
     out: Callable[[str], None] = lambda text: None,
-) -> Run:
+) -> Run[None]:
     journal = Journal(host, "r", str(folder / "state"))
     return Run(id="r", dir=folder, profile=None, host=host, journal=journal,
                trace=Trace(folder / "record.jsonl"), evidence=Evidence(folder / "evidence"),
@@ -184,7 +184,7 @@ def test_an_interruption_is_no_failure(local: Host, tmp_path: Path) -> None:
 
 def test_the_record_masks_secrets_wherever_they_stand(tmp_path: Path) -> None:
     trace = Trace(tmp_path / "r.jsonl", ["secret", "secret-longer", "", "4711"])
-    value = {"a secret": ["x", ("secret-longer",)], "n": 4711, "p": Path("/secret")}
+    value = {"a secret": ["x", ("secret-longer",)], "n": 4711, "p": "/secret"}
     trace.event("fact", name="f", value=value)
     trace.event("fact", name="\udcff", value=float(1))
     trace.close()

@@ -7,14 +7,16 @@ from typing import cast
 
 import pytest
 
-from fixtures.platform import PlatformStage, version
-from harness.stage import Run
+from fixtures.platform.stage import PlatformStage, version
+from fixtures.profile import Profile
+from harness.run.stage import Run
 
 
-def run_with(**sections: object) -> Run:
+def run_with(**sections: object) -> Run[Profile]:
     """A run of which only the profile and the host's name are asked."""
     return cast(
-        Run, SimpleNamespace(host=SimpleNamespace(name="lab"), profile=SimpleNamespace(**sections))
+        Run[Profile],
+        SimpleNamespace(host=SimpleNamespace(name="lab"), profile=SimpleNamespace(**sections)),
     )
 
 

@@ -7,16 +7,14 @@ values, unless ``DIFFERENT`` has the field.
 import json
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import requests
 
 from tests.unit.llama import SERVED, FakeEngine, llama, serving
-from tests.unit.mini import ROOT
 from tests.unit.patience import PATIENCE
-
-RECORDED = ROOT / "tests" / "data" / "vllm" / "http.txt"
+from tests.unit.vllm import Exchange, exchanges
 
 DIFFERENT = {
     "id": "anew each time; its form is looked at",
@@ -55,34 +53,6 @@ FORMS = {
     "version": r"0\.24\.0\+standin",
 }
 KEYS = {"key-wrong": "wrong", "key-right": "s3cret"}
-
-
-class Exchange(NamedTuple):
-    """One that was recorded."""
-
-    name: str
-    method: str
-    path: str
-    asked: str
-    status: int
-    kind: str
-    answer: str
-
-
-def exchanges() -> Iterator[Exchange]:
-    text = RECORDED.read_text(encoding="utf-8")
-    for part in re.split(r"^== ", text, flags=re.M)[1:]:
-        head, answer = re.split(r"^-> ", part, maxsplit=1, flags=re.M)
-        name, first, asked = head.split("\n", 2)
-        status_line, _, body = answer.partition("\n")
-        found = re.fullmatch(r"(\S+) (.*?) ?[\d.]+ s", status_line)
-        assert found, status_line
-        status = 0 if found[1] == "None" else int(found[1])
-        method, path = first.split()
-        # The recorder called a request without a body GET.
-        method = "POST" if name == "empty-body" else method
-        asked, body = asked.removesuffix("\n"), body.strip("\n")
-        yield Exchange(name, method, path, asked, status, found[2], body)
 
 
 ALL = {one.name: one for one in exchanges()}

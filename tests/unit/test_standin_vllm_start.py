@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests.unit import vllm
 from tests.unit.llama import FakeEngine, llama
 from tests.unit.mini import ROOT
 from tests.unit.patience import PATIENCE
@@ -27,16 +28,13 @@ from vlab.standins.model.vllm.standin.engine import Engine
 from vlab.standins.model.vllm.standin.server import Server
 from vlab.standins.model.vllm.standin.web import Handler
 
-RECORDED = ROOT / "tests" / "data" / "vllm" / "logs.txt"
 SMOL = ["--trust-remote-code", "--host", "0.0.0.0", "--served-model-name", "Qwen1.5-1.8B-Chat"]
 STAMP = r" \d\d-\d\d \d\d:\d\d:\d\d "
 
 
 def recorded(name: str) -> list[str]:
     """Lines of a real log, without what is another each time."""
-    text = RECORDED.read_text(encoding="utf-8")
-    (part,) = re.findall(rf"^== {name}\n(.*?)(?:\n\n|\Z)", text, re.M | re.S)
-    return plain(part)
+    return plain(vllm.log(name))
 
 
 def plain(text: str) -> list[str]:

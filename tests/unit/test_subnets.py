@@ -4,9 +4,9 @@ import struct
 
 import pytest
 
-from fixtures import subnets
-from fixtures.cni import Programs, require, result_file
-from fixtures.elf import machine
+from fixtures.common.elf import machine
+from fixtures.network import subnets
+from fixtures.network.cni import Programs, require, result_file
 from harness.errors import LabError
 
 ROUTES = [

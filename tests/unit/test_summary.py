@@ -8,8 +8,8 @@ import pytest
 from rich.cells import cell_len
 
 from harness import exits
-from reports import columns, summary
-from reports.record import Record
+from reports.formats import columns, summary
+from reports.record.record import Record
 from tests.unit import kept, records
 from tests.unit.mini import CONFTEST, Mini
 
@@ -45,7 +45,7 @@ def failed(tmp_path: Path) -> Record:
         "bound": ("passed", ""),
         "group": ("error", "Stage 'gpu' failed: no <GPU>"),
         "viable": ("skipped", 'stage "gpu" failed: no <GPU>'),
-        "suites/test_10_platform.py::test_tee": ("skipped", "not assessed: no such silicon"),
+        "suites/test_platform.py::test_tee": ("skipped", "not assessed: no such silicon"),
     }
     return records.write(tmp_path / "run", tests, exit_status=1)
 

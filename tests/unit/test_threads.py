@@ -12,14 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.background import Early, early
-from harness.clock import Limit
-from harness.context import STAGE, Cancelled, at_stage
-from harness.host import Host, open_ssh
-from harness.job import run_job
-from harness.journal import Journal
-from harness.stage import Run, Stage, StageFailed
-from harness.undo import undo
+from harness.host.cancellation import Cancelled
+from harness.host.host import Host, open_ssh
+from harness.record.trace import STAGE, at_stage
+from harness.run.background import Early, early
+from harness.run.clock import Limit
+from harness.run.job import run_job
+from harness.run.stage import Run, Stage, StageFailed
+from harness.undo.journal import Journal
+from harness.undo.undo import undo
 from harness.wait import wait_for
 from tests.unit.conftest import Sshd
 from tests.unit.mini import gone
@@ -27,12 +28,12 @@ from tests.unit.patience import PATIENCE
 from tests.unit.test_stage import make_run
 
 
-class Does(Stage[str]):
+class Does(Stage[None, str]):
     """A stage whose change is a function."""
 
     name = "does"
 
-    def __init__(self, run: Run, what: Callable[[Run], object]) -> None:
+    def __init__(self, run: Run[None], what: Callable[[Run[None]], object]) -> None:
         self.run, self.what = run, what
 
     def provision(self) -> None:
@@ -42,11 +43,13 @@ class Does(Stage[str]):
         return STAGE.get()
 
 
-def begin(run: Run, what: Callable[[Run], object], limit: Limit | None = None) -> Early[str]:
+def begin(
+    run: Run[None], what: Callable[[Run[None]], object], limit: Limit | None = None
+) -> Early[str]:
     """Start a stage in the background."""
 
     @early
-    def does(run: Run) -> str:
+    def does(run: Run[None]) -> str:
         return run.stage(Does(run, what))
 
     run.provision = "always"
@@ -57,7 +60,7 @@ def begin(run: Run, what: Callable[[Run], object], limit: Limit | None = None) -
 def test_a_stage_has_its_budget_also_when_nobody_waits(local: Host, tmp_path: Path) -> None:
     run = make_run(local, tmp_path)
 
-    def forever(run: Run) -> None:
+    def forever(run: Run[None]) -> None:
         wait_for("the impossible", lambda: run.host.run("false", ok=(0, 1)).rc == 0, 600, 0.05)
 
     does = begin(run, forever, limit=Limit("stage 'does'", 0.3, "does"))
@@ -72,7 +75,7 @@ def test_a_job_in_the_background_ends_with_it(local: Host, tmp_path: Path) -> No
     (tmp_path / "state" / "journal").mkdir(parents=True)
     pid_file = tmp_path / "pid"
 
-    def job(run: Run) -> None:
+    def job(run: Run[None]) -> None:
         argv = ["sh", "-c", f"echo $$ >'{pid_file}'; sleep 600"]
         run_job(run.host, "long", argv, timeout=600, journal=run.journal)
 
@@ -87,7 +90,7 @@ def test_a_job_in_the_background_ends_with_it(local: Host, tmp_path: Path) -> No
 def test_a_stage_that_is_ended_cleans_up_behind_itself(local: Host, tmp_path: Path) -> None:
     run = make_run(local, tmp_path)
 
-    def mount(run: Run) -> None:
+    def mount(run: Run[None]) -> None:
         try:
             run.host.run("touch", str(tmp_path / "mounted"))
             run.host.run("sleep", "600")
@@ -118,7 +121,7 @@ def test_a_stage_that_does_not_end_is_told_and_runs_nothing(
     free = threading.Event()
     refused = threading.Event()
 
-    def stubborn(run: Run) -> None:
+    def stubborn(run: Run[None]) -> None:
         free.wait(PATIENCE)
         for change in (lambda: host.run("true"), lambda: run.journal.record("s", "w", [["true"]])):
             with suppress(Cancelled):
@@ -143,10 +146,10 @@ def test_other_arguments_are_not_given_the_same_result(local: Host, tmp_path: Pa
 
 
 def test_what_cannot_be_early() -> None:
-    def yields(run: Run) -> Iterator[int]:
+    def yields(run: Run[None]) -> Iterator[int]:
         yield 1
 
-    def asks(run: Run, request: pytest.FixtureRequest) -> None: ...
+    def asks(run: Run[None], request: pytest.FixtureRequest) -> None: ...
 
     def alone() -> None: ...
 

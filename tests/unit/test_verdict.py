@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from fixtures.schema import Profile
+from fixtures.profile import Profile
 from harness import exits
-from harness.profile import ProfileError, load
-from reports import reading, verdict
+from harness.profile.schema import ProfileError, load
+from reports.record import reading, verdict
 from tests.unit import records
 from tests.unit.mini import CONFTEST, ROOT, Mini
 
 GUIDE = {"clauses": [{"id": "gpu.bind"}, {"id": "gpu.reset"}, {"id": "model.answer"}]}
 NOTE = records.PASSED | {"more": ("skipped", "not assessed: why")}
-FACTS = {"gpus": [{"name": "Virtual GPU (stand-in for an NVIDIA GPU)"}]}
+FACTS = {"gpus": records.gpu("Virtual GPU (stand-in for an NVIDIA GPU)")}
 WAIVED = {
     "name": "stage gpu seconds",
     "state": "waived",
@@ -41,7 +41,7 @@ RUNS: dict[str, tuple[dict[str, Any], str, str]] = {
     "kept": ({"kept": True}, "conditional", "left as it is"),
     "left out": ({"left_out": ["more"]}, "not assessed", "1 of 3 tests were not run"),
     "a suite left out": (
-        {"left_out": ["suites/test_80_model.py::test_x"]},
+        {"left_out": ["suites/test_model.py::test_x"]},
         "not assessed",
         "model: not assessed",
     ),
@@ -49,7 +49,7 @@ RUNS: dict[str, tuple[dict[str, Any], str, str]] = {
     "by id": (
         {"facts": {"collected": {"tests": [], "only": [f"{records.NODE}bound"]}}},
         "not assessed",
-        "only this was asked for: suites/test_50_gpu.py::test_bound",
+        "only this was asked for: suites/test_gpu.py::test_bound",
     ),
     "an old record": ({"facts": {"collected": {}}}, "not assessed", "which tests there are"),
     "cut": ({"exit_status": None}, "not assessed", "has no end"),

@@ -156,7 +156,7 @@ os.mkfifo(folder / "pid")
 image.ensure = lambda say: image.Image(folder)
 print("ready", flush=True)
 cli.end_on_signals()
-sys.exit(cli.main(["up", "--accel", "tcg", "--memory", "1"]))
+sys.exit(cli.main(["up", "--accel", "tcg", "--memory", "1", "--gpus", "0"]))
 """
 
 

@@ -106,10 +106,9 @@ def test_an_emulator_that_does_not_start_leaves_its_words_and_nothing_else(
     loader.write_text(EMULATOR)
     loader.chmod(0o755)
     (tmp_path / "image" / "host_key.pub").write_text("ssh-ed25519 AAAA\n")
+    settings = Settings(accel="tcg", memory=1, gpus=0)
     with pytest.raises(VlabError, match="Cannot allocate memory") as error:
-        machine.start(
-            Image(tmp_path / "image"), Settings(accel="tcg", memory=1), print, life=Life.BOUND
-        )
+        machine.start(Image(tmp_path / "image"), settings, print, life=Life.BOUND)
     (kept,) = (cache / "consoles").iterdir()
     assert str(kept) in str(error.value)
     assert kept.read_text() == "SeaBIOS\n"
@@ -191,7 +190,7 @@ def test_the_console_goes_where_the_run_wants_it(tmp_path: Path) -> None:
 
 def test_too_little_memory_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight, "available_memory", lambda: 4000)
-    with pytest.raises(VlabError, match=r"needs 5632 MiB .* 4000 MiB are available"):
+    with pytest.raises(VlabError, match=r"needs 5888 MiB .* 4000 MiB are available"):
         preflight.check(Settings())
     preflight.check(Settings(memory=3072))
 

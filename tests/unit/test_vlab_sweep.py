@@ -15,12 +15,10 @@ from tests.unit.labs import emulated, entered
 from tests.unit.patience import PATIENCE
 from vlab import hold, machine, namespace, registry
 from vlab.errors import VlabError
-from vlab.image import Image
 from vlab.process import Process
-from vlab.qemu import CONSOLE, Settings
+from vlab.qemu import CONSOLE
 from vlab.registry import Life
 
-IMAGE = Image(Path("recipe"))
 pytestmark = pytest.mark.usefixtures("cache")
 
 
@@ -170,23 +168,6 @@ def test_a_console_that_cannot_be_kept_keeps_nobody_from_being_swept(cache: Path
     said: list[str] = []
     assert machine.find(said.append) == []
     assert "console: it could not be kept: " in said[0]
-    assert not lab.folder.exists()
-
-
-@pytest.mark.parametrize("error", [VlabError("the guide is wrong"), KeyboardInterrupt()])
-def test_a_lab_that_ends_with_an_error_leaves_its_console(
-    cache: Path, error: BaseException, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said: list[str] = []
-    with emulated(entered()) as lab:
-        lab.console.write_text("Debian\n")
-        monkeypatch.setattr(machine, "start", lambda *words, **more: lab)
-        with pytest.raises(type(error)) as raised, machine.running(IMAGE, Settings(), said.append):
-            raise error
-        assert not lab.alive()
-    kept = cache / "consoles" / "lab-x.log"
-    assert kept.read_text() == "Debian\n"
-    assert str(kept) in f"{raised.value} {said}"
     assert not lab.folder.exists()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.vlab.by_hand import CONTAINER, IMAGE, REMAINS, REMOTE, RUN, SCRIPT, Lab
+from tests.vlab.lab import CONTAINER, IMAGE, REMOTE, RUN, SCRIPT, Lab
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -34,7 +34,7 @@ def host(lab: Lab) -> Lab:
 @pytest.fixture(scope="module")
 def before(host: Lab) -> str:
     """What there was of containers before the first one."""
-    return host.do(REMAINS)
+    return host.remains()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def refusals(host: Lab, before: str) -> dict[str, str]:
     host.do(f"modprobe snd_hda_intel && echo {AUDIO} > /sys/bus/pci/drivers/snd_hda_intel/bind")
     said["stranger"] = host.do(run, status=1)
     host.step("gpu")
-    assert host.do(REMAINS) == before
+    assert host.remains() == before
     return said
 
 
@@ -115,6 +115,25 @@ def test_the_device_computes_and_does_dma_for_the_container(host: Lab, container
     assert device["dma_bytes"] > 0
 
 
+VFIO_INTERRUPTS = "awk '/vfio-msix/ {n += $2 + $3} END {print n + 0}' /proc/interrupts"
+ACCESS_PLATFORM = (
+    33  # the feature bit: DMA by the addresses of the platform, its IOMMU's (virtio 1.2)
+)
+
+
+def test_the_device_is_reached_by_interrupts_and_by_dma_through_the_iommu(
+    host: Lab, container: str
+) -> None:
+    before = int(host.do(VFIO_INTERRUPTS))
+    host.inside("nvidia-smi -L")
+    assert int(host.do(VFIO_INTERRUPTS)) > before
+    gpu = "/sys/bus/pci/devices/0000:01:00.0"
+    features = host.inside(f"cat {gpu}/virtio*/features").strip()
+    assert features[ACCESS_PLATFORM] == "1"
+    assert int(host.do(f"wc -c < {gpu}/config")) == 4096, "PCI Express, as kata looks for it"
+    assert "flr" in host.do(f"cat {gpu}/reset_method")
+
+
 def test_hooks_are_in_the_journal(host: Lab, container: str) -> None:
     said = host.do("journalctl --no-pager -t kata")
     assert "found prestart hook" in said
@@ -158,5 +177,5 @@ def test_a_machine_that_dies_leaves_nothing(host: Lab, container: str, before: s
     host.do("systemctl stop by-hand-model || true; kill -9 $(pgrep -f 'sandbox-[a]rch')")
     host.do("timeout 60 sh -c 'until ctr task ls | grep -q STOPPED; do sleep 0.2; done'")
     assert "137" in host.do(f"ctr task rm {CONTAINER}; ctr container rm {CONTAINER}")
-    assert host.do(REMAINS) == before
+    assert host.remains() == before
     assert host.do(f"fuser {GROUP}", status=1) == "", "nobody holds the group"

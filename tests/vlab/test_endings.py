@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from tests.vlab.acceptance import ROOT, Finished, left_running
-from vlab.machine import machines_root
+from tests.vlab.lab import ROOT, Finished, left_running
+from vlab.registry import machines_root
 
 pytestmark = pytest.mark.timeout(2400)
 
@@ -22,7 +22,7 @@ def test_without_the_device_the_gpu_stage_fails(run_without_gpu: Finished) -> No
 def test_without_the_device_what_depends_on_it_is_skipped(run_without_gpu: Finished) -> None:
     outcomes = run_without_gpu.outcomes()
     assert list(outcomes.values()).count("error") == 1, "one error for one cause"
-    dependent = {n: o for n, o in outcomes.items() if "test_80_model" in n}
+    dependent = {n: o for n, o in outcomes.items() if "test_model" in n}
     assert dependent
     assert set(dependent.values()) == {"skipped"}
     assert 'stage "gpu" failed: no GPU to pass through' in run_without_gpu.output
@@ -33,7 +33,7 @@ def test_sigterm_undoes_and_leaves_nothing(terminated_run: Finished) -> None:
     undone = {(event["stage"], event["outcome"]) for event in terminated_run.events("undo")}
     assert {("gpu", "undone"), ("network", "undone")} <= undone
     assert {outcome for _, outcome in undone} <= {"undone", "not needed"}
-    assert left_running(machines_root()) == []
+    assert left_running() == []
     assert not list(machines_root().glob("lab-*"))
 
 
@@ -41,7 +41,7 @@ def test_a_partitioned_image_is_grown_and_filled(terminated_run: Finished) -> No
     (stage,) = terminated_run.events("stage", name="rootfs", state="ok")
     assert stage["facts"]["layout"].startswith("partition 1 ")
     tests = terminated_run.events("test")
-    assert "suites/test_20_rootfs.py::test_file_system_fills_the_image" in {
+    assert "suites/test_rootfs.py::test_file_system_fills_the_image" in {
         event["nodeid"] for event in tests if event["outcome"] == "passed"
     }
     assert [event for event in tests if event["outcome"] in ("failed", "error")] == []

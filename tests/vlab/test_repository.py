@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.vlab.by_hand import Lab
+from tests.vlab.lab import Lab
 
 # An installroot with the guest's rpm database and a copy of the repository, so that nothing of
 # the lab's is touched. Each step below is one more lie that somebody without the key can tell.

@@ -14,7 +14,6 @@ guest's driver; ``frames`` is what device and driver say to each other.
 """
 
 import os
-import secrets
 import shutil
 import socket
 import subprocess
@@ -86,9 +85,8 @@ def _start(image: Path, machine: Path, number: int, end: socket.socket) -> None:
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "vlab.standins.gpu.device", str(end.fileno())),
-                *(f"gpu{number}-{secrets.token_hex(4)}", str(image / FOLDER)),
+                *(str(machine / f"gpu{number}"), str(image / FOLDER)),
             ],
-            cwd=machine,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -1,7 +1,8 @@
-"""The stand-in GPU's process: ``device FD NAME FOLDER``, started by ``vlab.standins.gpu``.
+"""The stand-in GPU's process: ``device FD PLACE FOLDER``, started by ``vlab.standins.gpu``.
 
 FD is its end of a socket whose other end is the PCI function's port in QEMU; it ends when that
-does. FOLDER holds engine and weights. Each channel (see ``frames``) is a process of the guest that
+does. PLACE is a path in the machine's folder, where it makes its sockets, FOLDER holds engine and
+weights. Each channel (see ``frames``) is a process of the guest that
 has the device open; it asks in lines, and is answered in lines:
 
     identify              -> identify MAGIC
@@ -240,13 +241,14 @@ async def run(end: socket.socket, name: str, folder: Path) -> None:
 def main() -> None:
     """Leave the starter's session and family, and be the device."""
     end = socket.socket(fileno=int(sys.argv[1]))
-    name, folder = sys.argv[2], Path(sys.argv[3])
+    place, folder = Path(sys.argv[2]), Path(sys.argv[3])
     if not (folder / WEIGHTS).is_file():
         sys.exit(f"there are no weights in {folder}")
     if os.fork():
         os._exit(0)
     os.setsid()
-    asyncio.run(run(end, name, folder))
+    os.chdir(place.parent)  # the path of a socket has to be short
+    asyncio.run(run(end, place.name, folder))
 
 
 if __name__ == "__main__":

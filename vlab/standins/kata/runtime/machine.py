@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from .. import wire
+from ..wire import PeerError
 from . import link, qemu
 from .config import Config
 from .log import Log
@@ -22,6 +23,7 @@ _DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 _FIRST_CID = 3  # 0 to 2 are taken by definition
 _CONSOLE_KEPT = 1 << 20  # bytes of console.log; a guest can print for ever
 _MOST_DESCRIPTORS = 256
+_CHECK_TIMEOUT = 10.0  # seconds for the agent to answer that it is there
 _CLIENT_END = 5.0  # seconds that QEMU may take to die once its connection to virtiofsd has ended
 _TAIL = 12  # lines of a log that are quoted in an error
 
@@ -88,9 +90,10 @@ class Machine:
         while time.monotonic() < deadline:
             self.check_alive()
             try:
-                link.connect(self.cid, 1.0).close()
+                # Answered, not only connected to: the first connections to a slow guest may break.
+                link.ask(self.cid, {"do": "check"}, _CHECK_TIMEOUT)
                 return
-            except OSError:
+            except PeerError:
                 time.sleep(0.1)
         raise MachineError(
             f"the guest's agent did not answer within {self._config.dial_timeout} s "

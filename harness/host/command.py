@@ -1,0 +1,189 @@
+"""The one door for commands: their results, their deadlines, and three kinds of failure.
+
+Nothing here knows how a host is reached: a transport (`harness.host.transport`) turns an argv for
+the host into an argv for this machine, and `harness.host.process` runs that.
+"""
+
+from __future__ import annotations
+
+import json as _json
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.errors import LabError
+
+CAPTURE = 1 << 20  # bytes kept of each stream
+KILL_AFTER = 5.0  # seconds between TERM and KILL on the far side
+GUARD = 20.0  # seconds that this side waits beyond the far side's deadline
+MESSAGE_TAIL = 2000  # characters of a stream that an error message shows
+
+OnLine = Callable[[str], None]
+
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A command that ended. ``out`` and ``err`` are the last MiB; ``*_bytes`` count all of it.
+
+    Bytes that are no UTF-8 survive as surrogate escapes. ``seconds`` is wall time seen from here.
+    """
+
+    argv: tuple[str, ...]
+    rc: int
+    out: str
+    err: str
+    seconds: float
+    out_bytes: int
+    err_bytes: int
+
+    @property
+    def line(self) -> str:
+        """The command as a line that can be pasted into the host's shell."""
+        return shlex.join(self.argv)
+
+    def json(self) -> Any:
+        """What the command printed, parsed as JSON; LabError when it is none."""
+        try:
+            return _json.loads(self.out)
+        except ValueError as error:
+            raise LabError(
+                f"Command '{self.line}' should have printed JSON, but: {error}.{tail(self)}"
+            ) from error
+
+
+class CommandError(LabError):
+    """A command that did not give its answer; `result` is there where it ended at all."""
+
+    def __init__(
+        self, message: str, *, result: Result | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.result = result
+
+
+class HostUnreachable(CommandError):
+    """The host could not be asked; whether the command ran is not known."""
+
+
+class HostRebooted(HostUnreachable):
+    """The host is there, but in another boot than that in which the run began."""
+
+
+class CommandTimeout(CommandError):
+    """The command was still running at its deadline and was killed with its process group."""
+
+
+class CommandFailed(CommandError):
+    """The command ran and ended with a status that its caller does not accept."""
+
+
+def tail(result: Result) -> str:
+    """The end of both streams, for an error message; empty when the command said nothing."""
+    parts = []
+    for name, text, size in (
+        ("stderr", result.err, result.err_bytes),
+        ("stdout", result.out, result.out_bytes),
+    ):
+        if text.strip():
+            cut = f" (the end of {size} bytes)" if size > MESSAGE_TAIL else ""
+            shown = text.rstrip()
+            if len(shown) > MESSAGE_TAIL:  # the dots tell masking that a secret may be cut
+                shown = f"...{shown[-MESSAGE_TAIL:]}"
+            parts.append(f"\n{name}{cut}:\n{shown}")
+    return "".join(parts)
+
+
+def decode(data: bytes) -> str:
+    """Bytes of a stream as text that can be turned back into the very same bytes."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def encode(data: str | bytes) -> bytes:
+    """The reverse of `decode`."""
+    return data if isinstance(data, bytes) else data.encode("utf-8", "surrogateescape")
+
+
+def env_argv(env: Mapping[str, str] | None, cwd: str | None) -> list[str]:
+    """The words before an argv that give it variables and a folder; none where it needs neither."""
+    if not env and cwd is None:
+        return []
+    for name in env or {}:
+        if not _ENV_NAME.fullmatch(name):
+            raise ValueError(f"'{name}' is no name for an environment variable")
+    words = ["env"] if cwd is None else ["env", "-C", cwd]
+    return [*words, *(f"{name}={value}" for name, value in (env or {}).items())]
+
+
+def deadline_argv(argv: Sequence[str], timeout: float) -> list[str]:
+    """`argv` under coreutils' timeout, which kills the process group at the deadline.
+
+    Not with --verbose: where the connection is gone, it would die of its own message (SIGPIPE)
+    before it sends the signal.
+    """
+    return ["timeout", "-k", f"{KILL_AFTER:g}", f"{timeout:.3f}", *argv]
+
+
+def hit_deadline(result: Result, timeout: float) -> bool:
+    """Whether timeout(1) ended the command, and not the command itself with the same status.
+
+    Time tells: the host's clock may run a little slower than ours, an emulated machine's even
+    more, hence nine tenths.
+    """
+    if result.rc == 137:
+        return result.seconds >= 0.9 * (timeout + KILL_AFTER)
+    return result.rc == 124 and result.seconds >= 0.9 * timeout
+
+
+LINE_LIMIT = 1 << 16  # bytes after which a line without an end is handed on all the same
+
+
+class Capture:
+    """The last bytes of a stream, and how many there were; whole lines go to `on_line`.
+
+    What `on_line` raises is kept as `error`, and it is not called again: an observer must not stop
+    a pipe from being drained.
+    """
+
+    def __init__(self, on_line: OnLine | None) -> None:
+        self.total = 0
+        self.error: Exception | None = None
+        self._kept = bytearray()
+        self._line = b""
+        self._on_line = on_line
+
+    def feed(self, chunk: bytes) -> None:
+        """Take in what has come."""
+        self.total += len(chunk)
+        self._kept += chunk
+        if len(self._kept) > 2 * CAPTURE:
+            del self._kept[:-CAPTURE]
+        if self._on_line is None:
+            return
+        *whole, rest = re.split(rb"[\r\n]", self._line + chunk)
+        for line in whole:
+            self._emit(line)
+        if len(rest) > LINE_LIMIT:
+            self._emit(rest)
+            rest = b""
+        self._line = rest
+
+    def end(self) -> None:
+        """Nothing more comes: what is left is a line, too."""
+        rest, self._line = self._line, b""
+        self._emit(rest)
+
+    def text(self) -> str:
+        """The end of it, at most `CAPTURE` bytes."""
+        return decode(bytes(self._kept[-CAPTURE:]))
+
+    def _emit(self, line: bytes) -> None:
+        if self._on_line is None or not line or self.error is not None:
+            return
+        try:
+            self._on_line(decode(line))
+        except Exception as error:
+            self.error = error

@@ -1,0 +1,304 @@
+"""The lab host, as stages use it: commands, files and forwards, each recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from harness.errors import LabError
+from harness.host import cancellation
+from harness.host.command import (
+    GUARD,
+    KILL_AFTER,
+    CommandError,
+    CommandFailed,
+    CommandTimeout,
+    HostUnreachable,
+    OnLine,
+    Result,
+    deadline_argv,
+    encode,
+    env_argv,
+    hit_deadline,
+    tail,
+)
+from harness.host.connection import Connection, sweep_argv
+from harness.host.doing import Doing
+from harness.host.process import execute
+from harness.host.ssh import SshTransport
+from harness.host.transport import LocalTransport, SshEndpoint, Transport
+from harness.record.trace import Trace
+
+__all__ = ["ANY", "Host", "SshEndpoint", "Target", "open_host", "open_local", "open_ssh"]
+
+TOKEN = "HARNESS_COMMAND"  # environment variable by which a command's processes are found again
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+NEEDED = "timeout env mktemp mv chmod cat sync stat flock setsid truncate"
+
+ANY: Collection[int] = range(256)  # every exit status
+
+# $1 path, $2 mode, $3 bytes. A connection that breaks looks like the end of the input over there:
+# the size tells, and what was there before stays.
+REPLACE = """
+t=$(mktemp -- "$1.XXXXXX"); trap 'rm -f -- "$t"' EXIT
+cat >"$t"; n=$(stat -c %s -- "$t")
+[ "$n" = "$3" ] || { echo "only $n of $3 bytes have come" >&2; exit 1; }
+chmod -- "$2" "$t"; sync "$t"; mv -fT -- "$t" "$1"
+folder=${1%/*}; sync "${folder:-/}"
+"""
+
+
+class Target(Protocol):
+    """The part of a profile that says where the host is (`harness.profile.schema.Target`)."""
+
+    @property
+    def kind(self) -> str: ...
+
+    def endpoint(self) -> SshEndpoint: ...
+
+
+class Host:
+    """A lab host. Every command has a deadline, is quoted by construction and is recorded.
+
+    `pace`: how many times longer than usual, and than a deadline says, all may take on it: 1 or
+    more, set by who opens it. `doing`: what runs on it now.
+    """
+
+    def __init__(self, transport: Transport, trace: Trace) -> None:
+        self.name = transport.name
+        self.trace = trace
+        self._transport = transport
+        self._connection = Connection(transport, self.greet)
+        self.pace = 1.0
+        self.doing = Doing()
+        self.boot_id = ""
+        self.run_id = ""  # the lock sets it: the mark of all that this run's commands start
+
+    def greet(self) -> bool:
+        """Check that the host is what the harness needs; whether its boot is that of before.
+
+        The first time, learn its boot id.
+        """
+        script = (
+            'for tool; do command -v "$tool" >/dev/null || { echo "$tool" >&2; exit 3; }; done;'
+            f" cat {BOOT_ID}"
+        )
+        result = self.sh(script, *NEEDED.split(), ok=ANY)
+        if result.rc == 3:
+            raise LabError(
+                f"Host '{self.name}' has no '{result.err.strip()}'.",
+                hint="install coreutils and util-linux on it",
+            )
+        if result.rc != 0:
+            hint = None
+            if self._transport.become and "sudo" in result.err:
+                hint = "the harness uses 'sudo -n': let this user run sudo without a password"
+            raise HostUnreachable(
+                f"Host '{self.name}' does not run commands (exit status {result.rc})."
+                f"{tail(result)}",
+                result=result,
+                hint=hint,
+            )
+        boot = result.out.strip()
+        self.boot_id = self.boot_id or boot
+        return boot == self.boot_id
+
+    def run(
+        self,
+        *argv: str,
+        timeout: float = 60,
+        ok: Collection[int] = (0,),
+        input: str | bytes | IO[bytes] | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        probe: bool = False,
+        on_line: OnLine | None = None,
+    ) -> Result:
+        """Run a command and return its result.
+
+        `timeout` (seconds, times `pace`) holds on the host itself and ends the whole process group.
+        `ok` lists the exit statuses that are an answer. A `probe` changes nothing: it alone is
+        repeated, once, after a lost connection. An `input` that is an open file is read where it
+        stands, by the command itself. Raises HostUnreachable, CommandTimeout or CommandFailed.
+        """
+        if not argv:
+            raise ValueError("a command needs at least its name")
+        words = [*env_argv(env, cwd), *argv]
+        data = encode(input) if isinstance(input, str) else input
+        over = self._connection.made
+        try:
+            return self._once(words, timeout, ok, data, on_line)
+        except HostUnreachable:
+            if not probe:
+                raise
+            self._connection.remake(over)
+        return self._once(words, timeout, ok, data, on_line)
+
+    def _once(
+        self,
+        words: Sequence[str],
+        timeout: float,
+        ok: Collection[int],
+        data: bytes | IO[bytes] | None,
+        on_line: OnLine | None,
+    ) -> Result:
+        cancellation.check()
+        self._connection.check()
+        over = self._connection.made
+        mark = (TOKEN, f"{self.run_id}.{uuid.uuid4().hex}")
+        token = "=".join(mark)
+        far = deadline_argv(words, self.paced(timeout))
+        try:
+            with self.doing.at(shlex.join(words)):
+                result = execute(
+                    self._transport.argv(far, mark=mark, sweep=sweep_argv(token)),
+                    guard=self.paced(timeout + GUARD) + KILL_AFTER,
+                    input=data,
+                    on_line=on_line,
+                    shown=words,
+                )
+            self._judge(result, timeout, ok)
+        except BaseException as error:
+            self._record_failure(error, words)
+            if isinstance(error, HostUnreachable):
+                self._connection.lost(token, over)
+            elif isinstance(error, CommandTimeout) or not isinstance(error, Exception):
+                self._connection.end(token)
+            raise
+        self.trace.command(self.name, result)
+        return result
+
+    def _judge(self, result: Result, timeout: float, ok: Collection[int]) -> None:
+        """Raise what this result means, if it is no answer."""
+        if why := self._transport.lost(result):
+            raise HostUnreachable(
+                f"Host '{self.name}' was lost during '{result.line}': {why}", result=result
+            )
+        if hit_deadline(result, self.paced(timeout)):
+            raise CommandTimeout(
+                f"Command '{result.line}' on '{self.name}' was still running after"
+                f" {self.paced_words(timeout)} and was stopped.{tail(result)}",
+                result=result,
+            )
+        if result.rc not in ok:
+            raise CommandFailed(
+                f"Command '{result.line}' on '{self.name}' ended with exit status"
+                f" {result.rc}.{tail(result)}",
+                result=result,
+            )
+
+    def _record_failure(self, error: BaseException, words: Sequence[str]) -> None:
+        result = error.result if isinstance(error, CommandError) else None
+        if result is None:
+            result = Result(tuple(words), -1, "", "", 0.0, 0, 0)
+        self.trace.command(self.name, result, error=type(error).__name__)
+
+    def paced(self, seconds: float) -> float:
+        """Seconds that what usually takes at most so many may take on this host."""
+        return seconds * self.pace
+
+    def paced_words(self, seconds: float) -> str:
+        """The same for a message, with where it comes from."""
+        how = f" ({seconds:g} s x {self.pace:g}, the pace of '{self.name}')"
+        return f"{round(self.paced(seconds), 1):g} s{how if self.pace > 1 else ''}"
+
+    def settle(self) -> None:
+        """Make a lost connection anew and end what still runs of the commands that it has lost.
+
+        Does nothing where nothing was lost. HostUnreachable; LabError when something does not end.
+        """
+        self._connection.settle()
+
+    def sh(self, script: str, *args: str, **options: Any) -> Result:
+        """Run a constant script by `sh -euc`; `args` are its "$1", "$2", ... Options as `run`."""
+        return self.run("sh", "-euc", script, "sh", *args, **options)
+
+    def read(self, path: str) -> str:
+        """A file's content; at most 1 MiB of it, else LabError, so that no tail is taken for it."""
+        result = self.run("cat", "--", path, probe=True)
+        if len(encode(result.out)) != result.out_bytes:
+            raise LabError(f"File '{path}' has {result.out_bytes} bytes, too many to read here.")
+        return result.out
+
+    def write(self, path: str, data: str | bytes, mode: int = 0o644) -> None:
+        """Replace a file at once, on disk before this returns: nobody sees half of it."""
+        content = encode(data)
+        self.sh(REPLACE, path, f"{mode:o}", str(len(content)), input=content)
+
+    def put(self, local: Path, remote: str, mode: int = 0o644, *, timeout: float = 1800) -> None:
+        """Copy a file of this machine to the host within `timeout` seconds, at once as `write`."""
+        with local.open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            self.sh(REPLACE, remote, f"{mode:o}", str(size), input=stream, timeout=timeout)
+
+    def exists(self, path: str) -> bool:
+        """Whether there is anything at `path` (a dangling link is something)."""
+        return self.sh('[ -e "$1" ] || [ -L "$1" ]', path, ok=(0, 1), probe=True).rc == 0
+
+    def forward(
+        self, address: str, port: int
+    ) -> contextlib.AbstractContextManager[tuple[str, int]]:
+        """Reach address:port of the host's network at the (address, port) that this yields."""
+        return self._transport.forward(address, port)
+
+    @property
+    def login(self) -> str:
+        """How a person gets to this host: a line for the shell, or 'this machine'."""
+        return self._transport.login
+
+
+@contextlib.contextmanager
+def _opened(
+    transport: Transport, trace: Trace | None, connect: Callable[[], None]
+) -> Iterator[Host]:
+    try:
+        connect()
+        host = Host(transport, trace or Trace(None))
+        host.greet()
+        yield host
+    finally:
+        transport.close()
+
+
+def open_local(
+    trace: Trace | None = None, *, become: bool | None = None
+) -> contextlib.AbstractContextManager[Host]:
+    """This machine; by sudo -n where we are not root, unless `become` says otherwise."""
+    transport = LocalTransport(become=os.geteuid() != 0 if become is None else become)
+    return _opened(transport, trace, lambda: None)
+
+
+def open_ssh(
+    endpoint: SshEndpoint,
+    name: str | None = None,
+    trace: Trace | None = None,
+    *,
+    become: bool | None = None,
+    options: Sequence[str] = (),
+    why: Callable[[], str | None] = lambda: None,
+) -> contextlib.AbstractContextManager[Host]:
+    """A host by ssh, with one master connection that is closed at the end.
+
+    `options` are further ssh options ("Name=value"). `why` is asked when the connection is lost:
+    it may know more than ssh does of what became of the host. Raises HostUnreachable.
+    """
+    transport = SshTransport(endpoint, name=name, become=become, options=options, why=why)
+    return _opened(transport, trace, transport.connect)
+
+
+def open_host(
+    target: Target, *, trace: Trace | None = None
+) -> contextlib.AbstractContextManager[Host]:
+    """The host of a profile's target; kinds 'local' and 'ssh'."""
+    if target.kind == "local":
+        return open_local(trace)
+    if target.kind == "ssh":
+        return open_ssh(target.endpoint(), trace=trace)
+    raise LabError(
+        f"Target '{target.kind}' has to be resolved to an ssh endpoint before it is opened."
+    )

@@ -1,0 +1,229 @@
+"""A host by ssh(1), over one master connection a run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+from harness.host import tunnel
+from harness.host.command import HostUnreachable, Result
+from harness.host.process import execute, kill_group
+from harness.host.transport import KEPT, SshEndpoint, marked, with_options
+
+CONNECT_TIMEOUT = 30.0  # seconds for the TCP connection and the handshake
+ALIVE_INTERVAL = 15  # seconds between keep-alives; six unanswered ones end the connection
+ALIVE_COUNT = 6
+CONTROL_TIMEOUT = 15.0  # seconds for a request to the master of this machine
+SBIN = "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; export PATH"
+
+# What ssh(1) itself says when it ends with 255 (ssh.c, mux.c, sshconnect.c, packet.c); a command
+# that ends with 255 on its own says something else.
+_SSH_SAYS = re.compile(
+    r"^(?:ssh: |kex_exchange_identification|Connection (?:to .* )?(?:closed|reset|timed out)"
+    r"|Control socket connect|mux_client_|muxclient|client_loop: |packet_write_|Permission denied"
+    r"|Host key verification failed|Timeout, server |Shared connection to |ControlSocket "
+    r"|.*@.*: Permission denied|Bad owner or permissions|Load key |Received disconnect"
+    r"|Disconnected from|Read from remote host|banner exchange|No .* host key is known)",
+    re.MULTILINE,
+)
+
+# Of a user's configuration that which would keep the master from being a child of ours that lasts
+# as long as its input and carries our commands alone.
+_OURS = ("ControlPersist=no", "RemoteCommand=none", "ClearAllForwardings=yes")
+_OURS_SINCE_8_7 = ("ForkAfterAuthentication=no", "SessionType=default", "StdinNull=no")
+
+
+@cache
+def _knows(option: str) -> bool:
+    """Whether this machine's ssh knows an option; one that it does not is an error to it.
+
+    IgnoreUnknown would replace the user's own one, on which his configuration may depend.
+    """
+    return execute(["ssh", "-o", option, "-V"], guard=CONTROL_TIMEOUT).rc == 0
+
+
+class SshTransport:
+    """ssh(1) with one ControlMaster, a child of ours, in the foreground, for the whole run."""
+
+    def __init__(
+        self,
+        endpoint: SshEndpoint,
+        *,
+        name: str | None = None,
+        become: bool | None = None,
+        options: Sequence[str] = (),
+        why: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self.endpoint = endpoint
+        self._why = why
+        self.name = name or f"{endpoint.user}@{endpoint.host}"
+        self.become = endpoint.user != "root" if become is None else become
+        self._options = tuple(options)
+        # A socket's path may have 107 bytes, and ssh appends 17 while it makes one.
+        runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+        parent = runtime if 0 < len(runtime) < 50 and os.access(runtime, os.W_OK) else "/tmp"
+        self._dir = Path(tempfile.mkdtemp(prefix="ssh-", dir=parent))
+        self._socket = self._dir / "m"
+        self._master: subprocess.Popen[bytes] | None = None
+
+    @property
+    def _control_path(self) -> str:
+        return f"ControlPath={str(self._socket).replace('%', '%%')}"
+
+    @property
+    def login(self) -> str:
+        return self.endpoint.login(self._options)
+
+    def _common(self) -> list[str]:
+        options = [
+            self._control_path,
+            "BatchMode=yes",
+            "StrictHostKeyChecking=yes",
+            f"ConnectTimeout={CONNECT_TIMEOUT:.0f}",
+            f"ServerAliveInterval={ALIVE_INTERVAL}",
+            f"ServerAliveCountMax={ALIVE_COUNT}",
+            "EscapeChar=none",
+            "ForwardX11=no",
+            "ForwardAgent=no",
+            "LogLevel=ERROR",
+            *_OURS,
+            *filter(_knows, _OURS_SINCE_8_7),
+        ]
+        return ["ssh", *with_options([*options, *self.endpoint.options, *self._options])]
+
+    def argv(
+        self, argv: Sequence[str], *, mark: tuple[str, str] | None = None, sweep: Sequence[str] = ()
+    ) -> list[str]:
+        # The shell stays to the end; that turns a death by signal into 128+n, which ssh cannot
+        # carry. At a deadline (124, 137) sshd would wait for whatever still holds the output,
+        # hence the sweep over there.
+        script = f"{SBIN}; {self._line(argv, mark)}; rc=$?"
+        if sweep:
+            script += f"; case $rc in 124|137) {self._line(sweep)} >/dev/null 2>&1;; esac"
+        return [*self._client(), *self.endpoint.target, f"{script}; exit $rc"]
+
+    def _line(self, argv: Sequence[str], mark: tuple[str, str] | None = None) -> str:
+        """The command as the shell over there is told it, as root where that takes sudo."""
+        if self.become:
+            kept = " ".join(f'"{name}=${{{name}-}}"' for name in KEPT)
+            return f"sudo -n -- env {kept} {shlex.join([*marked(mark), *argv])}"
+        # The shell itself sets the mark, one program the less to start.
+        variable = f"{mark[0]}={shlex.quote(mark[1])} " if mark else ""
+        return variable + shlex.join(argv)
+
+    def _client(self) -> list[str]:
+        # The master has read the user's configuration; for a command over it only harm could come
+        # of that (RemoteCommand, SendEnv: the runner's language), and time.
+        # Where the master is gone, ssh would quietly connect by itself; the ProxyCommand makes it
+        # fail instead, so that a lost connection is seen as one.
+        options = [
+            self._control_path,
+            "ControlMaster=no",
+            "ProxyCommand=false",
+            "BatchMode=yes",
+            "EscapeChar=none",
+            "LogLevel=ERROR",
+        ]
+        return ["ssh", "-F", "none", "-T", *with_options(options)]
+
+    def lost(self, result: Result) -> str | None:
+        if result.rc != 255:
+            return None
+        if not _SSH_SAYS.search(result.err) and self._alive():
+            return None  # the command's own 255
+        lines = result.err.strip().splitlines()
+        return self._why() or (lines[-1] if lines else "the ssh master connection is gone")
+
+    def connect(self) -> None:
+        """Start the master and wait until it answers; HostUnreachable says what ssh said.
+
+        It lasts as long as its input, which is ours: kill -9 of us leaves no connection behind.
+        """
+        log = self._dir / "log"
+        with log.open("wb") as stream:
+            self._master = subprocess.Popen(
+                [*self._common(), "-o", "ControlMaster=yes", "-T", *self.endpoint.target, "cat"],
+                stdin=subprocess.PIPE,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 2 * CONNECT_TIMEOUT
+        try:
+            while not self._answers():
+                if self._master.poll() is not None or time.monotonic() > deadline:
+                    raise self._refused(log.read_text(errors="replace").strip())
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._master.wait(0.05)
+        except BaseException:
+            self._end_master()
+            raise
+
+    def _alive(self) -> bool:
+        return self._master is not None and self._master.poll() is None and self._answers()
+
+    def _answers(self) -> bool:
+        return self._socket.exists() and self._control("check").rc == 0
+
+    def _refused(self, said: str) -> HostUnreachable:
+        end = self.endpoint
+        name = f"Host '{self.name}' (ssh://{end.user}@{end.host}:{end.port})"
+        known = end.known_hosts or Path.home() / ".ssh" / "known_hosts"
+        if "HOST IDENTIFICATION HAS CHANGED" in said:
+            entry = end.host if end.port == 22 else f"[{end.host}]:{end.port}"
+            forget = ["ssh-keygen", "-f", str(known), "-R", entry]
+            return HostUnreachable(
+                f"{name} shows another host key than the one in '{known}'.",
+                hint="somebody may stand in between; if it has been installed anew, compare its"
+                f" key, then remove the old one: {shlex.join(forget)}",
+            )
+        hint = f"try: ssh -p {end.port} {end.user}@{end.host} true"
+        if "Host key verification failed" in said or "host key is known" in said:
+            hint = (
+                f"its host key is not in '{known}'; compare it with the host's own and add it:"
+                f" ssh-keyscan -p {end.port} {end.host}"
+            )
+        return HostUnreachable(
+            f"{name} cannot be reached: {self._why() or said or 'no answer in time'}", hint=hint
+        )
+
+    def _control(self, request: str, *args: str) -> Result:
+        argv = [*self._client(), "-O", request, *args, *self.endpoint.target]
+        return execute(argv, guard=CONTROL_TIMEOUT)
+
+    def reconnect(self) -> None:
+        self._end_master()
+        self.connect()
+
+    def forward(
+        self, address: str, port: int
+    ) -> contextlib.AbstractContextManager[tuple[str, int]]:
+        line = shlex.join(tunnel.relay_argv(address, port))
+        return tunnel.opened([*self._client(), *self.endpoint.target, line])
+
+    def close(self) -> None:
+        self._end_master()
+        shutil.rmtree(self._dir, ignore_errors=True)
+
+    def _end_master(self) -> None:
+        master, self._master = self._master, None
+        if master is not None and master.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(master.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                master.wait(5)
+        if master is not None:
+            kill_group(master)
+            if master.stdin is not None:
+                master.stdin.close()
+        self._socket.unlink(missing_ok=True)

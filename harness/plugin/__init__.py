@@ -1,0 +1,1 @@
+"""The pytest plugin, and all that knows a pytest session."""

@@ -1,0 +1,169 @@
+"""Profiles: strict TOML with inheritance and environment overrides, and errors to act upon."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import urllib.parse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import pydantic
+
+from harness.errors import LabError
+from harness.host.transport import SshEndpoint
+from harness.profile.errors import explain
+from harness.profile.source import Source, read
+from harness.record.masking import SHORTEST, Masker
+
+__all__ = ["BaseProfile", "Policy", "ProfileError", "Section", "Target", "load", "show"]
+
+_PASSWORD = re.compile(r"ssh://[^@/]*:[^/]*@")
+_ADDRESS = re.compile(
+    r"ssh://(?:[^@:/\s]+@)?(?:\[[0-9A-Fa-f:.%]+\]|[^-:/@\s\[\]][^:/@\s\[\]]*)(?::\d+)?/?"
+)
+
+
+class ProfileError(LabError):
+    """A profile that cannot be used; its text has one line an error."""
+
+
+class Section(pydantic.BaseModel):
+    """A table of a profile: frozen, no unknown keys, no silent conversion of types."""
+
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class Target(Section):
+    """Where the lab host is."""
+
+    kind: Literal["vlab", "ssh", "local"]
+    address: str | None = None  # ssh://user@host:port, for kind ssh alone
+    identity: Path | None = None  # private key; default: what the user's ssh offers
+    known_hosts: Path | None = None  # default: the user's own
+
+    @pydantic.model_validator(mode="after")
+    def _address_fits(self) -> Target:
+        if self.kind == "ssh":
+            if self.address is None:
+                raise ValueError("target.address, as kind is 'ssh'")
+            if _PASSWORD.match(self.address):
+                raise ValueError("no password in target.address: ssh takes keys (target.identity)")
+            try:
+                self.endpoint()
+            except ValueError as error:
+                raise ValueError("target.address of the form ssh://user@host:port") from error
+        elif self.address is not None:
+            raise ValueError(f"no target.address, as kind is '{self.kind}'")
+        return self
+
+    def endpoint(self) -> SshEndpoint:
+        """The address of a target of kind ssh, taken apart; ValueError when there is none."""
+        if self.address is None or not _ADDRESS.fullmatch(self.address):
+            raise ValueError(f"'{self.address}' is no ssh://user@host:port")
+        url = urllib.parse.urlsplit(self.address)
+        return SshEndpoint(
+            user=urllib.parse.unquote(url.username or "root"),
+            host=url.hostname or "",
+            port=url.port or 22,
+            identity=self.identity.expanduser() if self.identity else None,
+            known_hosts=self.known_hosts.expanduser() if self.known_hosts else None,
+        )
+
+
+class Policy(Section):
+    """What a run may do, where the command line does not say."""
+
+    provision: Literal["auto", "always", "never"] = "auto"
+    keep: Literal["never", "on-failure", "always"] = "never"
+
+
+class Waiver(Section):
+    """A figure that may be worse than its band for a while (`--baseline`), and who says so."""
+
+    what: str = pydantic.Field(min_length=1)  # as summary.json names it: 'stage rootfs seconds'
+    owner: str = pydantic.Field(min_length=1)
+    reason: str = pydantic.Field(min_length=1)
+    expires: datetime.date  # the last day on which it holds, UTC
+
+
+class BaseProfile(Section):
+    """What the harness itself needs of a profile."""
+
+    name: str = pydantic.Field(min_length=1)
+    target: Target
+    policy: Policy = Policy()
+    waiver: tuple[Waiver, ...] = ()
+    # Each the name of an environment variable whose value is secret, or else the value itself; at
+    # least harness.record.masking.SHORTEST characters.
+    secrets: tuple[str, ...] = ()
+
+    def secret_values(self, environ: Mapping[str, str]) -> tuple[str, ...]:
+        """The texts that must not appear in anything that a run writes."""
+        return tuple(environ.get(entry) or entry for entry in self.secrets if entry)
+
+
+P = TypeVar("P", bound=BaseProfile)
+
+
+def load(name_or_path: str, schema: type[P], environ: Mapping[str, str], search: Path) -> P:
+    """The profile `search`/NAME.toml, or that of a path, with ACCEPT_* of `environ` laid over it.
+
+    Raises ProfileError for whatever is wrong with it, and nothing else.
+    """
+    source = read(name_or_path, environ, search)
+    problems = source.problems
+    if not problems:
+        try:
+            profile = _validate(schema, source)
+        except pydantic.ValidationError as error:
+            problems = explain(error, schema, source)
+        except (ValueError, RecursionError) as error:  # what JSON cannot carry
+            problems = [f"{source.file}: expected values that JSON can hold: {error}"]
+        else:
+            problems = _too_short(profile, source, environ)
+            if not problems:
+                return profile
+    # What is said to be wrong may well be a secret.
+    raise ProfileError(Masker(_declared(source, environ)).text("\n".join(problems)))
+
+
+def _declared(source: Source, environ: Mapping[str, str]) -> list[str]:
+    """The secrets of a profile that may not be valid."""
+    entries = source.tree.get("secrets", [])
+    entries = entries if isinstance(entries, list) else [entries]
+    return [environ.get(entry) or entry for entry in entries if isinstance(entry, str)]
+
+
+def _too_short(profile: BaseProfile, source: Source, environ: Mapping[str, str]) -> list[str]:
+    """A line for each secret that cannot be masked, for it would stand in every other word."""
+    return [
+        f"{source.where(('secrets',))}: secrets.{index}: expected at least {SHORTEST} characters"
+        f"{' as the value of this variable' if environ.get(entry) else ''}, found {len(value)}"
+        for index, entry in enumerate(profile.secrets)
+        if len(value := (environ.get(entry) or entry).strip()) < SHORTEST
+    ]
+
+
+def _validate(schema: type[P], source: Source) -> P:
+    try:
+        return schema.model_validate_json(source.as_json())
+    except pydantic.ValidationError as error:
+        # ACCEPT_X=10 reads as a number; where a string is wanted, it was meant as one.
+        wanted = [e["loc"] for e in error.errors() if e["type"] == "string_type"]
+        if not source.take_as_text(wanted):
+            raise
+    return schema.model_validate_json(source.as_json())
+
+
+def show(profile: BaseProfile, environ: Mapping[str, str]) -> str:
+    """The effective profile as TOML, secrets masked."""
+    import tomlkit
+
+    data: Any = profile.model_dump(mode="json", exclude_none=True)
+    masked = Masker(profile.secret_values(environ)).value(data)
+    assert isinstance(masked, dict)
+    return tomlkit.dumps(masked)

@@ -1,0 +1,148 @@
+"""Secrets out of texts: those that are known, by value, and credentials that nobody named, by form.
+
+By form: the password of a URL, a long token that stands as its user, and what follows
+`Authorization:` or `Bearer`. By value: as they are, and as programs commonly write them.
+
+Recognised are the value itself; JSON, Python (`repr` of text and of bytes, a test's id), shell
+quoting, URL and XML escapes of it, two of them within each other included; its base64, also within
+a longer text that was encoded as a whole (`user:secret`); every line of a value with several lines;
+and what pytest leaves of a value where it shortens a text to `...`. Not recognised is what no
+search by value can find: hashes, encryption, compression, and a value that some program wrapped.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from urllib.parse import quote_from_bytes
+from xml.sax.saxutils import escape
+
+MASK = "***"
+SHORTEST = 4  # characters; a shorter secret would take letters out of every word
+_LINE = 8  # characters from which on a line of a longer secret is one itself
+_CUT = re.compile(r"\.\.\.|…")
+_TOKEN = r"[A-Za-z0-9._~+/\-]"  # RFC 6750, 2.1
+_CREDENTIALS = re.compile(
+    # https://user:secret@host
+    r"\b[a-z][a-z0-9+.\-]*://[^\s/?#@:\"'<>]*:(?P<password>[^\s/?#@\"'<>]+)@"
+    r"|\bhttps?://(?P<user>[A-Za-z0-9._~+\-]{20,})@"
+    # Authorization: Basic dXNlcjpwYXNz; "authorization": "Bearer ..."
+    r"|\bAuthorization[\"']?\s*[:=]\s*[\"']?(?:(?:Basic|Bearer|Token|Digest)\s+)?"
+    rf"(?P<header>{_TOKEN}{{4,}}=*)"
+    # Bearer hf_...: what has no digit is a word, as in "bearer certificates"
+    rf"|\bBearer\s+(?P<bearer>(?={_TOKEN}*\d){_TOKEN}{{8,}}=*)",
+    re.IGNORECASE,
+)
+
+
+class Masker:
+    """Knows the secrets of a run."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._values = {secret for secret in secrets if secret}
+        self._forms = {form for value in self._values for form in _forms(value)}
+
+    def text(self, text: str) -> str:
+        """`text` with every secret in it replaced."""
+        parts, end = [], 0
+        for start, stop in sorted(self._found(text)):
+            if start >= end:
+                parts += [text[end:start], MASK]
+            end = max(end, stop)
+        return "".join([*parts, text[end:]]) if parts else text
+
+    def data(self, data: bytes) -> bytes:
+        """The same for bytes, whatever they are."""
+        return self.text(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+
+    def value(self, value: object) -> object:
+        """`value`, which is JSON's, with every secret in it replaced."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {self.text(key): self.value(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.value(item) for item in value]
+        # A secret may look like a number (a PIN): it is one all the same.
+        return MASK if str(value) in self._values else value
+
+    def files(self, paths: Iterable[Path]) -> None:
+        """Mask files that others have written."""
+        for path in paths:
+            if path.is_file() and not path.is_symlink():
+                before = path.read_bytes()
+                after = self.data(before)
+                if after != before:
+                    path.write_bytes(after)
+
+    def _found(self, text: str) -> Iterator[tuple[int, int]]:
+        for form in self._forms:
+            start = text.find(form)
+            while start >= 0:
+                yield start, start + len(form)
+                start = text.find(form, start + 1)
+        for found in _CREDENTIALS.finditer(text):
+            yield found.span(found.lastgroup or 0)
+        for cut in _CUT.finditer(text):
+            yield from self._left_over(text, cut.start(), cut.end())
+
+    def _left_over(self, text: str, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """The beginning of a secret before a cut, and the end of one behind it."""
+        before, behind = text[max(0, start - SHORTEST) : start], text[stop : stop + SHORTEST]
+        for form in self._forms:
+            sizes = range(len(form) - 1, SHORTEST - 1, -1)
+            if len(before) == SHORTEST and before in form:
+                sizes_before = (n for n in sizes if text.endswith(form[:n], 0, start))
+                if size := next(sizes_before, 0):
+                    yield start - size, start
+            if len(behind) == SHORTEST and behind in form:
+                sizes_behind = (n for n in sizes if text.startswith(form[-n:], stop))
+                if size := next(sizes_behind, 0):
+                    yield stop, stop + size
+
+
+def _forms(value: str) -> set[str]:
+    """All the texts by which a secret is known."""
+    whole = {value, value.strip()}
+    lines = {line.strip() for line in value.splitlines()}
+    found = whole | {line for line in lines if len(line) >= _LINE}
+    for text in whole:
+        found |= _base64(text.encode("utf-8", "surrogateescape"))
+    for _ in range(2):
+        found |= {form for text in found for form in _escaped(text)}
+    return {form for form in found if len(form) >= SHORTEST or form == value}
+
+
+def _escaped(text: str) -> Iterator[str]:
+    data = text.encode("utf-8", "surrogateescape")
+    yield json.dumps(text)[1:-1]
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
+    yield repr(text)[1:-1]
+    yield text.encode("unicode_escape").decode()  # in a test's id
+    yield repr(data)[2:-1]
+    yield text.replace("'", "'\"'\"'")  # shlex.quote within its quotes
+    yield text.replace("'", "'\\''")  # the shell's own
+    for url in (quote_from_bytes(data, safe=""), quote_from_bytes(data)):
+        for form in (url, url.replace("%20", "+")):
+            yield form
+            yield re.sub("%..", lambda found: found[0].lower(), form)
+    yield escape(text)
+    yield html.escape(text)
+
+
+def _base64(data: bytes) -> set[str]:
+    """Its base64; and what stays the same of it wherever the secret stands in what is encoded."""
+    alone = base64.b64encode(data).decode().rstrip("=")
+    found = {alone}
+    for width in (64, 76):  # the lines of openssl and of base64(1)
+        found |= {alone[at : at + width] for at in range(0, len(alone), width)}
+    for before in range(3):
+        text = base64.b64encode(bytes(before) + data).decode()
+        whole = (before + len(data)) * 8 // 6  # characters that nothing behind it can change
+        found.add(text[-(-before * 8 // 6) : whole])
+    found = {form for form in found if len(form) >= _LINE or form == alone}
+    return found | {form.replace("+", "-").replace("/", "_") for form in found}

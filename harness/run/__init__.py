@@ -1,0 +1,1 @@
+"""What a run is made of: stages, jobs on the host, assets."""

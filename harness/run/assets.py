@@ -1,0 +1,239 @@
+"""Assets: files by URL or path, known by their sha256, from a cache on the runner to a host.
+
+Nothing is used whose digest has not been computed from the bytes at hand. A cached file can also be
+put there by hand (`Asset.cached` says where), which is the way for a runner without a network.
+Downloads are one at a time each, resumed, and verified before they count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import urllib.parse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from harness.errors import LabError
+from harness.host import cancellation
+from harness.host.host import Host
+
+Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all (None: not told)
+
+
+class AssetError(LabError):
+    """An asset that cannot be had, or is not what its digest says."""
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file: `source` is an http(s) or file URL or a path, `sha256` is in hexadecimal."""
+
+    source: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[0-9a-fA-F]{64}", self.sha256):
+            raise AssetError(
+                f"Asset '{self.source}' needs a sha256 of 64 hexadecimal digits, not"
+                f" '{self.sha256}'.",
+                hint="sha256sum FILE",
+            )
+        object.__setattr__(self, "sha256", self.sha256.lower())
+
+    def local(self) -> Path | None:
+        """The file on this machine that `source` names; None for a download."""
+        url = urllib.parse.urlsplit(self.source)
+        if url.scheme in ("http", "https"):
+            return None
+        if url.scheme == "file" and url.netloc in ("", "localhost"):
+            return Path(urllib.parse.unquote(url.path))
+        if "://" in self.source:
+            raise AssetError(f"Asset '{self.source}' is no http, https or file URL, and no path.")
+        return Path(self.source).expanduser()
+
+    def cached(self, cache: Path | None = None) -> Path:
+        """Where the file is, or would be, in the cache."""
+        return (cache or cache_dir()) / self.sha256
+
+
+def cache_dir() -> Path:
+    """The user's cache of assets on this machine."""
+    return user_cache_path("passthrough-acceptance") / "assets"
+
+
+def digest(path: Path) -> str:
+    """A file's sha256, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def fetch(asset: Asset, cache: Path | None = None, progress: Progress | None = None) -> Path:
+    """The asset as a file of this machine, its digest checked now; downloaded if need be.
+
+    A broken download is resumed, also one of an earlier run. A second fetch of the same asset
+    waits for the first. Raises AssetError.
+    """
+    local = asset.local()
+    if local is not None:
+        if not local.is_file():
+            raise AssetError(f"Asset '{asset.source}' is no file on this machine ('{local}').")
+        found = digest(local)
+        if found != asset.sha256:
+            raise wrong(asset, local, found)
+        return local
+    path = asset.cached(cache)
+    into_cache(asset, path, progress)
+    return path
+
+
+def deliver(
+    asset: Asset,
+    host: Host,
+    remote: str,
+    *,
+    mode: int = 0o644,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    timeout: float = 1800,
+) -> bool:
+    """Have the asset at `remote` on the host; whether it had to be sent (within `timeout` s).
+
+    Nothing is downloaded, either, where the host already has it. Its mode is set in any case.
+    """
+    script = '[ -f "$1" ] && sha256sum <"$1" || true'
+    found = host.sh(script, remote, timeout=timeout, probe=True).out.split()
+    if found[:1] == [asset.sha256]:
+        host.run("chmod", "--", f"{mode:o}", remote)
+        return False
+    host.put(fetch(asset, cache, progress), remote, mode, timeout=timeout)
+    return True
+
+
+def wrong(asset: Asset, path: Path, found: str) -> AssetError:
+    """The error of a file at `path` whose digest is `found`."""
+    return AssetError(
+        f"Asset '{asset.source}' is not what was expected: '{path}' has"
+        f"\nsha256 {found}, expected\n       {asset.sha256}",
+        hint="either the source has changed, or the expected digest is wrong",
+    )
+
+
+CHUNK = 1 << 18  # bytes read at a time
+CONNECT_TIMEOUT = 30.0  # seconds
+READ_TIMEOUT = 60.0  # seconds without a single byte
+ATTEMPTS = 5  # connections in a row that bring nothing before a download is given up
+PAUSE = 1.0  # seconds before the second attempt; doubled for each further one
+LOCK_TIMEOUT = 7200.0  # seconds that another download of the same asset may take
+
+
+def into_cache(asset: Asset, path: Path, progress: Progress | None) -> None:
+    """Have the asset at `path`, which is its own in the cache; AssetError. See `fetch`."""
+    from filelock import FileLock, Timeout  # here, as requests below: collecting needs neither
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{path}.lock", timeout=LOCK_TIMEOUT)
+    try:
+        with lock.acquire(cancel_check=_cancelled):
+            if path.exists() and digest(path) == asset.sha256:
+                return
+            path.unlink(missing_ok=True)  # it has rotted: its name is its digest
+            _download(asset, path, progress)
+    except Timeout as error:
+        raise AssetError(
+            f"Asset '{asset.source}' is being downloaded by another process for more than"
+            f" {LOCK_TIMEOUT:.0f} s.",
+            hint=f"who holds it: fuser '{path}.lock'",
+        ) from error
+
+
+def _cancelled() -> bool:
+    cancellation.check()  # raises, where this thread is to be ended
+    return False
+
+
+def _download(asset: Asset, path: Path, progress: Progress | None) -> None:
+    part = path.with_name(f"{path.name}.part")
+    resumed = part.exists()
+    _complete(asset, part, progress)
+    found = digest(part)
+    if resumed and found != asset.sha256:
+        part.unlink()  # what an earlier run left may be of another file: once more, from the start
+        _complete(asset, part, progress)
+        found = digest(part)
+    if found != asset.sha256:
+        # Kept for a look, out of the way: what comes next must not resume it.
+        raise wrong(asset, part.replace(path.with_name(f"{path.name}.rejected")), found)
+    with part.open("rb") as stream:
+        os.fsync(stream.fileno())
+    part.replace(path)
+
+
+def _complete(asset: Asset, part: Path, progress: Progress | None) -> None:
+    """Download what `part` lacks, by as many connections as it takes."""
+    import requests
+
+    failures = 0
+    while True:
+        before = _size(part)
+        try:
+            return _once(asset, part, progress)
+        except requests.HTTPError as error:
+            status = error.response.status_code if error.response is not None else 0
+            if status < 500:
+                raise AssetError(
+                    f"Asset '{asset.source}' cannot be had: the server answers {error}."
+                ) from error
+            reason: Exception = error
+        except requests.RequestException as error:
+            reason = error
+        failures = 1 if _size(part) > before else failures + 1
+        if failures >= ATTEMPTS:
+            raise AssetError(
+                f"Asset '{asset.source}' cannot be fetched ({_size(part)} bytes have come):"
+                f" {reason}",
+                hint=f"without a network, put the file at '{part.with_suffix('')}' yourself;"
+                f" its sha256 has to be {asset.sha256}",
+            ) from reason
+        cancellation.pause(PAUSE * 2 ** (failures - 1))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _once(asset: Asset, part: Path, progress: Progress | None) -> None:
+    """One connection: append the rest, or all of it where the server knows no ranges."""
+    import requests
+
+    start = _size(part)
+    # 'identity': offsets and digest are those of the file, not of a compressed form of it.
+    headers = {"Accept-Encoding": "identity"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    with requests.get(
+        asset.source, headers=headers, stream=True, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT)
+    ) as response:
+        if response.status_code == 416:  # nothing beyond `start`
+            if response.headers.get("Content-Range") != f"bytes */{start}":
+                part.unlink()
+                raise requests.ConnectionError(f"the server has less than the {start} bytes here")
+            return
+        response.raise_for_status()
+        if response.status_code == 206:
+            if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+                raise requests.ConnectionError("the server sent another range than was asked for")
+        else:
+            start = 0
+        length = response.headers.get("Content-Length")
+        total = start + int(length) if length else None
+        with part.open("ab" if start else "wb") as stream:
+            for chunk in response.iter_content(CHUNK):
+                cancellation.check()
+                stream.write(chunk)
+                start += len(chunk)
+                if progress is not None:
+                    progress(start, total)

@@ -1,0 +1,273 @@
+"""What runs for minutes: a job on the host that outlives the connection to it.
+
+A job is a transient systemd unit, or a session of its own where there is no systemd. It writes
+its output to a file on the host, which is read by offset, and its exit status to another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.errors import LabError
+from harness.host import cancellation
+from harness.host.command import (
+    Capture,
+    CommandFailed,
+    CommandTimeout,
+    HostRebooted,
+    HostUnreachable,
+    OnLine,
+    Result,
+    deadline_argv,
+    encode,
+    env_argv,
+    hit_deadline,
+    tail,
+)
+from harness.host.connection import SWEEP
+from harness.host.host import Host
+from harness.undo.journal import Journal
+
+TOKEN = "HARNESS_JOB"  # environment variable by which a job's processes are found
+INTERVAL = 0.5  # seconds between two looks at a job's output
+PATIENCE = 120.0  # seconds for which a host may be unreachable while its job goes on
+CHUNK = 1 << 18  # bytes of output fetched at a time
+STOP = 30.0  # seconds that a job gets to end when it is stopped
+
+# $1 directory, $2 unit, $3 token, then the command. The inner shell stays, to note the status. A
+# job is no part of the command that starts it, and does not end with it: it loses its mark.
+_START = """
+dir=$1 unit=$2 token=$3; shift 3
+(umask 077; mkdir -p -- "$dir"; rm -f -- "$dir/rc" "$dir/up"; : >"$dir/out")
+body='dir=$1; shift; : >"$dir/up"; rc=0; "$@" >>"$dir/out" 2>&1 </dev/null || rc=$?
+echo $rc >"$dir/rc.new"; mv -f "$dir/rc.new" "$dir/rc"; exit $rc'
+if [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then
+    systemctl reset-failed "$unit" 2>/dev/null || true
+    exec systemd-run --quiet --unit="$unit" --property=KillMode=control-group \\
+        --property=TimeoutStopSec=10 --setenv="PATH=$PATH" --setenv="HOME=${HOME:-/root}" \\
+        --setenv="LANG=${LANG:-C.UTF-8}" --setenv="$token" -- sh -c "$body" sh "$dir" "$@"
+fi
+env -u HARNESS_COMMAND "$token" setsid -f sh -c "$body" sh "$dir" "$@" </dev/null >/dev/null 2>&1
+# setsid returns before its child has left this session, which ends with this very command.
+until [ -e "$dir/up" ]; do sleep 0.02; done
+"""
+
+# $1 directory, $2 unit, $3 token, $4 offset, $5 bytes. First line: state and size; then output.
+_LOOK = """
+state=gone
+if [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then
+    case $(systemctl show -p ActiveState --value "$2") in
+        active|activating|deactivating|reloading) state=alive ;;
+    esac
+elif grep -qszxF "$3" /proc/[0-9]*/environ 2>/dev/null; then state=alive; fi
+size=$(stat -c %s "$1/out")
+[ ! -e "$1/rc" ] || state=$(cat "$1/rc")
+echo "$state $size"
+tail -c "+$(($4 + 1))" "$1/out" | head -c "$5"
+"""
+
+# $1 unit, $2 token; harmless where nothing runs.
+_STOP = f"""
+if [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then
+    systemctl stop "$1" 2>/dev/null || ! systemctl is-active --quiet "$1"
+    systemctl reset-failed "$1" 2>/dev/null || true
+fi
+set -- "$2"
+{SWEEP}
+"""
+
+
+@dataclass(frozen=True)
+class _Look:
+    state: str  # 'alive', 'gone' (ended without a status: killed) or an exit status
+    size: int
+    data: bytes
+
+
+class Job:
+    """A process on the host, known by its unit's name."""
+
+    def __init__(self, host: Host, unit: str, directory: str, argv: Sequence[str]) -> None:
+        self.host = host
+        self.unit = unit
+        self.directory = directory
+        self.argv = tuple(argv)
+        self.started = time.monotonic()
+        self._token = f"{TOKEN}={unit}"
+
+    def stop_argv(self) -> list[str]:
+        """The command that ends the job with all of its processes, and may be repeated."""
+        return ["sh", "-c", _STOP, "sh", self.unit, self._token]
+
+    def _look(self, offset: int, limit: int = CHUNK) -> _Look:
+        result = self.host.sh(
+            _LOOK, self.directory, self.unit, self._token, str(offset), str(limit), probe=True
+        )
+        head, _, data = encode(result.out).partition(b"\n")
+        state, size = head.decode().split()
+        return _Look(state, int(size), data)
+
+    def _stop_quietly(self) -> None:
+        with contextlib.suppress(LabError):  # an error is under way, and the journal has it too
+            self.stop()
+
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._look(0, 0).state == "alive"
+
+    def tail(self, size: int = 65_536) -> str:
+        """The last `size` bytes that it printed, both streams together."""
+        return self.host.sh(
+            'tail -c "$2" -- "$1"', f"{self.directory}/out", str(size), probe=True
+        ).out
+
+    def stop(self) -> None:
+        """End it with all of its processes; no error when it has ended."""
+        self.host.run(*self.stop_argv(), timeout=STOP + 30)
+
+    def wait(self, timeout: float, on_line: OnLine | None = None) -> Result:
+        """Follow its output until it ends; CommandTimeout after `timeout` seconds from now.
+
+        They are seconds at the host's usual pace (`Host.pace`). A broken connection is borne for a
+        while: the job goes on without it.
+        """
+        with self.host.doing.at(shlex.join(self.argv)):
+            return self._followed(time.monotonic() + self.host.paced(timeout), on_line)
+
+    def _followed(self, deadline: float, on_line: OnLine | None) -> Result:
+        output = Capture(on_line)
+        lost: float | None = None
+        while True:
+            look = None
+            try:
+                look = self._look(output.total)
+                lost = None
+            except HostRebooted:
+                raise
+            except HostUnreachable:
+                lost = lost or time.monotonic()
+                if time.monotonic() - lost > PATIENCE:
+                    raise
+            if look is not None and self._taken_in(look, output):
+                return self._ended(look.state, output)
+            if time.monotonic() >= deadline:
+                raise self._too_late(output)
+            if look is None or not look.data:
+                cancellation.pause(INTERVAL)
+
+    def _taken_in(self, look: _Look, output: Capture) -> bool:
+        """Whether the job has ended, and all of its output is here now."""
+        output.feed(look.data)
+        if output.error is not None:
+            raise output.error
+        return look.state != "alive" and output.total >= look.size
+
+    def _too_late(self, output: Capture) -> CommandTimeout:
+        result = self._result(-1, output)
+        return CommandTimeout(
+            f"Job '{self.unit}' on '{self.host.name}' still ran at its deadline,"
+            f" {result.seconds:.0f} s after its start: '{result.line}'.{tail(result)}",
+            result=result,
+        )
+
+    def _ended(self, state: str, output: Capture) -> Result:
+        output.end()
+        if state == "gone":
+            result = self._result(137, output)
+            raise CommandFailed(
+                f"Job '{self.unit}' on '{self.host.name}' was killed before it could end:"
+                f" '{result.line}'.{tail(result)}",
+                result=result,
+                hint="look for an out-of-memory kill: dmesg | tail",
+            )
+        return self._result(int(state), output)
+
+    def _result(self, rc: int, output: Capture) -> Result:
+        seconds = time.monotonic() - self.started
+        return Result(self.argv, rc, output.text(), "", seconds, output.total, 0)
+
+
+def start_job(
+    host: Host,
+    name: str,
+    argv: Sequence[str],
+    *,
+    journal: Journal,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    stage: str | None = None,
+) -> Job:
+    """Start a job that runs until it is stopped; its stop is in the journal before it starts.
+
+    `stage` is whose change it is in the journal; without it, `name`.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise ValueError(f"'{name}' is no name for a job: letters, digits, '_', '.', '-'")
+    unit = f"accept-{journal.run_id}-{name}.service"
+    directory = f"{journal.state}/jobs/{journal.run_id}-{name}"
+    job = Job(host, unit, directory, argv)
+    journal.record(
+        stage or name,
+        f"job '{name}'",
+        [job.stop_argv(), ["rm", "-rf", "--", directory]],
+    )
+    try:
+        host.sh(_START, directory, unit, job._token, *env_argv(env, cwd), *argv)
+    except BaseException:  # it may have come about all the same
+        job._stop_quietly()
+        raise
+    job.started = time.monotonic()
+    return job
+
+
+def run_job(
+    host: Host,
+    name: str,
+    argv: Sequence[str],
+    *,
+    timeout: float,
+    on_line: OnLine | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    journal: Journal,
+    ok: Collection[int] = (0,),
+    stage: str | None = None,
+) -> Result:
+    """Run a job to its end, within `timeout` seconds (at its usual pace) kept on the host.
+
+    Both streams are in `out`, in the order in which they were written. Raises CommandTimeout,
+    CommandFailed (its status is not in `ok`) or HostUnreachable (for longer than `PATIENCE`).
+    """
+    limited = deadline_argv([*env_argv(env, cwd), *argv], host.paced(timeout))
+    job = start_job(host, name, limited, journal=journal, stage=stage)
+    job.argv = tuple(argv)
+    finished = False
+    try:
+        result = job.wait(timeout + 60, on_line)
+        finished = True
+    finally:
+        if not finished:
+            job._stop_quietly()
+    return _judged(host, name, result, timeout, ok)
+
+
+def _judged(host: Host, name: str, result: Result, timeout: float, ok: Collection[int]) -> Result:
+    host.trace.command(host.name, result)
+    if hit_deadline(result, host.paced(timeout)):
+        raise CommandTimeout(
+            f"Job '{name}' on '{host.name}' still ran after {host.paced_words(timeout)} and was"
+            f" stopped: '{result.line}'.{tail(result)}",
+            result=result,
+        )
+    if result.rc not in ok:
+        raise CommandFailed(
+            f"Job '{name}' on '{host.name}' ended with exit status {result.rc}:"
+            f" '{result.line}'.{tail(result)}",
+            result=result,
+        )
+    return result

@@ -1,0 +1,221 @@
+"""Stages: probe -> provision -> verify, on one host, in one run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Generic, Literal, TypeVar
+
+import pytest
+
+from harness.errors import LabError, TimeIsUp
+from harness.host.command import HostUnreachable
+from harness.host.host import Host
+from harness.record.evidence import Evidence
+from harness.record.facts import as_json, shown_in
+from harness.record.trace import STAGE, Trace, at_stage
+from harness.run.background import Background
+from harness.undo.journal import Journal
+
+P = TypeVar("P")
+F = TypeVar("F")
+Provision = Literal["auto", "always", "never"]
+
+
+class StageFailed(LabError):
+    """A stage that did not come about: its name, and the first error as a sentence."""
+
+    def __init__(self, name: str, cause: BaseException) -> None:
+        if isinstance(cause, LabError | TimeIsUp):
+            text = cause.message
+        else:
+            kind, text = type(cause).__name__, str(cause).strip()
+            text = f"{kind}: {text}" if text else kind
+        super().__init__(
+            f"Stage '{name}' failed: {text}",
+            hint=getattr(cause, "hint", None),
+            clause=getattr(cause, "clause", None),
+        )
+        self.name = name
+        self.cause = cause
+
+    @property
+    def brief(self) -> str:
+        """One line, for a skip's reason."""
+        line = self.message.partition(": ")[2].strip().splitlines()
+        return f'stage "{self.name}" failed: {line[0] if line else type(self.cause).__name__}'
+
+
+class Stage(ABC, Generic[P, F]):
+    """One step of the procedure on the lab of a profile `P`; its facts are `F`, a class of `facts`.
+
+    `durable`: what it makes is kept for later runs, and reused while `inputs` stay the same.
+    """
+
+    name: ClassVar[str]
+    durable: ClassVar[bool] = False
+
+    @classmethod
+    def plan(cls, profile: P) -> Sequence[str]:
+        """What `provision` changes, a line each, from the profile alone (`--plan`); none: nothing.
+
+        By default the first line of the class's own docstring, or its name where it has none.
+        """
+        return [(cls.__doc__ or cls.name).strip().partition("\n")[0]]
+
+    def inputs(self) -> Mapping[str, object]:
+        """All that the result depends on; another value means provisioning anew."""
+        return {}
+
+    def probe(self) -> F | None:
+        """Facts, if it is already so; changes nothing. None, or a LabError: it has to be made.
+
+        It looks as closely as `verify`, which is not called on what is reused.
+        """
+        return None
+
+    @abstractmethod
+    def provision(self) -> None:
+        """Make it so; every change goes to the journal first."""
+
+    @abstractmethod
+    def verify(self) -> F:
+        """Show from outside that it is so, and return the facts; changes nothing."""
+
+
+class Run(Generic[P]):
+    """One acceptance run on one host: what stages and tests have in common."""
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        dir: Path,
+        profile: P,
+        host: Host,
+        journal: Journal,
+        trace: Trace,
+        evidence: Evidence,
+        provision: Provision = "auto",
+        ours: Collection[tuple[str, str]] = (),
+        out: Callable[[str], None] = print,
+    ) -> None:
+        self.id = id
+        self.dir = dir
+        self.profile = profile
+        self.host = host
+        self.journal = journal
+        self.trace = trace
+        self.evidence = evidence
+        self.provision = provision
+        self._ours = frozenset(ours)  # (stage, what) of all that earlier runs made and kept
+        self.facts: dict[str, object] = {}
+        self.failed: dict[str, StageFailed] = {}
+        self.background = Background()
+        self._out = out
+
+    def stage(self, stage: Stage[P, F]) -> F:
+        """Bring a stage about and return its facts; StageFailed, the same one for ever, if not."""
+        if known := self.failed.get(stage.name):
+            raise known
+        with at_stage(stage.name):
+            return self._carry_out(stage)
+
+    def _carry_out(self, stage: Stage[P, F]) -> F:
+        started = time.monotonic()
+        self.trace.event("stage", name=stage.name, state="started", provision=self.provision)
+        try:
+            facts, how = self._bring_about(stage)
+            found = {"facts": as_json(facts, stage.name), "shown": shown_in(facts, stage.name)}
+        except (Exception, pytest.fail.Exception) as error:  # TimeIsUp is of the latter kind
+            failure = StageFailed(stage.name, error)
+            self.failed[stage.name] = failure
+            self._ended(stage.name, "failed", started, error=str(failure))
+            raise failure from error
+        except BaseException as error:
+            self._ended(stage.name, "interrupted", started, error=type(error).__name__)
+            raise
+        self._ended(stage.name, "ok", started, how=how, **found)
+        return facts
+
+    def _ended(self, name: str, state: str, started: float, **fields: object) -> None:
+        seconds = round(time.monotonic() - started, 3)
+        self.trace.event("stage", name=name, state=state, seconds=seconds, **fields)
+        how = f" ({fields['how']})" if "how" in fields else ""
+        self.progress(f"{state}{how}, {seconds:.0f} s")
+
+    def _bring_about(self, stage: Stage[P, F]) -> tuple[F, str]:
+        if self.provision == "never":
+            return self._verify_only(stage), "verified only"
+        if self.provision == "auto" and (already := self._already(stage)) is not None:
+            return already, "reused"
+        if stage.durable:
+            self.host.run("rm", "-f", "--", self._digest_path(stage))
+        stage.provision()
+        facts = stage.verify()
+        if stage.durable:
+            path = self._digest_path(stage)
+            self.host.run("mkdir", "-p", "-m", "700", "--", path.rpartition("/")[0])
+            self.host.write(path, _digest(stage.inputs()) + "\n", 0o600)
+        return facts, "provisioned"
+
+    def _already(self, stage: Stage[P, F]) -> F | None:
+        """What is there and holds; a look that fails says what is wrong with it, and no more."""
+        if not self._reusable(stage):
+            return None
+        try:
+            return stage.probe()
+        except HostUnreachable:  # that says nothing of what is there
+            raise
+        except LabError as error:
+            self.progress(f"cannot be reused: {error.message.splitlines()[0]}")
+            return None
+
+    def _verify_only(self, stage: Stage[P, F]) -> F:
+        try:
+            return stage.verify()
+        except LabError as error:
+            if error.hint is None:
+                error.hint = "with --provision never it has to be there already"
+            raise
+
+    def _digest_path(self, stage: Stage[P, F]) -> str:
+        return f"{self.journal.state}/stages/{stage.name}"
+
+    def _reusable(self, stage: Stage[P, F]) -> bool:
+        """What is transient is asked; what is durable only where it was made of the same inputs."""
+        if not stage.durable:
+            return True
+        path = self._digest_path(stage)
+        if not self.host.exists(path):
+            return False
+        return self.host.read(path).strip() == _digest(stage.inputs())
+
+    def is_ours(self, stage: str, what: str) -> bool:
+        """Whether an earlier run made this change and kept it: the words are its journal's.
+
+        What is there and is nobody's of ours belongs to somebody else.
+        """
+        return (stage, what) in self._ours
+
+    def fact(self, name: str, value: object) -> None:
+        """Put something that was read from the host into the record; TypeError if it is no JSON."""
+        found = {"value": as_json(value, name), "shown": shown_in(value, name)}
+        self.facts[name] = value
+        self.trace.event("fact", name=name, **found)
+
+    def progress(self, text: str) -> None:
+        """Tell the person who waits; also into the record."""
+        if stage := STAGE.get():
+            text = f"[{stage}] {text}"
+        self.trace.event("progress", text=text)
+        self._out(self.trace.mask(text))
+
+
+def _digest(inputs: Mapping[str, object]) -> str:
+    text = json.dumps(as_json(inputs, "inputs"), sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,233 @@
+"""One run a host, across all machines that may drive it: the lock, who holds it, where it is."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from harness.errors import LabError, Refused
+from harness.host.command import CommandError
+from harness.host.connection import SWEEP
+from harness.host.host import ANY, TOKEN, Host
+
+STATE_DIR = "/var/lib/passthrough-acceptance"
+
+# $1: directory. Makes it, or refuses one that somebody else could write: what stands in a journal
+# will be executed. Ends with 3 when refused.
+_SECURE = """
+umask 077
+mkdir -p -- "$1"
+for path in "$1" "$1"/*.jsonl; do
+    [ -e "$path" ] || [ -L "$path" ] || continue
+    if [ -L "$path" ]; then echo "'$path' is a symbolic link"; exit 3; fi
+    set -- "$1" $(stat -c '%u %a' -- "$path")
+    if [ "$2" != "$(id -u)" ]; then echo "'$path' belongs to user id $2"; exit 3; fi
+    if [ $((0$3 & 022)) -ne 0 ]; then echo "'$path' has mode $3"; exit 3; fi
+done
+"""
+
+
+class StateRefused(Refused):
+    """The state directory, or a journal in it, could be written by others."""
+
+
+def secure(host: Host, directory: str) -> None:
+    """Make a private directory on the host; StateRefused when others could write in it."""
+    result = host.sh(_SECURE, directory, ok=ANY)
+    if result.rc == 3:
+        raise StateRefused(
+            f"The journal directory on '{host.name}' cannot be trusted: {result.out.strip()}.",
+            hint=f"look at it, then remove it: ls -la {directory}",
+        )
+    if result.rc != 0:
+        raise StateRefused(
+            f"Directory '{directory}' cannot be made on '{host.name}': {result.err.strip()}"
+        )
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who runs: named by a lock, and in a journal's header."""
+
+    run: str
+    user: str
+    runner: str  # name of the machine that pytest runs on
+    runner_boot: str  # its boot id: a process id means something only within one boot
+    pid: int
+    started: int  # the process's start time in clock ticks: process ids are used again
+    since: str
+    boot: str  # boot id of the lab host
+    pid_ns: str  # the process id's namespace
+
+    def __str__(self) -> str:
+        return f"{self.user}@{self.runner}, process {self.pid}, run {self.run}, since {self.since}"
+
+    @property
+    def here(self) -> bool:
+        """Whether it runs, or ran, where we can see: on this machine, in this pid namespace.
+
+        A container has the name and the boot of its machine (docker --network host), and not its
+        processes.
+        """
+        return self.runner == socket.gethostname() and self.pid_ns == _own_pid_ns()
+
+    @property
+    def dead(self) -> bool:
+        """Whether its process is known to be gone; never so of one that is not `here`."""
+        if not self.here:
+            return False
+        return self.runner_boot != _own_boot() or _start_time(self.pid) != self.started
+
+
+def holder(host: Host, run_id: str) -> Holder:
+    """This process, as holder of a run on `host`."""
+    return Holder(
+        run=run_id,
+        user=getpass.getuser(),
+        runner=socket.gethostname(),
+        runner_boot=_own_boot(),
+        pid=os.getpid(),
+        started=_start_time(os.getpid()),
+        since=datetime.now(UTC).isoformat(timespec="seconds"),
+        boot=host.boot_id,
+        pid_ns=_own_pid_ns(),
+    )
+
+
+def end_commands(host: Host, run_id: str) -> None:
+    """End what a dead run's commands still do on the host; LabError when they cannot be ended.
+
+    A command outlives the process that sent it, up to its deadline: nothing can be taken back
+    while it goes on changing things.
+    """
+    if host.sh(SWEEP, f"^{TOKEN}={run_id}[.]", "G", ok=ANY).rc != 0:
+        raise LabError(
+            f"What run '{run_id}' began on '{host.name}' still runs and cannot be ended.",
+            hint=f"as root there: grep -lz '^{TOKEN}={run_id}' /proc/[0-9]*/environ",
+        )
+
+
+def _own_boot() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def _own_pid_ns() -> str:
+    return os.readlink("/proc/self/ns/pid")
+
+
+def _start_time(pid: int) -> int:
+    """Field 22 of /proc/PID/stat (proc(5)); -1 for a process that is gone or a zombie."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return -1
+    return -1 if fields[0] in "ZX" else int(fields[19])
+
+
+# All of it under flock(1) on a guard file, so that two that find the same stale lock do not both
+# take it. $1 lock, $2 the host's boot id, $3 run id whose lock may be replaced. stdin: new lock.
+_TAKE = """
+exec 9>"$1.guard"
+flock -w 30 9
+if [ -s "$1" ] && grep -qF "\\"boot\\": \\"$2\\"" "$1"; then
+    if [ -z "$3" ] || ! grep -qF "\\"run\\": \\"$3\\"" "$1"; then cat "$1"; exit 3; fi
+fi
+umask 077
+cat >"$1.new"
+sync "$1.new"
+mv -fT "$1.new" "$1"
+"""
+_DROP = """
+exec 9>"$1.guard"
+flock -w 30 9
+if [ -e "$1" ] && grep -qF "\\"run\\": \\"$2\\"" "$1"; then rm -f "$1"; fi
+"""
+
+
+class LockHeld(Refused):
+    """Another run has the host; `holder` is who."""
+
+    def __init__(self, message: str, holder: Holder, *, hint: str) -> None:
+        super().__init__(message, hint=hint)
+        self.holder = holder
+
+
+def acquire(host: Host, run_id: str, state: str = STATE_DIR, *, recover: bool = False) -> None:
+    """Take the host's lock; LockHeld names who has it.
+
+    A lock of an earlier boot of the host is taken over. With `recover` also one whose process is
+    known to be gone; of a run on another machine that is never known.
+    """
+    path = f"{state}/journal/host.lock"
+    host.run_id = run_id
+    secure(host, f"{state}/journal")
+    mine = json.dumps(asdict(holder(host, run_id))) + "\n"
+    replace = ""
+    for _ in range(2):
+        result = host.sh(_TAKE, path, host.boot_id, replace, input=mine, ok=ANY)
+        if result.rc == 0:
+            return
+        if result.rc != 3:
+            raise LabError(f"Lock '{path}' on '{host.name}' cannot be taken: {result.err.strip()}")
+        other = _parse(host, path, result.out)
+        if not (recover and other.dead):
+            break
+        end_commands(host, other.run)
+        replace = other.run
+    raise _held(host, path, other)
+
+
+def _parse(host: Host, path: str, text: str) -> Holder:
+    try:
+        return Holder(**json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise LabError(
+            f"Lock '{path}' on '{host.name}' cannot be read: {error}",
+            hint="it may be of another version; make sure that nothing runs, then remove it",
+        ) from error
+
+
+def _held(host: Host, path: str, other: Holder) -> LockHeld:
+    if other.dead:
+        hint = "that process is gone: pytest --recover takes back what it left"
+    elif other.here:
+        hint = "wait for it, or stop it with Ctrl-C or SIGTERM, so that it cleans up"
+    else:
+        hint = (
+            f"ask on '{other.runner}', in its containers too; if that run is gone, pytest --recover"
+            f" there clears it; if that is gone too, remove '{path}' on '{host.name}', then recover"
+        )
+    return LockHeld(f"Host '{host.name}' is in use by {other}.", other, hint=hint)
+
+
+def release(host: Host, run_id: str, state: str = STATE_DIR) -> None:
+    """Give the lock back, if it is this run's."""
+    host.sh(_DROP, f"{state}/journal/host.lock", run_id)
+
+
+@contextlib.contextmanager
+def locked(
+    host: Host, run_id: str, state: str = STATE_DIR, *, recover: bool = False
+) -> Iterator[None]:
+    """Hold the host's lock for a while."""
+    mine = True  # also where an interruption or a lost connection leaves open who has it
+    try:
+        try:
+            acquire(host, run_id, state, recover=recover)
+        except (LockHeld, StateRefused):
+            mine = False
+            raise
+        yield
+    finally:
+        if mine:
+            with contextlib.suppress(CommandError):  # the next boot or --recover clears it
+                host.run("true", probe=True)
+                release(host, run_id, state)

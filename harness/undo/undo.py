@@ -1,0 +1,171 @@
+"""The undo: what a journal says is taken back, the last change first, whatever fails on the way."""
+
+from __future__ import annotations
+
+import signal
+import time
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from harness.errors import LabError
+from harness.host.command import HostUnreachable
+from harness.host.host import ANY, Host
+from harness.undo.journal import UNDO_TIMEOUT, Entry, Journal, load_all
+from harness.undo.lock import STATE_DIR, end_commands
+
+
+@dataclass(frozen=True)
+class UndoResult:
+    """What became of one entry: 'undone', 'not needed' (its guard said so) or 'failed'."""
+
+    run_id: str
+    entry: Entry
+    outcome: str
+    error: str = ""
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether the change is not on the host any more."""
+        return self.outcome != "failed"
+
+    def __str__(self) -> str:
+        text = f"[{self.entry.stage}] {self.entry.what}: {self.outcome}"
+        return f"{text}: {self.error}" if self.error else text
+
+
+Tell = Callable[[UndoResult], None]  # called for each entry as soon as its result is there
+
+
+def undo(journal: Journal, durable: bool, tell: Tell = lambda _: None) -> list[UndoResult]:
+    """Take back every pending change in reverse; one that fails is reported and stays pending.
+
+    Durable changes are kept unless `durable`. A journal with nothing left is removed. Where the
+    host is lost on the way, the connection is made anew and the entry tried once more. Where that
+    cannot be, or what a lost command does cannot be ended, nothing more is taken back: every entry
+    that is left gets its failed result, and then that error is raised.
+    """
+    results: list[UndoResult] = []
+    stopped = _reached(journal.host)
+    for entry in journal.pending(durable):
+        started = time.monotonic()
+        outcome, error = "failed", stopped
+        if stopped is None:
+            outcome, error, stopped = _tried(journal, entry)
+        seconds = time.monotonic() - started
+        result = UndoResult(journal.run_id, entry, outcome, _said(error), seconds)
+        _record(journal.host, result)
+        results.append(result)
+        tell(result)
+    if stopped is not None:
+        raise stopped
+    if durable:  # what the digests speak of is gone
+        journal.host.run("rm", "-rf", "--", f"{journal.state}/stages")
+    if not journal.pending():
+        journal.remove()
+    return results
+
+
+def _reached(host: Host) -> Exception | None:
+    """Make a lost connection anew, also one whose loss nobody has noticed; why not, if not."""
+    try:
+        host.run("true", probe=True)
+    except Exception as error:
+        return error
+    return None
+
+
+def _tried(journal: Journal, entry: Entry) -> tuple[str, Exception | None, Exception | None]:
+    """Outcome, the error if it failed, and why nothing more can be tried, if so.
+
+    An undo is repeatable by contract, so an entry that was under way when the host was lost is
+    begun again.
+    """
+    for again in (True, False):
+        try:
+            journal.host.settle()
+        except Exception as error:
+            return "failed", error, error
+        try:
+            return _take_back(journal, entry), None, None
+        except HostUnreachable as error:
+            failure: Exception = error
+            if not again:
+                break
+        except Exception as error:  # whatever it is: the other entries have their turn
+            return "failed", error, None
+    return "failed", failure, None
+
+
+def _take_back(journal: Journal, entry: Entry) -> str:
+    host = journal.host
+    outcome = "undone"
+    if entry.when is not None and host.run(*entry.when, ok=ANY, timeout=UNDO_TIMEOUT).rc != 0:
+        outcome = "not needed"
+    else:
+        for argv in entry.undo:
+            host.run(*argv, timeout=UNDO_TIMEOUT)
+    journal.tick(entry, outcome)
+    return outcome
+
+
+def _said(error: Exception | None) -> str:
+    if error is None:
+        return ""
+    return str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
+
+
+def _record(host: Host, result: UndoResult) -> None:
+    entry = result.entry
+    host.trace.event(
+        "undo",
+        run=result.run_id,
+        id=entry.id,
+        stage=entry.stage,
+        what=entry.what,
+        outcome=result.outcome,
+        error=result.error or None,
+        seconds=round(result.seconds, 3),
+    )
+
+
+def recover(
+    host: Host, state: str = STATE_DIR, durable: bool = False, tell: Tell = lambda _: None
+) -> list[UndoResult]:
+    """Finish the undo of every run that left one, the newest first.
+
+    The caller holds the host's lock (`harness.undo.lock.acquire` with `recover=True`), which says
+    that none of those runs is alive; a command of theirs may be, and is ended first. With `durable`
+    also what was kept for the next run. Raises as `undo`, after every journal had its turn.
+    """
+    loaded = load_all(host, state)
+    for journal in loaded:
+        if journal.pending(durable=False):
+            end_commands(host, journal.run_id)
+    results: list[UndoResult] = []
+    stopped: Exception | None = None
+    for journal in loaded:
+        try:
+            results += undo(journal, durable, tell)
+        except Exception as error:
+            stopped = stopped or error
+    if stopped is not None:
+        raise stopped
+    return results
+
+
+@contextmanager
+def undisturbed(say: Callable[[str], None]) -> Iterator[None]:
+    """Within the block a (further) Ctrl-C or SIGTERM is answered, and ends nothing."""
+
+    def patience(signum: int, frame: types.FrameType | None) -> None:
+        say("[undo] still putting the host back; after kill -9: pytest --recover")
+
+    before = {s: signal.signal(s, patience) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

@@ -1,0 +1,1 @@
+"""The documents for programs and for the terminal."""

@@ -1,0 +1,95 @@
+"""junit.xml: what CI systems read, made from the record.
+
+It keeps to the schema of Jenkins' xUnit plugin (junit-10.xsd), which knows properties of a suite
+alone: what belongs to one test (its clauses, its evidence) stands in that test's output.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections import Counter
+from pathlib import Path
+
+from reports.record import verdict
+from reports.record.inventory import inventory
+from reports.record.measures import host
+from reports.record.record import Record, Test
+
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_TAGS = {"failed": "failure", "error": "error"}
+
+
+def document(record: Record) -> bytes:
+    """The file's content."""
+    counts = Counter(test.outcome for test in record.tests)
+    suite = ET.Element(
+        "testsuite",
+        name="acceptance",
+        tests=str(len(record.tests)),
+        failures=str(counts["failed"]),
+        errors=str(counts["error"]),
+        skipped=str(counts["skipped"]),
+        time=f"{record.seconds:.3f}",
+        timestamp=record.started.isoformat(timespec="seconds"),
+        hostname=_clean(host(record) or str(record.profile["name"])),
+    )
+    properties = ET.SubElement(suite, "properties")
+    for name, value in _properties(record).items():
+        ET.SubElement(properties, "property", name=name, value=_clean(value))
+    for test in record.tests:
+        _case(suite, test, record.folder)
+    root = ET.Element("testsuites")
+    root.append(suite)
+    ET.indent(root)
+    content: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return content
+
+
+def _properties(record: Record) -> dict[str, str]:
+    """Where and with what the run took place, and what it came to."""
+    guide, target = record.facts.get("guide", {}), record.profile["target"]
+    found = {
+        "run": record.id,
+        "lab": str(record.profile["name"]),
+        "target": str(target["kind"]),
+        "host": host(record) or str(target.get("address") or record.start["runner"]),
+        "stand-ins": ", ".join(record.standins),
+        "verdict": verdict.overall(record).verdict,
+        "exit status": "" if record.exit_status is None else str(record.exit_status),
+        "git commit": str(record.start.get("commit") or ""),
+        "profile sha256": str(record.start.get("profile_digest") or ""),
+        "guide sha256": str(guide.get("guide", {}).get("sha256", "")),
+        "clauses sha256": str(guide.get("sha256", "")),
+        "record sha256": record.digest,
+    }
+    known = {item.name: item.value for item in inventory(record)}
+    return {name: value for name, value in {**found, **known}.items() if value}
+
+
+def _case(suite: ET.Element, test: Test, folder: Path) -> None:
+    path, *names = test.nodeid.split("::")
+    module = path.removesuffix(".py").replace("/", ".")
+    case = ET.SubElement(
+        suite,
+        "testcase",
+        classname=_clean(".".join([module, *names[:-1]])),
+        name=_clean(test.name),
+        time=f"{test.seconds:.3f}",
+    )
+    if test.outcome != "passed":
+        # A skip's type tells what could not be assessed here from what a failed stage stands
+        # behind; for Jenkins both are skipped.
+        tag = _TAGS.get(test.outcome, "skipped")
+        said = ET.SubElement(case, tag, type=test.status, message=_clean(test.cause[0]))
+        said.text = _clean(test.message)
+    lines = [f"clause: {name}" for name in test.clauses]
+    # This form is known to Jenkins' JUnit Attachments plugin and to GitLab.
+    lines += [f"[[ATTACHMENT|{(folder / file).resolve()}]]" for file in test.evidence]
+    if lines:
+        ET.SubElement(case, "system-out").text = _clean("\n".join(lines))
+
+
+def _clean(text: str) -> str:
+    """Without what XML 1.0 cannot hold, control characters above all."""
+    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)

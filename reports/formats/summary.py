@@ -1,0 +1,65 @@
+"""The outcome of a run in few words: summary.json for programs, some lines for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from reports.formats.columns import cut, wrapped
+from reports.record import verdict
+from reports.record.measures import measures
+from reports.record.record import Record
+
+FORMAT = 1  # of summary.json
+WIDTH = 80  # columns of a terminal
+CAUSE_LINES = 4  # of the first failure's message
+
+
+def document(record: Record) -> dict[str, Any]:
+    """What summary.json holds."""
+    whole, failure = verdict.overall(record), record.first_failure
+    return {
+        "format": FORMAT,
+        "id": record.id,
+        "lab": record.profile["name"],
+        "started": record.started.isoformat(),
+        "seconds": record.seconds,
+        "verdict": whole.verdict,
+        "reasons": whole.said(),
+        "exit_status": record.exit_status,
+        "standins": list(record.standins),
+        "tests": dict(whole.counts),
+        "capabilities": [
+            {
+                "name": part.name,
+                "verdict": part.verdict,
+                "tests": dict(part.counts),
+                "reasons": part.said(),
+            }
+            for part in verdict.capabilities(record)
+        ],
+        "first_failure": failure and {"test": failure.nodeid, "message": failure.message},
+        "measures": measures(record),
+        "baseline": record.facts.get("baseline"),
+        "record_sha256": record.digest,
+    }
+
+
+def lines(record: Record) -> Iterator[str]:
+    """A line a capability, the first failure with its cause, the verdict; none above WIDTH."""
+    for part in verdict.capabilities(record):
+        counts = ", ".join(f"{count} {status}" for status, count in part.counts.items())
+        yield cut(f"{part.name:<16} {part.verdict:<13} {counts or 'nothing ran'}", WIDTH)
+    if failure := record.first_failure:
+        yield from wrapped(f"first failure: {failure.nodeid}", WIDTH, "  ")
+        for line in failure.cause[:CAUSE_LINES]:
+            yield from wrapped(f"  {line}", WIDTH, "  ")
+    for line in record.facts.get("baseline", {}).get("said", []):
+        yield from wrapped(f"baseline: {line}", WIDTH, "  ")
+    whole = verdict.overall(record)
+    if record.standins:
+        names = ", ".join(record.standins)
+        yield from wrapped(f"parts of the lab are stand-ins: {names}", WIDTH, "  ")
+    for _, reason in verdict.besides(record):
+        yield from wrapped(str(reason), WIDTH, "  ")
+    yield f"{'verdict':<16} {whole.verdict}"

@@ -1,0 +1,1 @@
+"""All runs over time: the history, what is usual, what changed."""

@@ -1,0 +1,1 @@
+"""The qualification report: a page, its pictures, its templates."""

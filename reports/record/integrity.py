@@ -1,0 +1,101 @@
+"""Whether a record and its evidence are still what the run wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.record.trace import GENESIS, link
+from reports.record.record import Event, Record
+
+
+@dataclass(frozen=True)
+class Integrity:
+    """What was found wrong; nothing means that all digests agree.
+
+    `incomplete`: the record has no end. A run that was killed leaves such a one; so does whoever
+    takes lines from its end, and the record alone cannot tell which.
+    """
+
+    problems: tuple[str, ...]
+    incomplete: bool
+    checked: int
+
+    @property
+    def intact(self) -> bool:
+        return not self.problems and not self.incomplete
+
+
+def check(record: Record, known: Mapping[str, str] | None = None) -> Integrity:
+    """Follow the chain of digests through the record, and digest each file of evidence again.
+
+    Every event carries `chain`: the sha256 of the event before's chain and of the event itself. It
+    tells a change made by accident or by hand, and a cut at the front or in the middle; whoever
+    can write the whole file anew can also make a new chain. `known` are digests of the record that
+    were kept elsewhere, by where: they tell that as well.
+    """
+    found = [*_chain(record), *_evidence(record)]
+    found += [
+        f"{where} has another sha256 of record.jsonl: {digest}"
+        for where, digest in (known or {}).items()
+        if digest != record.digest
+    ]
+    checked = len(record.events) + len(record.kind("evidence"))
+    return Integrity(tuple(found), record.end is None, checked)
+
+
+def noted(run: str, *folders: Path) -> dict[str, str]:
+    """The sha256 of a run's record that its summary.json has, in each of some folders.
+
+    That of a run without an end is passed over: it may have gone on.
+    """
+    found = {}
+    for path in {folder.resolve() / "summary.json" for folder in folders}:
+        try:
+            said = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except ValueError:
+            found[str(path)] = "no JSON"
+            continue
+        if said.get("id") == run and said.get("exit_status") is not None:
+            found[str(path)] = str(said.get("record_sha256"))
+    return found
+
+
+def _chain(record: Record) -> Iterator[str]:
+    chain = GENESIS
+    for number, event in enumerate(record.events, 1):
+        chain = link(chain, event)
+        if event.get("chain") != chain:
+            yield f"record.jsonl line {number} is not what was written"
+            break
+    if record.end is not None and record.end is not record.events[-1]:
+        yield "record.jsonl goes on after its end"
+    if record.end is not None and record.rest:
+        yield f"record.jsonl has {record.rest} bytes after its last line"
+
+
+def _evidence(record: Record) -> Iterator[str]:
+    listed = {str(event["file"]): event for event in record.kind("evidence")}
+    for name, event in listed.items():
+        path = record.folder / name
+        if not path.is_file():
+            yield f"{name} is missing"
+        elif hashlib.sha256(_collected(path, event)).hexdigest() != event["sha256"]:
+            yield f"{name} is not what was collected"
+    if record.end is None:
+        return  # what lies there beside was to be listed at the end
+    for path in sorted((record.folder / "evidence").rglob("*")):
+        name = path.relative_to(record.folder).as_posix()
+        if name not in listed and not path.is_dir():
+            yield f"{name} is in no event of the record"
+
+
+def _collected(path: Path, event: Event) -> bytes:
+    """What of a file was there; the console of a lab that was kept goes on after the run."""
+    data = path.read_bytes()
+    return data[: event["bytes"]] if event["nodeid"] is None else data

@@ -1,0 +1,49 @@
+"""The hardware and software of a run, as the facts of its stages declare it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.record.facts import Kind
+from reports.record.record import Record
+
+
+@dataclass(frozen=True)
+class Item:
+    """A row of the inventory; `label` by language, the rest as in `harness.record.facts.Shown`."""
+
+    label: Mapping[str, str]
+    value: str
+    kind: Kind
+    ephemeral: bool
+
+    @property
+    def name(self) -> str:
+        """The English label: what documents for programs know it by."""
+        return self.label["en"]
+
+
+def inventory(record: Record) -> list[Item]:
+    """Everything that the run's stages know, in their order.
+
+    What two of them tell under one label is as the later one has seen it: the guest's kernel is
+    that which runs, and before it does, that of its image.
+    """
+    found: dict[str, Item] = {}
+    for one in record.shown:
+        if one.place == "inventory" and (value := _text(one.value)):
+            item = Item(one.label, value, one.kind, one.ephemeral)
+            found[item.name] = item
+    return list(found.values())
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_text(item)}" for key, item in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(dict.fromkeys(filter(None, map(_text, value))))
+    return str(value).strip()

@@ -1,0 +1,76 @@
+"""The figures of a run, and under what conditions it took place: what runs are compared by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import date
+
+from reports.record.inventory import inventory
+from reports.record.record import Record
+
+
+def stage_measure(name: str) -> str:
+    """The name of a stage's time."""
+    return f"stage {name} seconds"
+
+
+def measures(record: Record) -> dict[str, float]:
+    """What a run measured: seconds of each stage that was carried out, and the model's figures."""
+    return {name: value for name, value, _ in _measured(record)}
+
+
+def units(record: Record) -> dict[str, str]:
+    """The unit of each of them."""
+    return {name: unit for name, _, unit in _measured(record)}
+
+
+def _measured(record: Record) -> Iterator[tuple[str, float, str]]:
+    for stage in record.stages:
+        if stage.how == "provisioned":
+            yield stage_measure(stage.name), stage.seconds, "s"
+    for one in record.shown:
+        if one.unit and one.place == "answer" and one.value is not None:
+            yield one.field.replace(".", " "), float(one.value), one.unit
+
+
+def figure(name: str, text: Callable[[str], str]) -> str:
+    """A measure's name in the language of a translator."""
+    stage = name.removeprefix("stage ").removesuffix(" seconds")
+    if name == stage_measure(stage):
+        return text("stage_seconds").format(name=stage)
+    return text(name)
+
+
+def waived(record: Record) -> frozenset[str]:
+    """The figures that may be worse than usual: named by a waiver that held when the run began."""
+    day = record.started.date()
+    waivers = record.profile.get("waiver", ())
+    return frozenset(w["what"] for w in waivers if date.fromisoformat(w["expires"]) >= day)
+
+
+def conditions(record: Record) -> dict[str, str]:
+    """What may explain that one run went otherwise than another."""
+    guide = record.facts.get("guide", {})
+    virtual = record.profile["target"]["kind"] == "vlab"
+    known = {i.name: i.value for i in inventory(record) if not (virtual and i.ephemeral)}
+    found = known | {
+        "harness": str(record.start.get("commit") or ""),
+        "profile": str(record.start.get("profile_digest") or ""),
+        "guide": str(guide.get("guide", {}).get("sha256", "")),
+        "clauses": str(guide.get("sha256", "")),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def host(record: Record) -> str | None:
+    """Which machine was tested, for a person to read; None: the run did not get to know.
+
+    Every virtual lab is a new machine and yet the same lab.
+    """
+    if record.profile["target"]["kind"] == "vlab":
+        return "vlab"
+    known = [item.value for item in inventory(record) if item.kind == "host"]
+    if not known:
+        return None
+    name, *more = known
+    return f"{name} ({', '.join(more)})" if more else name

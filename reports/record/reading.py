@@ -1,0 +1,150 @@
+"""A run's record.jsonl, read: lines become events, and events become what `Record` holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harness.record.facts import Shown
+from harness.record.trace import FORMAT
+from reports.record.record import (
+    KEPT,
+    LEFT,
+    Change,
+    Event,
+    Record,
+    RecordError,
+    Stage,
+    Test,
+)
+
+_RANK = ("passed", "skipped", "failed", "error")
+
+
+def load(run: Path) -> Record:
+    """Read a run's folder, or a record file. Raises RecordError."""
+    path = run / "record.jsonl" if run.is_dir() else run
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"No record can be read at '{path}': {error.strerror}.") from error
+    events = tuple(_parsed(path, number, line) for number, line in enumerate(_lines(raw), 1))
+    if not events or events[0].get("kind") != "run" or events[0].get("state") != "started":
+        raise RecordError(f"'{path}' does not begin with the start of a run.")
+    if (format := events[0].get("format")) != FORMAT:
+        raise RecordError(f"'{path}' has format {format!r}; this version reads {FORMAT}.")
+    return Record(
+        folder=path.parent,
+        events=events,
+        digest=hashlib.sha256(raw).hexdigest(),
+        rest=len(raw.rpartition(b"\n")[2]),
+        tests=_tests(events),
+        stages=_stages(events),
+        changes=_changes(events),
+        facts={e["name"]: e["value"] for e in events if e["kind"] == "fact"},
+        shown=_shown(events),
+    )
+
+
+def _lines(raw: bytes) -> list[bytes]:
+    """Whole lines; what follows the last newline was being written when the run was killed."""
+    return raw.rpartition(b"\n")[0].splitlines() if b"\n" in raw else []
+
+
+def _parsed(path: Path, number: int, line: bytes) -> Event:
+    try:
+        event = json.loads(line)
+    except ValueError as error:
+        raise RecordError(f"'{path}' line {number} is not JSON: {error}.") from error
+    if not isinstance(event, dict) or "kind" not in event:
+        raise RecordError(f"'{path}' line {number} is no event of a record.")
+    return event
+
+
+def _tests(events: tuple[Event, ...]) -> tuple[Test, ...]:
+    evidence: dict[str, list[str]] = {}
+    for event in events:
+        if event["kind"] == "evidence" and event["nodeid"]:
+            evidence.setdefault(str(event["nodeid"]), []).append(str(event["file"]))
+    found: dict[str, Test] = {}
+    own: list[int] = []  # what no stage has run since the last test: this one's
+    for number, event in enumerate(events):
+        if event["kind"] == "command" and not event["stage"]:
+            own.append(number)
+        if event["kind"] != "test":
+            continue
+        nodeid = str(event["nodeid"])
+        before = found.get(nodeid)
+        found[nodeid] = _test(event, before, evidence.get(nodeid, ()), own)
+        own = []
+    return tuple(found.values())
+
+
+def _test(event: Event, before: Test | None, evidence: Iterable[str], own: list[int]) -> Test:
+    """A test after one more of its phases: the worst of them says how it went."""
+    outcome, message = str(event["outcome"]), str(event["message"] or "")
+    seconds, commands = float(event["seconds"]), tuple(own)
+    if before is not None:
+        seconds, commands = seconds + before.seconds, before.commands + commands
+        if _RANK.index(outcome) <= _RANK.index(before.outcome):
+            return replace(before, seconds=seconds, commands=commands)
+    return Test(
+        nodeid=str(event["nodeid"]),
+        outcome=outcome,
+        seconds=seconds,
+        clauses=tuple(event["clauses"]),
+        message=message,
+        evidence=tuple(evidence),
+        status=str(event["status"]),
+        fixtures=tuple(event["fixtures"]),
+        commands=commands,
+    )
+
+
+def _shown(events: tuple[Event, ...]) -> tuple[Shown, ...]:
+    """What is shown of the stages' facts, in the order in which they began, and of other facts."""
+    begun = [f"stage {e['name']}" for e in events if e["kind"] == "stage"]
+    found: dict[str, Sequence[Mapping[str, Any]]] = dict.fromkeys(begun, ())
+    for event in events:
+        if event["kind"] in ("stage", "fact"):
+            found[f"{event['kind']} {event['name']}"] = event.get("shown", ())
+    return tuple(Shown(**one) for ones in found.values() for one in ones)
+
+
+def _stages(events: tuple[Event, ...]) -> tuple[Stage, ...]:
+    found: dict[str, Stage] = {}
+    for event in events:
+        if event["kind"] != "stage":
+            continue
+        name, at = str(event["name"]), float(event["at"])
+        if event["state"] == "started":
+            found[name] = Stage(name, "started", at, events[-1]["at"] - at)
+            continue
+        facts = event.get("facts")
+        found[name] = Stage(
+            name=name,
+            state=str(event["state"]),
+            at=found[name].at if name in found else at - float(event["seconds"]),
+            seconds=float(event["seconds"]),
+            how=str(event.get("how") or ""),
+            error=str(event.get("error") or ""),
+            facts=facts if isinstance(facts, dict) else {},
+        )
+    return tuple(found.values())
+
+
+def _changes(events: tuple[Event, ...]) -> tuple[Change, ...]:
+    """Every change that this run made or took back, in the order in which they were made."""
+    undone = {(e["run"], e["id"]): e for e in events if e["kind"] == "undo"}
+    made = {(e["run"], e["id"]): e for e in events if e["kind"] == "change"}
+    found = []
+    for key, event in {**undone, **made}.items():  # those of earlier runs come first
+        undo = undone.get(key, {})
+        left = KEPT if event.get("durable") else LEFT
+        outcome, error = str(undo.get("outcome", left)), str(undo.get("error") or "")
+        found.append(Change(str(event["stage"]), str(event["what"]), outcome, error))
+    return tuple(found)

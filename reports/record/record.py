@@ -1,0 +1,174 @@
+"""A run's record.jsonl, read back: what was tested, how it ended, what was changed.
+
+Everything that a report says comes from here, so that it can be made again later and elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from harness.record.facts import Shown
+from reports.record import standins
+
+KEPT = "kept"  # what became of a change that is there for later runs
+LEFT = "left"  # ... of one that should have been put back, and that nobody tried to
+
+Event = dict[str, Any]
+
+
+class RecordError(Exception):
+    """A record that cannot be read; the text says which line, and why."""
+
+
+def suite_of(nodeid: str) -> str:
+    """`suites/test_gpu.py::test_x` is of suite `gpu`; whatever is in `suites/local`, of `local`."""
+    path = PurePosixPath(nodeid.partition("::")[0])
+    if path.parent.name == "local":  # its files may have the names of ours
+        return "local"
+    words = path.stem.removeprefix("test_").split("_")
+    return "_".join(words[1:] if words[0].isdigit() else words)
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test: the worst outcome of its phases ('passed', 'skipped', 'failed' or 'error')."""
+
+    nodeid: str
+    outcome: str
+    seconds: float
+    clauses: tuple[str, ...]
+    message: str
+    evidence: tuple[str, ...] = ()
+    status: str = ""  # the outcome; of a skip, and of one that may fail (xfail), which kind
+    fixtures: tuple[str, ...] = ()  # what it asks for itself
+    commands: tuple[int, ...] = ()  # what it ran on the host: indices of `Record.events`
+
+    @property
+    def name(self) -> str:
+        path, bracket, parameters = self.nodeid.partition("[")  # which may hold anything
+        return path.rpartition("::")[2] + bracket + parameters
+
+    @property
+    def suite(self) -> str:
+        return suite_of(self.nodeid)
+
+    @property
+    def cause(self) -> tuple[str, ...]:
+        """The lines that say why: of a traceback what pytest marks by `E`, else the message."""
+        lines = [line.rstrip() for line in self.message.splitlines() if line.strip()]
+        marked = [line[1:].strip() for line in lines if line.startswith("E  ")]
+        return tuple(marked or lines or ["no reason given"])
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: when it began (seconds since the run did), how long it took, what it found."""
+
+    name: str
+    state: str  # 'ok', 'failed', 'interrupted', or 'started' where the record ends within it
+    at: float
+    seconds: float
+    how: str = ""
+    error: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change to the host, and what became of it at the end."""
+
+    stage: str
+    what: str
+    outcome: str  # 'undone', 'not needed', 'failed', KEPT or LEFT
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A whole run. `exit_status` is None where the run never ended."""
+
+    folder: Path
+    events: tuple[Event, ...]
+    digest: str  # sha256 of record.jsonl
+    rest: int  # bytes behind its last line
+    tests: tuple[Test, ...]
+    stages: tuple[Stage, ...]
+    changes: tuple[Change, ...]
+    facts: Mapping[str, Any]
+    shown: tuple[Shown, ...]  # what the facts, those of stages first, declare for a report
+
+    @property
+    def start(self) -> Event:
+        return self.events[0]
+
+    @property
+    def end(self) -> Event | None:
+        found = [e for e in self.events if e["kind"] == "run" and e["state"] == "ended"]
+        return found[-1] if found else None
+
+    @property
+    def id(self) -> str:
+        return str(self.start["id"])
+
+    @property
+    def profile(self) -> Mapping[str, Any]:
+        profile: Mapping[str, Any] = self.start["profile"]
+        return profile
+
+    @property
+    def standins(self) -> tuple[str, ...]:
+        """What stands in for the real thing: as the profile says, and as was found."""
+        return standins.found(self.profile, self.shown)
+
+    @property
+    def collected(self) -> Mapping[str, Any]:
+        """`tests`: all that there are, run or not; `only`: those that were asked for by id."""
+        found: Mapping[str, Any] = self.facts.get("collected", {})
+        return found
+
+    @property
+    def clauses(self) -> Mapping[str, Mapping[str, Any]]:
+        """The guide's clauses by id, as the record lists them."""
+        return {clause["id"]: clause for clause in self.facts.get("guide", {}).get("clauses", ())}
+
+    @property
+    def started(self) -> datetime:
+        return datetime.fromisoformat(self.start["time"]).astimezone(UTC)
+
+    @property
+    def seconds(self) -> float:
+        """From the first event to the last."""
+        return float(self.events[-1]["at"])
+
+    @property
+    def exit_status(self) -> int | None:
+        return None if self.end is None else int(self.end["exit_status"])
+
+    @property
+    def steps(self) -> list[tuple[str, str]]:
+        """(name, status) of each stage and test, in the order in which they ended."""
+        status = {test.nodeid: test.status for test in self.tests}
+        found: dict[str, str] = {}
+        for event in self.events:
+            if event["kind"] == "stage" and event["state"] != "started":
+                found.setdefault(f"stage {event['name']}", str(event["state"]))
+            elif event["kind"] == "test":
+                found.setdefault(str(event["nodeid"]), status[event["nodeid"]])
+        return list(found.items())
+
+    def stage(self, name: str) -> Stage | None:
+        """The stage of that name, if the run had it."""
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+    @property
+    def first_failure(self) -> Test | None:
+        """The first test that failed; what it says is the cause, not a consequence."""
+        return next((test for test in self.tests if test.outcome in ("error", "failed")), None)
+
+    def kind(self, kind: str) -> list[Event]:
+        """All events of a kind."""
+        return [event for event in self.events if event["kind"] == kind]

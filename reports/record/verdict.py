@@ -1,0 +1,173 @@
+"""What a run has shown, per capability: the rules are tried in the order of RULES.
+
+A capability is one suite: what its tests prove of the lab.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from harness import exits
+from harness.record.trace import NOT_ASSESSED
+from reports.record.record import Record, Test, suite_of
+from reports.texts.texts import translator
+
+QUALIFIED, CONDITIONAL, FAILED = "qualified", "conditional", "failed"
+ORDER = (QUALIFIED, CONDITIONAL, NOT_ASSESSED, FAILED)  # the worst is last
+
+RULES = (FAILED, NOT_ASSESSED, CONDITIONAL, QUALIFIED)  # the first that applies; texts.py says them
+
+BAD = ("failed", "error", "blocked")
+WHOLE = (exits.PASSED, exits.FAILED, exits.REGRESSION)  # with these a run has come to its end
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A sentence of `reports.texts.texts`, and what stands in it."""
+
+    key: str
+    values: tuple[tuple[str, str], ...] = ()
+
+    @staticmethod
+    def of(key: str, **values: object) -> Reason:
+        return Reason(key, tuple((name, str(value)) for name, value in values.items()))
+
+    def said(self, text: Callable[[str], str]) -> str:
+        """In the language of a translator."""
+        return text(self.key).format(**dict(self.values))
+
+    def __str__(self) -> str:
+        return self.said(translator("en"))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on one capability, or on the whole run, and the reasons for it."""
+
+    name: str
+    verdict: str
+    reasons: tuple[Reason, ...]
+    counts: Counter[str]
+
+    def said(self, text: Callable[[str], str] | None = None) -> list[str]:
+        """The reasons in the language of a translator, by default in English; each once."""
+        words = text or translator("en")
+        return list(dict.fromkeys(reason.said(words) for reason in self.reasons))
+
+
+def capabilities(record: Record) -> tuple[Verdict, ...]:
+    """One verdict a suite, also of those of which nothing ran, in the order of the suites."""
+    suites: dict[str, list[Test]] = {}
+    for nodeid in record.collected.get("tests", ()):
+        suites.setdefault(suite_of(nodeid), [])
+    for clause in record.clauses:
+        suites.setdefault(clause.partition(".")[0], [])
+    for test in record.tests:
+        suites.setdefault(test.suite, []).append(test)
+    return tuple(_judge(name, tests, record) for name, tests in suites.items())
+
+
+def overall(record: Record) -> Verdict:
+    """The verdict on the run: that of its worst capability, or what `besides` says if worse."""
+    parts = capabilities(record)
+    more = besides(record)
+    reasons = [reason for _, reason in more]
+    reasons += [
+        Reason.of(f"part_{part.verdict}", name=part.name)
+        for part in parts
+        if part.verdict != QUALIFIED
+    ]
+    verdicts = [part.verdict for part in parts] or [NOT_ASSESSED]
+    worst = max([*verdicts, *(verdict for verdict, _ in more)], key=ORDER.index)
+    total = sum((part.counts for part in parts), Counter[str]())
+    return Verdict("overall", worst, tuple(reasons), total)
+
+
+def besides(record: Record) -> list[tuple[str, Reason]]:
+    """(verdict, reason) of what is no capability's: a host not put back, a run that was stopped."""
+    return [*_ending(record), *_baseline(record)]
+
+
+def _ending(record: Record) -> Iterator[tuple[str, Reason]]:
+    if record.end is None:
+        yield NOT_ASSESSED, Reason("cut_off")
+        return
+    status = record.exit_status
+    if record.end["undo_failed"] or record.end["error"]:
+        yield FAILED, Reason("not_put_back")
+    elif status == exits.INTERRUPTED:
+        yield NOT_ASSESSED, Reason("interrupted")
+    elif status not in WHOLE:
+        yield NOT_ASSESSED, Reason.of("ended_with", status=status)
+    elif status == exits.FAILED and not any(test.status in BAD for test in record.tests):
+        yield NOT_ASSESSED, Reason("failed_besides")
+    if record.end["kept"]:
+        yield CONDITIONAL, Reason("kept")
+
+
+def _baseline(record: Record) -> Iterator[tuple[str, Reason]]:
+    found = record.facts.get("baseline", {})
+    if found.get("regression"):
+        yield CONDITIONAL, Reason("worse")
+    for row in found.get("measures", ()):
+        if row["state"] == "waived":
+            waiver = row.get("waiver") or {"owner": "?", "reason": "?", "expires": "?"}
+            names = ("owner", "reason", "expires")
+            yield (
+                CONDITIONAL,
+                Reason.of("waived_figure", what=row["name"], **{n: waiver[n] for n in names}),
+            )
+
+
+def _judge(name: str, tests: Sequence[Test], record: Record) -> Verdict:
+    counts = Counter(test.status for test in tests)
+    bad = [_reason(test, record) for test in tests if test.status in BAD]
+    gaps = [*_gaps(name, tests, record)]
+    limits = [_reason(t, record) for t in tests if t.status in _LIMITS]
+    if record.standins:
+        limits.append(Reason("standins"))
+    if bad:
+        return Verdict(name, FAILED, tuple(dict.fromkeys([*bad, *gaps])), counts)
+    if gaps or not counts["passed"]:
+        return Verdict(name, NOT_ASSESSED, tuple(dict.fromkeys([*gaps, *limits])), counts)
+    return Verdict(name, CONDITIONAL if limits else QUALIFIED, tuple(dict.fromkeys(limits)), counts)
+
+
+_LIMITS = (NOT_ASSESSED, "expected failure", "unexpected pass")
+
+
+def _gaps(name: str, tests: Sequence[Test], record: Record) -> Iterator[Reason]:
+    """Why nobody can say that all of a suite was looked at."""
+    if "tests" not in record.collected:
+        yield Reason("collected_unknown")
+    there = {nodeid for nodeid in record.collected.get("tests", ()) if suite_of(nodeid) == name}
+    if missing := there - {test.nodeid for test in tests}:
+        yield Reason.of("not_run", count=len(missing), all=len(there))
+    if only := [n for n in record.collected.get("only", ()) if suite_of(n) == name]:
+        yield Reason.of("asked_only", only=", ".join(only))
+    proved = {clause for test in record.tests for clause in test.clauses}
+    mine = [clause for clause in record.clauses if clause.partition(".")[0] == name]
+    if (open_ := [clause for clause in mine if clause not in proved]) and not missing:
+        yield Reason.of("no_tests_of", clauses=", ".join(open_))
+    for test in tests:
+        if test.status == "skipped":
+            yield Reason.of("skipped_test", test=test.name, why=test.cause[0])
+
+
+def _reason(test: Test, record: Record) -> Reason:
+    """Why a test did not pass; what is blocked says which stage, the same for many tests."""
+    if test.status == "blocked":
+        return Reason.of("own_words", en=test.cause[0], zh=test.cause[0])
+    if test.status == NOT_ASSESSED:
+        said = test.cause[0].removeprefix(f"{NOT_ASSESSED}: ")
+        known = [record.clauses.get(clause, {}) for clause in test.clauses]
+        target = record.profile["target"]["kind"]
+        zh = next(filter(None, (c.get("not_assessed_zh", {}).get(target) for c in known)), said)
+        return Reason.of("not_assessed_for", en=said, zh=zh)
+    if test.status == "unexpected pass":
+        return Reason.of("passed_though", test=test.name, why=test.message or "-")
+    if test.status == "expected failure":
+        return Reason.of("failed_as_expected", test=test.name, why=test.message or "-")
+    return Reason.of("said_by", test=test.name, why=test.cause[0])

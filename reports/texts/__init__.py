@@ -1,0 +1,1 @@
+"""The reports' texts, in both languages."""

@@ -1,0 +1,198 @@
+"""The words of the reports, in English and in simplified Chinese."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from reports.texts.words import WORDS
+
+LANGUAGES = ("en", "zh")
+
+TEXTS = {
+    **WORDS,
+    "title": ("GPU passthrough acceptance report", "GPU直通验收报告"),
+    "lab": ("Lab", "实验环境"),
+    "run": ("Run", "运行编号"),
+    "started_at": ("Started (UTC)", "开始时间（UTC）"),
+    "took": ("Took", "耗时"),
+    "runner": ("Driven from", "执行机"),
+    "guide": ("Deployment guide", "部署指南"),
+    "commit": ("Harness", "测试框架版本"),
+    "exit_status": ("Exit status", "退出码"),
+    "verdict": ("Verdict", "结论"),
+    "standins_head": (
+        "This run used stand-ins: it can never qualify hardware.",
+        "本次运行使用了替身组件：不能作为硬件认证的依据。",
+    ),
+    "standins_body": (
+        "It shows that the procedure and the harness work. Stood in for:",
+        "它只说明流程和测试框架可用。被替代的部分：",
+    ),
+    "altered": ("The record or its evidence was altered.", "记录或证据已被改动。"),
+    "incomplete": (
+        "The record has no end. The run was cut off (killed, or the power failed), or lines were"
+        " taken from its end; what is there is as it was written.",
+        "记录没有结尾：运行被强行终止（被杀死或断电），或末尾的行被删去；现有内容与写入时一致。",
+    ),
+    "asks": ("What it asks for", "要求"),
+    "where": ("Where", "范围"),
+    "finding": ("Finding", "发现"),
+    "waiver_unknown": ("A waiver names no figure of this lab:", "豁免所指的指标不存在："),
+    "rests_help": (
+        "Each test can be opened: the facts that it was given, and the commands that it ran.",
+        "每项测试均可展开，查看其依据的事实与执行的命令。",
+    ),
+    "rests_on": ("rests on:", "依据："),
+    "commands_count": ("{count} commands", "{count}条命令"),
+    "ended": ("exit status {rc}, after {seconds} s", "退出码{rc}，耗时{seconds}秒"),
+    "found": ("What the stages found", "各阶段查明的事实"),
+    "found_help": (
+        "The facts that the tests were given, and the commands behind them; all of it is in"
+        " record.jsonl.",
+        "各测试所依据的事实及其背后的命令；完整内容见record.jsonl。",
+    ),
+    "signature": ("Signature", "签署"),
+    "signature_help": (
+        "This report is about the record with this digest; made again from it, it says the same.",
+        "本报告对应具有以下摘要的记录；由该记录重新生成的报告内容相同。",
+    ),
+    "signer": ("Name", "姓名"),
+    "role": ("Role, organisation", "职务与单位"),
+    "date": ("Date", "日期"),
+    "signed": ("Signature", "签名"),
+    "intact": ("Record and evidence are as they were written.", "记录和证据与写入时一致。"),
+    "capabilities": ("Verdict per capability", "各项能力的结论"),
+    "capability": ("Capability", "能力"),
+    "reasons": ("Reasons", "原因"),
+    "tests": ("Tests", "测试"),
+    "rules": ("Rules", "判定规则"),
+    "rule_failed": (
+        "a test of it failed or could not be set up, or was blocked by a stage that failed",
+        "有测试失败、无法准备，或被失败的阶段阻塞",
+    ),
+    "rule_not assessed": (
+        "a test or a clause of it was left out, by choice or for the run's end, or was skipped",
+        "有测试或条款未执行：被筛除、跳过，或运行提前结束",
+    ),
+    "rule_conditional": (
+        "every test ran and none failed, but some could not be assessed here, were expected to"
+        " fail, or parts of the lab are stand-ins",
+        "测试全部执行且无失败，但有的在此无法评估、被标记为预期失败，或环境中有替身组件",
+    ),
+    "rule_qualified": (
+        "every one of its tests ran on real parts and passed",
+        "全部测试在真实部件上执行并通过",
+    ),
+    "worst": (
+        "The run's verdict is that of its worst capability. A host that was not put back fails it;"
+        " a run that did not come to its end is not assessed; a host that was kept as it is, a"
+        " figure worse than usual or a waiver in use make it conditional at best.",
+        "整体结论取最差的一项。主机未恢复原状即为不合格；运行未正常结束即为未评估；"
+        "保留主机现状、指标劣于正常区间或使用豁免时，至多为有条件合格。",
+    ),
+    "first_failure": ("First failure", "首个失败"),
+    "inventory": ("Hardware and software", "硬件与软件清单"),
+    "timeline": ("Stages over time", "各阶段时间线"),
+    "seconds": ("seconds", "秒"),
+    "topology": ("IOMMU group and PCI topology", "IOMMU组与PCI拓扑"),
+    "clauses": ("Clauses of the guide", "指南条款覆盖"),
+    "clause": ("Clause", "条款"),
+    "proved_by": ("Proved by", "由何测试证明"),
+    "no_test": ("no test ran", "无测试执行"),
+    "model_head": ("The model's answer", "模型回答"),
+    "proved": (
+        "{proved} of {count} clauses proved by this run",
+        "本次运行证明了{count}条中的{proved}条",
+    ),
+    "not_here": ("Cannot be assessed on this target:", "在此类目标上无法评估："),
+    "command": ("Command", "命令"),
+    "baseline": ("Against the good runs before", "与此前成功运行的比较"),
+    "measure": ("Figure", "指标"),
+    "value": ("Value", "数值"),
+    "band": ("Usual", "正常区间"),
+    "state": ("State", "状态"),
+    "expired": ("A waiver has expired:", "豁免已过期："),
+    "here": ("in this lab", "本环境"),
+    "to_the_letter": ("if the guide is followed to the letter", "若严格照指南操作"),
+    "skip_help": (
+        "Not assessed: cannot be looked at here. Blocked: stands behind a stage that failed.",
+        "“未评估”：在此无法查看。“被阻塞”：依赖的阶段失败。",
+    ),
+    "deviations": ("Deviations from the guide", "与指南的偏差"),
+    "findings": ("Security findings", "安全发现"),
+    "severity": ("Severity", "级别"),
+    "changes": ("Changes to the host", "对主机的改动"),
+    "changes_none": ("Nothing was changed.", "没有改动。"),
+    "stage": ("Stage", "阶段"),
+    "change": ("Change", "改动"),
+    "outcome": ("Put back", "是否恢复"),
+    "undone": ("yes", "已恢复"),
+    "not needed": ("yes (was not there any more)", "已恢复（已不存在）"),
+    "undo_failed": ("NO", "未恢复"),
+    "kept_change": (
+        "kept for later runs (--restore takes it back)",
+        "保留给后续运行（--restore可撤销）",
+    ),
+    "left": ("NO, and nobody tried", "未恢复，也未尝试"),
+    "kept": ("The host was left as it is, on request.", "按要求保留了主机现状。"),
+    "test": ("Test", "测试"),
+    "evidence": ("Evidence", "证据"),
+    "message": ("Message", "信息"),
+    "none": ("none", "无"),
+    "trend_title": ("Acceptance over time", "验收趋势"),
+    "runs": ("Runs", "运行次数"),
+    "shown": ("the newest {shown} of {count} are shown", "显示最近{shown}次，共{count}次"),
+    "good_runs": ("passed", "通过次数"),
+    "divergence": ("The newest failure: where it first went otherwise", "最近一次失败：首个分歧点"),
+    "no_failure": ("None of these runs failed.", "这些运行都没有失败。"),
+    "failed_run": ("Failed run", "失败的运行"),
+    "last_good": ("Last good run before it", "此前最近一次成功的运行"),
+    "first_step": ("First step that differs", "首个不同的步骤"),
+    "cause": ("What it said", "报错信息"),
+    "changed": ("What had changed by then", "其间的变化"),
+    "nothing_changed": (
+        "Nothing that the records know of: the same versions, settings and guide.",
+        "记录中没有变化：版本、配置和指南都相同。",
+    ),
+    "then": ("then", "当时"),
+    "now": ("now", "现在"),
+    "measures": ("Times and rates, with the band of what is usual", "耗时与速率，及其正常区间"),
+    "newest_left": (
+        "{name}: {value} in the newest run that has it, usually {low} to {high}",
+        "{name}：最近一次为{value}，正常区间为{low}至{high}",
+    ),
+    "left_band": (
+        "{name}: {value}, usually {low} to {high}",
+        "{name}：{value}，正常区间为{low}至{high}",
+    ),
+    "figures_left": ("Figures worse than usual", "劣于正常区间的指标"),
+    "charts_help": (
+        "Dots: good runs; crosses: runs that failed; diamonds: values that were waived. Green: the"
+        " band of the good runs before the newest one.",
+        "圆点：成功的运行；叉：失败的运行；菱形：已豁免的数值。绿色：最近一次之前成功运行的正常区间。",
+    ),
+    "what": ("What", "项目"),
+    "no_runs": ("There are no runs yet.", "还没有运行记录。"),
+    "other_labs": ("Other labs", "其他实验环境"),
+    "newest_runs": ("The newest runs", "最近的运行"),
+    "tests_over_time": ("Tests over time", "各测试的历史"),
+    "pass_rate": ("Pass rate", "通过率"),
+    "flips": ("Flips", "翻转次数"),
+    "flips_help": (
+        "how often a test's outcome differed from the run before; many flips: flaky",
+        "测试结果与前一次不同的次数；次数多说明不稳定",
+    ),
+    "latest": ("Latest", "最近一次"),
+    "record": ("Record", "记录"),
+    "again": ("Make this report again with", "重新生成本报告的命令"),
+}
+
+
+def translator(language: str) -> Callable[[str], str]:
+    """A function that gives the text of a key in the language; a key without text is its own."""
+    column = LANGUAGES.index(language)
+
+    def text(key: str) -> str:
+        return TEXTS[key][column] if key in TEXTS else key
+
+    return text

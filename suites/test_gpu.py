@@ -1,0 +1,163 @@
+"""The GPUs belong to vfio-pci, and their whole IOMMU groups with them."""
+
+import shlex
+
+import pytest
+from testinfra.host import Host
+
+from fixtures.common.pci import BRIDGES
+from fixtures.gpu.stage import Gpu
+from fixtures.profile import Profile
+from harness.outcome import not_assessed
+from harness.run.stage import Run
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.gpu, pytest.mark.order(50)]
+
+DEVICES = "/sys/bus/pci/devices"
+
+
+@pytest.mark.clause("gpu.present")
+def test_selected_devices_are_the_ones_that_the_profile_means(
+    gpu: Gpu, profile: Profile, host: Host
+) -> None:
+    # By address the stage takes whatever is there; and lspci, not the stage's own list, is asked.
+    wanted = profile.gpu
+    for device in gpu.devices:
+        said = host.check_output("lspci -Dmmn -s %s", device.bdf)
+        _, pci_class, vendor, *_ = shlex.split(said)
+        assert vendor == wanted.vendor and pci_class in wanted.classes, (  # noqa: PT018  # one fact
+            f"{device.bdf} was selected, and lspci says vendor {vendor}, class {pci_class}; "
+            f"expected are vendor {wanted.vendor} and class {' or '.join(wanted.classes)}. A GPU's "
+            "audio, USB or switch function is no GPU: correct gpu.bdf, gpu.vendor or gpu.classes "
+            "of the profile"
+        )
+
+
+@pytest.mark.clause("gpu.bind")
+def test_every_gpu_is_bound_to_vfio_pci(gpu: Gpu, host: Host) -> None:
+    for device in gpu.devices:
+        driver = host.file(f"{DEVICES}/{device.bdf}/driver")
+        assert driver.is_symlink, (
+            f"{device.bdf} has no driver at all, expected vfio-pci: is the module loaded "
+            "('lsmod')? dmesg.txt in the evidence says what the kernel thinks of the device"
+        )
+        assert driver.linked_to.endswith("/vfio-pci"), (
+            f"{device.bdf} is bound to {driver.linked_to}, not to vfio-pci: its old driver was "
+            "not unbound, or took it again; see dmesg.txt in the evidence"
+        )
+
+
+@pytest.mark.clause("gpu.bind")
+def test_override_keeps_other_drivers_away(gpu: Gpu) -> None:
+    loose = {m.bdf: m.override for m in gpu.members if m.override != "vfio-pci"}
+    assert not loose, (
+        f"driver_override is not 'vfio-pci' but {loose}: the next probe of the bus may give these "
+        "back to their drivers. The guide's gpu.sh sets it on the GPU alone; set it on each, and "
+        "see who cleared it (a udev rule, driverctl)"
+    )
+
+
+@pytest.mark.clause("gpu.group")
+def test_group_is_the_devices_own(gpu: Gpu, host: Host) -> None:
+    # The group's own list of devices; the stage goes by each device's link to its group.
+    for group in gpu.groups:
+        listed = host.file(f"/sys/kernel/iommu_groups/{group.number}/devices").listdir()
+        ours = {member.bdf for member in group.members}
+        assert ours <= {*listed}, (
+            f"{sorted(ours)} were taken for members of IOMMU group {group.number}, and the kernel "
+            f"lists {listed} there; a group's number is of one machine and one boot (the guide's "
+            "81): take it from the device's iommu_group, after this boot"
+        )
+        rest = [bdf for bdf in listed if bdf not in ours]
+        classes = {bdf: host.file(f"{DEVICES}/{bdf}/class").content_string[2:6] for bdf in rest}
+        kept = {bdf: found for bdf, found in classes.items() if found not in BRIDGES}
+        assert not kept, (
+            f"IOMMU group {group.number} also has {kept} (address: class), which were not passed "
+            "through; expected is all of a group but its bridges. Were they plugged in just now? "
+            "Then run again"
+        )
+
+
+@pytest.mark.clause("gpu.group")
+def test_no_member_is_left_to_another_driver(gpu: Gpu) -> None:
+    for group in gpu.groups:
+        others = {m.bdf: m.driver for m in group.members if m.driver not in ("vfio-pci", "-")}
+        assert not others, (
+            f"IOMMU group {group.number} is shared with host drivers: {others}; expected is "
+            "vfio-pci. All of a group is passed through or none of it: a card without ACS upstream "
+            "shares its group. A driver that is in use refuses to let go; see 'dmesg | grep vfio'"
+        )
+
+
+@pytest.mark.clause("gpu.node")
+def test_every_group_has_its_node(gpu: Gpu, host: Host) -> None:
+    for group in gpu.groups:
+        assert host.run_test("test -c %s", group.node).succeeded, (
+            f"{group.node} is there, and is no device node: found is "
+            f"'{host.check_output('ls -ld %s', group.node)}'. Remove what was put there, and bind "
+            "the device again. /dev/vfio/vfio alone proves nothing: the guide's 'ls /dev/vfio' "
+            "shows it with or without a bound device"
+        )
+
+
+@pytest.mark.clause("gpu.viable")
+def test_every_group_is_viable(gpu: Gpu) -> None:
+    for group in gpu.groups:
+        assert group.viable is not None, (
+            f"VFIO cannot be asked whether {group.node} is viable: {group.viable_says}. 'fuser -v "
+            f"{group.node}' names who has it: a container or machine of an earlier run"
+        )
+        assert group.viable, (
+            f"VFIO calls IOMMU group {group.number} not viable: a member is still held by a host "
+            "driver (kernel: Documentation/driver-api/vfio.rst; kata-containers #4211); "
+            "iommu-groups.txt in the evidence has the members and their drivers"
+        )
+
+
+@pytest.mark.clause("gpu.viable")
+def test_isolation_is_an_iommus(gpu: Gpu, host: Host) -> None:
+    unsafe = host.file("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode")
+    mode = unsafe.content_string.strip() if unsafe.exists else "N"  # a kernel without that mode
+    assert mode == "N", (
+        f"{unsafe.path} is {mode}, expected N: devices are handed out without an IOMMU. Write N "
+        "to it, and take the option out of /etc/modprobe.d"
+    )
+    nodes = host.file("/dev/vfio").listdir()
+    assert not [node for node in nodes if node.startswith("noiommu-")], (
+        f"/dev/vfio has {nodes}: a noiommu group gives a guest the host's whole memory. Unbind its "
+        "device, and enable the IOMMU (platform suite)"
+    )
+
+
+@pytest.mark.clause("gpu.safe")
+def test_host_keeps_its_disk_and_its_network(gpu: Gpu, host: Host) -> None:
+    # What the host lived on before, as it is now that everything is bound.
+    if not gpu.vital:
+        not_assessed("no PCI device carries a mounted disk or the way in, so none can be lost")
+    drivers = {bdf: host.file(f"{DEVICES}/{bdf}/driver") for bdf in gpu.vital}
+    taken = {
+        bdf: gpu.vital[bdf]
+        for bdf, driver in drivers.items()
+        if driver.exists and driver.linked_to.endswith("/vfio-pci")  # a bridge may have none
+    }
+    assert not taken, (
+        f"bound to vfio-pci, expected is the host's own driver, as it lives on it: {taken}. Give "
+        "it back (driver_override, then drivers_probe), and select another device in [gpu] of the "
+        "profile; 'vfio-pci.ids' on the kernel's command line takes all devices of a kind"
+    )
+
+
+@pytest.mark.clause("gpu.unbind")
+def test_every_device_has_its_way_back(gpu: Gpu, run: Run[Profile]) -> None:
+    undo = [argv for e in run.journal.pending() if e.stage == "gpu" for argv in e.undo]
+    for bdf, driver in gpu.before.items():
+        back = [argv for argv in undo if bdf in argv and driver in argv]
+        assert back or driver == "vfio-pci", (
+            f"the journal on the host has no way back for {bdf} to its driver '{driver}'; it has "
+            f"{undo}. Give it back by hand: driver_override, unbind, then drivers_probe"
+        )
+    members = {member.bdf for member in gpu.members}
+    assert set(gpu.before) == members, (
+        f"bound were {sorted(gpu.before)}, and in the GPUs' groups are now {sorted(members)}: a "
+        "group has changed meanwhile. Undo this run (pytest --recover), then run again"
+    )

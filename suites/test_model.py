@@ -1,0 +1,230 @@
+"""The model server is up, answers the guide's question, and survives bad ones."""
+
+import re
+import shlex
+
+import pytest
+
+from fixtures.container.stage import Container
+from fixtures.model import chat
+from fixtures.model.chat import Answer, Streamed
+from fixtures.model.stage import Model
+from fixtures.profile import Profile
+from harness.host.host import ANY, Host
+from harness.outcome import not_assessed
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.model, pytest.mark.order(80)]
+
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+PATIENCE = 60  # seconds, at the host's usual pace, for a request that nothing is computed for
+
+BAD_REQUESTS: dict[str, dict[str, object]] = {
+    "unknown model": {"model": "no-such-model"},
+    "no messages": {"messages": []},
+    "more tokens than the model can hold": {"max_tokens": 10_000_000},
+}
+
+
+@pytest.mark.clause("model.server")
+def test_server_runs_the_guides_command(
+    model: Model, container: Container, profile: Profile
+) -> None:
+    script = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; echo; done"
+    result = container.run("sh", "-c", script, ok=ANY)
+    wanted = [word for word in profile.model.command if word.startswith("--") or "." in word]
+    serving = [line for line in result.out.splitlines() if all(word in line for word in wanted)]
+    assert serving, (
+        f"no process in the container has the command line {shlex.join(profile.model.command)}; "
+        f"there are:\n{result.out}\nsomething else answers on model.port: stop it, or take "
+        "another port"
+    )
+
+
+@pytest.mark.clause("model.ready")
+def test_server_serves_the_model(model: Model, profile: Profile) -> None:
+    assert profile.model.name in model.served, (
+        f"/v1/models has {model.served}, not '{profile.model.name}': --served-model-name in "
+        "model.command and model.name have to be the same"
+    )
+
+
+@pytest.mark.clause("model.inside")
+def test_server_answers_inside_the_container(
+    model: Model, container: Container, profile: Profile, lab_host: Host
+) -> None:
+    url = f"http://127.0.0.1:{profile.model.port}/v1/models"
+    limit = f"{lab_host.paced(PATIENCE):.0f}"
+    result = container.run("curl", "-fsS", "--max-time", limit, url, ok=ANY, timeout=PATIENCE + 30)
+    assert result.rc == 0, (
+        f"curl in the container ended with {result.rc}: {result.err}; 7: nothing listens on the "
+        "port, 22: an HTTP error, 28: no answer in time, 127: no curl in the image"
+    )
+    assert profile.model.name in result.out, (
+        f"/v1/models inside says {result.out}, expected '{profile.model.name}' among them: another "
+        "server has the port in there? model-server.txt in the evidence has the log of ours"
+    )
+
+
+@pytest.mark.clause("model.answer")
+def test_answer_comes_from_the_model(answer: Answer, profile: Profile) -> None:
+    assert answer.model == profile.model.name, (
+        f"the answer is from '{answer.model}', expected '{profile.model.name}' (model.name): is a "
+        "proxy, or another server, between curl and the model?"
+    )
+
+
+@pytest.mark.clause("model.answer")
+def test_answer_is_the_assistants(answer: Answer) -> None:
+    assert answer.role == "assistant", (
+        f"the answer's role is '{answer.role}', expected 'assistant': does --chat-template in "
+        "model.command fit the model?"
+    )
+    assert answer.text.strip(), (
+        f"the answer is empty after {answer.completion_tokens} tokens, expected are words: is the "
+        "model's chat template the right one, and max_tokens large enough?"
+    )
+
+
+@pytest.mark.clause("model.answer")
+def test_answer_ended_for_a_reason(answer: Answer, profile: Profile) -> None:
+    limit = profile.model.max_tokens
+    assert answer.finish_reason in ("stop", "length"), (
+        f"finish_reason is '{answer.finish_reason}', expected 'stop' or 'length': the engine gave "
+        "up; model-server.txt in the evidence says why"
+    )
+    assert answer.completion_tokens <= limit, (
+        f"{answer.completion_tokens} tokens came, expected {limit} at most (model.max_tokens): the "
+        "server does not go by the request; is it the version that the guide names?"
+    )
+
+
+@pytest.mark.clause("model.answer")
+def test_usage_adds_up(answer: Answer) -> None:
+    counts = f"prompt {answer.prompt_tokens}, completion {answer.completion_tokens}"
+    assert min(answer.prompt_tokens, answer.completion_tokens) > 0, (
+        f"the server counts {counts} tokens, expected more than none of each: was the question "
+        "cut off, or the answer empty? model-server.txt in the evidence"
+    )
+    assert answer.total_tokens == answer.prompt_tokens + answer.completion_tokens, (
+        f"the server counts {counts}, total {answer.total_tokens}, expected their sum: rates in "
+        "the report rest on these; is it the version that the guide names?"
+    )
+
+
+@pytest.mark.clause("model.answer")
+def test_answer_is_in_chinese(answer: Answer) -> None:
+    assert CHINESE.search(answer.text), (
+        f"the answer has not a word of Chinese, which the question is in: {answer.text!r}. Was the "
+        "question garbled on its way (a locale that is no UTF-8)? Is it a model that knows Chinese?"
+    )
+
+
+@pytest.mark.clause("model.answer")
+def test_answer_is_to_the_question(answer: Answer, profile: Profile) -> None:
+    missing = unsaid(answer.text, profile)
+    assert not missing, (
+        f"the answer does not say {', '.join(missing)} (model.terms): {answer.text!r}. Is the "
+        "model the right one, and model.max_tokens enough for it to come to the point?"
+    )
+
+
+def unsaid(text: str, profile: Profile) -> list[str]:
+    """Terms that a text lacks; a model that only repeats the question has not answered it."""
+    said = text.replace(profile.model.question, "")
+    return [term for term in profile.model.terms if term not in said]
+
+
+@pytest.mark.clause("model.streaming")
+def test_streamed_answer_is_to_the_question(streamed: Streamed, profile: Profile) -> None:
+    missing = unsaid(streamed.text, profile)
+    assert CHINESE.search(streamed.text) and not missing, (  # noqa: PT018  # the same words show it
+        f"streamed, the answer is {streamed.text!r}; expected is Chinese that says "
+        f"{', '.join(profile.model.terms)} (model.terms). Where the whole answer does, pieces were "
+        "lost on the way: a proxy between here and the server?"
+    )
+    assert streamed.finish_reason in ("stop", "length"), (
+        f"streamed, finish_reason is '{streamed.finish_reason}', expected 'stop' or 'length': the "
+        "stream broke off; model-server.txt in the evidence says why"
+    )
+
+
+@pytest.mark.clause("model.streaming")
+def test_streamed_text_is_the_same(streamed: Streamed, answer: Answer, profile: Profile) -> None:
+    if not profile.model.reproducible:
+        not_assessed("the server does not promise the same text twice (model.reproducible)")
+    assert streamed.text == answer.text, (
+        f"whole: {answer.text!r}\nstreamed: {streamed.text!r}\nBoth at temperature 0 with one "
+        "seed. A piece lost on the way, or an engine that is not reproducible: then "
+        "model.reproducible = false in the profile"
+    )
+
+
+@pytest.mark.clause("model.streaming")
+def test_first_token_comes_before_the_last(streamed: Streamed, answer: Answer) -> None:
+    assert streamed.first_token_seconds is not None, (
+        "not one piece of the answer came, expected are several: model-server.txt in the evidence "
+        "says what became of the request"
+    )
+    if answer.completion_tokens == 1:
+        not_assessed("the answer is one token long: its first is its last")
+    assert streamed.pieces > 1, (
+        f"an answer of {answer.completion_tokens} tokens came in one piece, expected several: "
+        "something between here and the server keeps it until it is whole"
+    )
+    assert streamed.first_token_seconds < streamed.seconds, (
+        f"the first token came after {streamed.first_token_seconds} s, the last after "
+        f"{streamed.seconds} s: all came at once at the end, so nothing was streamed; does a proxy "
+        "keep them?"
+    )
+
+
+@pytest.mark.clause("model.gpu-memory")
+def test_gpu_memory_in_use_rises(model: Model) -> None:
+    before, after = model.memory_before, model.memory_after
+    if before is None or after is None:
+        not_assessed("nvidia-smi says [N/A] for memory.used of this GPU")
+    assert after > before, (
+        f"{before} MiB of the GPU's memory were in use before the server started, {after} MiB "
+        "with the model loaded: the model is not on the GPU"
+    )
+
+
+@pytest.mark.clause("model.errors")
+@pytest.mark.parametrize("what", BAD_REQUESTS)
+def test_bad_request_is_refused(model: Model, profile: Profile, lab_host: Host, what: str) -> None:
+    from requests import Timeout
+
+    patience = lab_host.paced(PATIENCE)
+    url = f"{model.base_url}{chat.COMPLETIONS}"
+    try:
+        response = chat.http().post(
+            url, json=chat.request(profile.model, **BAD_REQUESTS[what]), timeout=patience
+        )
+    except Timeout:
+        pytest.fail(f"{what}: no refusal within {patience:g} s, so the server works on it")
+    assert 400 <= response.status_code < 500, (
+        f"{what}: answered with {response.status_code}, expected 4xx: {response.text[:500]}\n"
+        "5xx: a request of anybody's runs into an error of the server's own (some versions of vLLM "
+        "do so on an empty list of messages); model-server.txt has the traceback"
+    )
+
+
+@pytest.mark.clause("model.errors")
+def test_server_lives_after_bad_requests(model: Model, profile: Profile, lab_host: Host) -> None:
+    url = f"{model.base_url}{chat.COMPLETIONS}"
+    refused = chat.http().post(url, data="{not json", timeout=lab_host.paced(PATIENCE))
+    assert 400 <= refused.status_code < 500, (
+        f"what is no JSON at all is answered with {refused.status_code}, expected 4xx: anybody's "
+        "request runs into an error of the server's own; model-server.txt has the traceback"
+    )
+    health = chat.http().get(f"{model.base_url}/health", timeout=lab_host.paced(PATIENCE))
+    assert health.status_code == 200, (
+        f"after bad requests /health answers {health.status_code}, expected 200: "
+        f"{health.text[:500]}; the engine has died behind its interface? model-server.txt in the "
+        "evidence has its log"
+    )
+    response = chat.http().get(f"{model.base_url}/v1/models", timeout=lab_host.paced(PATIENCE))
+    assert profile.model.name in response.text, (
+        f"after bad requests /v1/models says {response.status_code}: {response.text[:500]}, "
+        f"expected '{profile.model.name}' as before; model-server.txt in the evidence has the log"
+    )

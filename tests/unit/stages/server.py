@@ -1,0 +1,95 @@
+"""The model server's HTTP part: what the recorded one answered."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+
+from tests.unit.replay import ReplayHost
+from tests.unit.stages.lab import record
+
+JSON = "application/json"
+
+
+class Server(ThreadingHTTPServer):
+    """Answers by path; /health is 503 for the first `unready` times."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Speaker)
+        self.answers: dict[str, tuple[int, str, bytes]] = {}
+        self.unready = 0
+        self.reset()
+
+    def server_bind(self) -> None:
+        TCPServer.server_bind(self)  # without HTTPServer's look for the address's name
+
+    def reset(self) -> None:
+        """As the recorded server, once it is up; its answers are in what curl printed."""
+        self.answers = {
+            "/health": (200, "", b""),
+            "/version": (200, JSON, record().facts["model"]["version"].encode()),
+            "/v1/models": (200, JSON, _models()),
+        }
+        self.unready = 0
+
+    def lead_to(self, host: ReplayHost) -> None:
+        """Be what the host's forwards lead to."""
+
+        @contextmanager
+        def forward(address: str, port: int) -> Iterator[tuple[str, int]]:
+            yield "127.0.0.1", int(self.server_address[1])
+
+        host.forward = forward  # type: ignore[method-assign]
+
+
+class Speaker(BaseHTTPRequestHandler):
+    """One connection to it."""
+
+    server: Server
+
+    def do_GET(self) -> None:
+        status, kind, body = self.server.answers.get(self.path, (404, JSON, b"{}"))
+        if self.path == "/health" and self.server.unready:
+            self.server.unready -= 1
+            status = 503
+        self._send(status, kind, body)
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._send(*self.server.answers[self.path])
+
+    def _send(self, status: int, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def served() -> Iterator[Server]:
+    """Have it listen."""
+    with Server() as server, contextlib.ExitStack() as stack:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        stack.callback(thread.join)
+        stack.callback(server.shutdown)
+        yield server
+
+
+def _models() -> bytes:
+    replies = (
+        replies[-1].out
+        for (_, words), replies in record().replies.items()
+        if words[-1].endswith("/v1/models")
+    )
+    return next(replies).encode()

@@ -1,0 +1,222 @@
+"""container: why one does not start, what of it is looked at, and the control without a device."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from fixtures.container import hook_chain
+from fixtures.container.stage import SERVER_WORDS
+from fixtures.platform import virtcca
+from harness.host.command import CommandFailed
+from harness.run.stage import StageFailed
+from tests.unit.replay import Reply, Words
+from tests.unit.stages.conftest import MakeLab
+from tests.unit.stages.lab import NO_GPU, Lab, Refusal, record
+
+FACTS = record().facts["container"]
+ID, PID = FACTS["id"], FACTS["machine"]["pid"]
+BARE = f"{record().profile['container']['name']}-bare-{record().run_id}"
+[NODE] = [group["node"] for group in record().facts["gpu"]["groups"]]
+SMI = "nvidia-smi --query-gpu"
+HOLDERS = "find /proc/[0-9]*/fd"
+DRIVER = 'echo "program'
+HOOKS = "grep -F hook"
+IDS = {"container": ID, "bare_container": BARE}
+
+# What containerd or kata says, and what is to be done.
+SAYS = [
+    ("vfio device: port is not set for device", "kata-containers #9014"),
+    ('runtime "io.containerd.kata.v2" binary not installed "containerd-shim-kata-v2"', "shim"),
+    (f"vfio: group {NODE[-1]} is not viable", "gpu suite"),
+    ("vfio: group is used in multiple address spaces", "kata-containers #10622"),
+    (f"Could not open '{NODE}': Device or resource busy", "fuser -v /dev/vfio"),
+    ("vfio_dma_map = -14 (Bad address)", "kata-containers #10354"),
+    ("qemu-system-x86_64: Cannot allocate memory", "kata.default_memory"),
+    ("something that nobody knows yet", "journal-kata.txt"),
+]
+
+
+@pytest.mark.parametrize("stage", IDS)
+@pytest.mark.parametrize(("says", "hint"), SAYS)
+def test_a_container_that_does_not_start_has_its_likely_cause_told(
+    lab: Lab, stage: str, says: str, hint: str
+) -> None:
+    Refusal(
+        "",
+        lambda host: host.reply("ctr run", IDS[stage], status=1, err=f"ctr: {says}\n"),
+        (f"Stage '{stage}' failed", "ctr run --detach", says),
+        hint,
+        "container.run",
+    ).of(lab, stage)
+    assert lab.journal() == [f"ctr run {IDS[stage]}"]  # it may have come about all the same
+
+
+def test_a_container_that_takes_too_long(lab: Lab) -> None:
+    lab.host.reply("ctr run", ID, status=124, seconds=600)
+    with pytest.raises(StageFailed, match=r"ctr run .* was still running after 600 s"):
+        lab.bring("container")
+
+
+def test_every_group_is_given_and_the_network_and_the_mounts(make_lab: MakeLab) -> None:
+    mount = "type=bind,src=/srv/models,dst=/models,options=rbind:ro"
+    lab = make_lab(settings={"container": {"mounts": [mount]}})
+    lab.host.reply("ctr run", mount)
+    lab.bring("container")
+    [words] = [words for words in lab.host.asked if words[:2] == ("ctr", "run")]
+    line = " ".join(words)
+    assert f"--mount {mount}" in line
+    assert f"--device {NODE}" in line
+    assert f"--with-ns=network:{lab.facts['network'].netns}" in line
+
+
+def test_the_control_is_given_no_device_and_no_network(lab: Lab) -> None:
+    lab.bring("bare_container")
+    [words] = [words for words in lab.host.asked if words[:2] == ("ctr", "run")]
+    assert not {"--device", "--with-ns"} & {word.partition("=")[0] for word in words}
+
+
+# What is broken in the chain to the GPU: the first link that does not hold, and its cause.
+BROKEN = [
+    (HOOKS, Reply(), hook_chain.FOUND, "kata.enable_debug"),
+    (DRIVER, Reply(out="program /usr/bin/nvidia-smi\nnodes /dev/nvidia*\n"), hook_chain.MODULE,
+     "the driver was built for another kernel"),
+    (DRIVER, Reply(out="program \nnodes /dev/nvidia0 /dev/nvidiactl\nmodule nvidia 1 0 -\n"),
+     hook_chain.PROGRAM, "NVIDIA_DRIVER_CAPABILITIES lacks 'utility'"),
+    (DRIVER, Reply(out="program /usr/bin/nvidia-smi\nnodes /dev/nvidia*\nmodule nvidia 1 0 -\n"),
+     hook_chain.NODES, "no-cgroups"),
+    (SMI, Reply(9, "No devices were found\n"), hook_chain.ANSWERS, "NVRM"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "reply", "name", "cause"), BROKEN)
+def test_the_first_link_that_does_not_hold_is_named(
+    lab: Lab, text: str, reply: Reply, name: str, cause: str
+) -> None:
+    lab.host.reply(text, by=lambda words: reply)
+    broken = hook_chain.broken(lab.bring("container").links)
+    assert broken is not None
+    assert broken.name == name
+    assert cause in broken.cause
+
+
+def test_a_hook_that_failed_is_told_with_what_it_said(lab: Lab) -> None:
+    lab.host.edit(HOOKS, old="Exited(0)", new="Exited(1)")
+    broken = hook_chain.broken(lab.bring("container").links)
+    assert broken is not None
+    assert broken.name == hook_chain.SUCCEEDED
+    assert "ended with Exited(1)" in broken.seen
+    assert "modprobe nvidia" in broken.seen
+
+
+def test_a_whole_chain_is_whole(lab: Lab) -> None:
+    assert hook_chain.broken(lab.bring("container").links) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "cause"),
+    [
+        (9, "the driver is not loaded in the guest"),
+        (15, "the card has fallen off the bus"),
+        (127, "did not bring it into the container"),
+        (99, "a status that nvidia-smi(1) does not list"),
+    ],
+)
+def test_a_status_of_nvidia_smi_has_its_meaning(lab: Lab, status: int, cause: str) -> None:
+    lab.host.reply(SMI, status=status, err="it says so\n")
+    smi = lab.bring("container").smi
+    assert smi.gpus == ()
+    assert cause in smi.meaning
+    assert f"nvidia-smi ended with {status}" in smi.meaning
+    assert "it said: it says so" in smi.meaning
+
+
+@pytest.mark.parametrize("holders", ["", "77 fuser\n"])
+def test_a_group_that_no_qemu_holds_has_no_machine(lab: Lab, holders: str) -> None:
+    lab.host.reply(HOLDERS, out=holders)
+    assert lab.bring("container").machine is None
+
+
+def test_of_several_holders_the_machine_is_qemu(lab: Lab) -> None:
+    lab.host.edit(HOLDERS, old=f"{PID} ", new=f"77 fuser\n{PID} ")
+    machine = lab.bring("container").machine
+    assert (machine.pid, machine.groups) == (PID, (NODE,))
+    assert machine.memory == record().profile["kata"]["default_memory"]
+
+
+def test_of_two_machines_it_is_the_one_with_more_of_the_groups(lab: Lab) -> None:
+    [group] = lab.facts["gpu"].groups
+    other = replace(group, number="9", node="/dev/vfio/9")
+    lab.facts["gpu"] = replace(lab.facts["gpu"], groups=(group, other))
+    lab.host.reply("ctr run", f"--device {NODE} --device /dev/vfio/9")
+
+    def holders(words: Words) -> Reply:
+        qemu = f"{PID} qemu-system-x86\n"
+        return Reply(out=qemu if words[-1] == NODE else f"31 qemu-system-x86\n{qemu}")
+
+    lab.host.reply(HOLDERS, by=holders)
+    machine = lab.bring("container").machine
+    assert (machine.pid, machine.groups) == (PID, (NODE, "/dev/vfio/9"))
+
+
+def test_the_kernels_messages_are_those_since_the_start(lab: Lab) -> None:
+    attached = "attach confidential dev: 0000:00:10.0"
+    full = "swiotlb buffer is full (sz: 4096 bytes)"
+    lab.host.reply("cat -- /proc/uptime", out="4321.5 99.0\n")
+    lab.host.reply("dmesg |", "4321.5", out=f"{attached}\n{virtcca.DESTROYED}\n")
+    lab.host.reply("journalctl -t kata", virtcca.SWIOTLB_FULL, out=f"{full}\n")
+    found = lab.bring("container")
+    assert found.kernel_log == (attached, virtcca.DESTROYED)
+    assert found.console_log == (full,)
+    bad, missing = virtcca.delegation(found.kernel_log, ["0000:00:10.0", "0000:00:11.0"])
+    assert (bad, missing) == ([virtcca.DESTROYED], ["0000:00:11.0"])
+
+
+def test_a_container_that_does_not_answer_is_an_error_that_shows_it(lab: Lab) -> None:
+    lab.host.reply(ID, "uname -r", status=1, err="ctr: cannot exec in a stopped state")
+    with pytest.raises(StageFailed, match="cannot exec in a stopped state") as caught:
+        lab.bring("container")
+    assert isinstance(caught.value.__cause__, CommandFailed)
+
+
+def test_each_command_has_an_exec_id_of_its_own(lab: Lab) -> None:
+    lab.bring("container")
+    ids = [words[4] for words in lab.host.asked if words[:3] == ("ctr", "task", "exec")]
+    assert len(ids) == len(set(ids)) > 3
+
+
+def test_a_server_without_a_gpu_ends_and_says_why(lab: Lab) -> None:
+    bare = lab.bring("bare_container")
+    assert (bare.server_rc, bare.server_says) == (1, NO_GPU)
+    assert bare.smi.rc != 0
+    assert bare.smi.gpus == ()
+
+
+def test_of_a_server_that_says_much_the_end_is_kept(lab: Lab) -> None:
+    lab.host.reply(BARE, "vllm.entrypoints", status=1, out="x" * 5000, err=NO_GPU)
+    says = lab.bring("bare_container").server_says
+    assert len(says) == SERVER_WORDS
+    assert says.endswith(NO_GPU)
+
+
+def test_a_server_that_does_not_end_without_a_gpu_has_no_status(lab: Lab) -> None:
+    lab.host.reply(BARE, "vllm.entrypoints", status=124, err="still loading\n", seconds=300)
+    bare = lab.bring("bare_container")
+    assert (bare.server_rc, bare.server_says) == (None, "still loading\n")
+
+
+def test_a_control_that_stays_is_an_error(lab: Lab) -> None:
+    lab.host.reply("ctr container rm", BARE, status=1)
+    with pytest.raises(CommandFailed) as caught:
+        lab.bring("bare_container")
+    assert f"{BARE}' on 'lab' ended with exit status 1" in caught.value.message
+
+
+def test_the_way_back_is_in_the_journal_before_the_container_is_there(lab: Lab) -> None:
+    lab.bring("container")
+    lines = [" ".join(words) for words in lab.host.asked]
+    journal = next(i for i, line in enumerate(lines) if "truncate -s" in line)
+    assert journal < next(i for i, line in enumerate(lines) if line.startswith("ctr run"))
+    [entry] = lab.run.journal.entries
+    assert entry.undo[0][-1] == ID

@@ -1,0 +1,245 @@
+"""gpu: which devices are taken, which are refused, and how each is bound and given back."""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.common.findings import reported
+from fixtures.gpu import in_use, vfio
+from tests.unit.replay import ReplayHost
+from tests.unit.stages.conftest import MakeLab
+from tests.unit.stages.lab import Lab, Refusal, about, record
+
+LIST = "for d in /sys/bus/pci/devices"
+[GPU] = record().facts["gpu"]["devices"]
+BDF, GROUP = GPU["bdf"], GPU["group"]
+BEFORE = record().facts["gpu"]["before"][BDF]  # its driver
+NODE = f"/dev/vfio/{GROUP}"
+FUNCTIONS = record().facts["platform"]["pci_functions"]
+DISK, INTERFACE = (
+    next(bdf for bdf, why in record().facts["gpu"]["vital"].items() if why.startswith(kind))
+    for kind in ("disk", "interface")
+)
+NO_NODE = ('[ -e "$1" ] ||', f"sh {NODE}")
+
+
+def function(
+    host: ReplayHost,
+    bdf: str = BDF,
+    *,
+    ids: str = "",
+    group: str = "",
+    driver: str = "",
+    override: str = "",
+    reset: str | None = None,
+) -> None:
+    """A PCI function is otherwise than it was recorded; its driver until it is bound."""
+
+    def listed(line: str) -> str:
+        words = line.split()
+        if words[0] != bdf:
+            return line
+        bound = any("drivers_probe" in " ".join(argv) and bdf in argv for argv in host.asked)
+        words[1:4] = ids.split() or words[1:4]
+        words[6] = group or words[6]
+        words[7] = vfio.DRIVER if bound else driver or words[7]
+        words[8] = override or words[8]
+        words[9:] = words[9:] if reset is None else reset.split()
+        return " ".join(words)
+
+    host.filter(LIST, by=lambda out: "\n".join(map(listed, out.splitlines())))
+
+
+def functions() -> list[str]:
+    """The addresses of the host's PCI functions that are no bridges."""
+    [listing, *_] = next(r for (_, words), r in record().replies.items() if LIST in words[-2])
+    return [line.split()[0] for line in listing.out.splitlines() if " 0x06" not in line]
+
+
+CANNOT = [
+    Refusal(
+        "no card",
+        lambda host: function(host, ids="0xabcd 0x0001 0x020000"),
+        (
+            "no GPU to pass through",
+            f"vendor {GPU['vendor']}",
+            f"of the {FUNCTIONS} PCI devices of lab",
+        ),
+        "lspci -nn",
+        "gpu.present",
+    ),
+    Refusal(
+        "no IOMMU",
+        lambda host: function(host, group="-"),
+        (f"{BDF} is in no IOMMU group",),
+        "the IOMMU is off: see the platform suite",
+        "gpu.group",
+    ),
+    Refusal(
+        "shares a group with the disk",
+        lambda host: function(host, DISK, group=GROUP),
+        ("the host itself needs", f"{DISK}: disk vda with /"),
+        "IOMMU group of its own",
+        "gpu.safe",
+    ),
+    Refusal(
+        "shares a group with the way in",
+        lambda host: function(host, INTERFACE, group=GROUP),
+        (f"{INTERFACE}: interface enp0s1 by which we are logged in",),
+        "select another device (gpu.bdf",
+        "gpu.safe",
+    ),
+    Refusal(
+        "no vfio-pci",
+        lambda host: host.reply(
+            "modprobe vfio-pci", status=1, err="modprobe: FATAL: Module vfio-pci not found.\n"
+        ),
+        ("modprobe vfio-pci", "Module vfio-pci not found"),
+        "CONFIG_VFIO_PCI has to be 'm' or 'y'",
+        "gpu.bind",
+    ),
+    Refusal(
+        "a driver that does not let go",
+        lambda host: host.reply(
+            "driver_override",
+            BDF,
+            "drivers_probe",
+            status=1,
+            err=f"nvidia still has {BDF}: writing to .../unbind has not come back after 30 s\n",
+        ),
+        (f"{BDF} cannot be given to vfio-pci", "nvidia still has"),
+        "nvidia-persistenced",
+        "gpu.bind",
+    ),
+    Refusal(
+        "no python",
+        lambda host: host.reply(
+            "drivers_probe",
+            status=127,
+            err="timeout: failed to run command 'python3': No such file or directory\n",
+        ),
+        (f"{BDF} cannot be given to vfio-pci",),
+        "python3 is needed on the host",
+        "gpu.bind",
+    ),
+    Refusal(
+        "the kernel refuses",
+        lambda host: host.reply(
+            "drivers_probe", status=1, err="/sys/bus/pci/drivers_probe: Invalid argument\n"
+        ),
+        ("Invalid argument",),
+        "dmesg",
+        "gpu.bind",
+    ),
+]
+
+# Rules about what has been bound.
+NOT_BOUND = [
+    Refusal(
+        "no node",
+        lambda host: host.reply(*NO_NODE, status=1),
+        (f"IOMMU group {GROUP} has no node {NODE}",),
+        "noiommu",
+        "gpu.node",
+    ),
+]
+
+
+@pytest.mark.parametrize("refusal", CANNOT, ids=about)
+def test_what_cannot_be_bound_is_refused(lab: Lab, refusal: Refusal) -> None:
+    refusal.of(lab, "gpu")
+
+
+@pytest.mark.parametrize("refusal", CANNOT[:4], ids=about)
+def test_nothing_is_changed_where_the_choice_is_refused(lab: Lab, refusal: Refusal) -> None:
+    refusal.of(lab, "gpu")
+    assert not lab.journal()
+
+
+@pytest.mark.parametrize("refusal", NOT_BOUND, ids=about)
+def test_what_is_not_bound_is_told(ready: Lab, refusal: Refusal) -> None:
+    refusal.of(ready, "gpu")
+
+
+def test_too_few_cards(make_lab: MakeLab) -> None:
+    Refusal(
+        "",
+        lambda host: None,
+        ("2 GPUs are to be passed through, and lab has 1", BDF),
+        "gpu.count or gpu.bdf",
+        "gpu.present",
+    ).of(make_lab(settings={"gpu": {"count": 2}}), "gpu")
+
+
+def test_a_card_by_its_address(make_lab: MakeLab) -> None:
+    bound = make_lab(settings={"gpu": {"vendor": "ffff", "bdf": [BDF]}}).bring("gpu")
+    assert [device.bdf for device in bound.devices] == [BDF]
+
+
+def test_an_address_that_is_not_there(make_lab: MakeLab) -> None:
+    Refusal("", lambda host: None, ("none has 0000:99:00.0",), "lspci -nn", "gpu.present").of(
+        make_lab(settings={"gpu": {"bdf": ["0000:99:00.0"]}}), "gpu"
+    )
+
+
+def test_a_neighbour_in_the_group_is_bound_too(lab: Lab) -> None:
+    other = next(bdf for bdf in functions() if bdf not in (BDF, DISK, INTERFACE))
+    function(lab.host, other, group=GROUP, driver="snd_hda_intel")
+    lab.host.reply("drivers_probe", other)
+    assert {member.bdf for member in lab.bring("gpu").members} == {BDF, other}
+    assert sorted(what for what in lab.journal() if what.startswith("bind")) == sorted(
+        [
+            f"bind {other} to vfio-pci (it was bound to snd_hda_intel)",
+            f"bind {BDF} to vfio-pci (it was bound to {BEFORE})",
+        ]
+    )
+
+
+def test_what_is_bound_already_is_left_alone(make_lab: MakeLab) -> None:
+    lab = make_lab(ready=True)
+    lab.host.reply('[ -e "$1" ] ||', f"sh {vfio.MODULE}")
+    lab.bring("gpu")
+    assert not lab.journal()
+
+
+def test_what_is_bound_by_its_id_at_boot_still_gets_the_override(make_lab: MakeLab) -> None:
+    lab = make_lab(ready=True)
+    lab.host.reply('[ -e "$1" ] ||', f"sh {vfio.MODULE}")
+    function(lab.host, override="(null)")
+    lab.bring("gpu")
+    assert lab.journal() == [f"bind {BDF} to vfio-pci (it was bound to vfio-pci)"]
+
+
+def test_the_way_back_of_a_binding_is_to_the_driver_of_before(lab: Lab) -> None:
+    function(lab.host, driver="nvidia")
+    assert lab.bring("gpu").before == {BDF: "nvidia"}
+    bind = next(e for e in lab.run.journal.entries if e.what.startswith("bind"))
+    assert bind.undo == (tuple(vfio.rebind_argv(BDF, "", "nvidia")),)
+
+
+def test_a_card_that_cannot_be_reset_is_a_finding(ready: Lab) -> None:
+    function(ready.host, reset="")
+    ready.bring("gpu")
+    [finding] = reported(ready.run)
+    assert (finding.id, finding.severity, finding.clause) == ("gpu.no-reset", "low", "gpu.bind")
+    assert BDF in finding.text
+
+
+def test_a_card_that_can_be_reset_is_none(ready: Lab) -> None:
+    function(ready.host, reset="flr bus")
+    assert ready.bring("gpu").devices[0].reset == ("flr", "bus")
+    assert not reported(ready.run)
+
+
+def test_a_group_that_vfio_does_not_find_viable_is_told_as_such(ready: Lab) -> None:
+    ready.host.reply("0x3B67", NODE, out="0\n")
+    assert not ready.bring("gpu").groups[0].viable
+
+
+def test_the_host_lives_on_its_disks_and_on_the_way_in(ready: Lab) -> None:
+    assert in_use.vital(ready.host) == record().facts["gpu"]["vital"]
+
+
+def test_a_host_that_nobody_logged_in_to_has_no_way_in(ready: Lab) -> None:
+    ready.host.reply("SSH_CONNECTION", out="\n")
+    assert in_use.vital(ready.host)[INTERFACE] == "interface enp0s1 with the default route"

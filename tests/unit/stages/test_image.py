@@ -1,0 +1,346 @@
+"""image: what is somebody else's stays, a build that fails has its cause told, and what is there
+is what containerd and docker both have."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.common.findings import reported
+from fixtures.image import build_context, inspect
+from fixtures.image import stage as image
+from harness.errors import LabError
+from harness.host.command import CommandFailed
+from harness.record.trace import at_stage
+from harness.run.stage import StageFailed
+from tests.unit.replay import ReplayHost, Reply, Words
+from tests.unit.stages.conftest import MakeLab
+from tests.unit.stages.lab import Lab, Refusal, about, record
+
+WANTED = record().profile["image"]
+FACTS = record().facts["image"]
+TAG, REFERENCE, ID = WANTED["tag"], FACTS["reference"], FACTS["image_id"]
+MANIFEST = FACTS["containerd"]["digest"]
+CONTEXT = WANTED["context"]
+DOCKERFILE = f"{CONTEXT}/Dockerfile"
+INSPECT = f"docker image inspect {TAG}"
+LISTING = "ctr image ls name=="
+BUILDX = "docker buildx version"
+OURS = [("image", f"docker build {TAG}"), ("image", f"ctr image import {REFERENCE}")]
+EXISTS = '[ -e "$1" ] ||'
+NOT_THERE = {"status": 1, "out": "[]\n", "err": f"Error response from daemon: No such image: {TAG}"}
+HEAD = "REF TYPE DIGEST SIZE PLATFORMS LABELS \n"
+OTHER = "sha256:" + "0" * 64
+
+
+def there(host: ReplayHost, *, docker: bool = False, containerd: bool = False) -> None:
+    """docker or containerd has an image of our name."""
+    if docker:
+        host.reply(INSPECT, out=json.dumps([{"Id": ID}]))
+    if containerd:
+        host.reply(LISTING, out=f"{HEAD}{REFERENCE} application/x {MANIFEST} 1 MiB linux/amd64 -\n")
+        host.reply(f"ctr content get {MANIFEST}", out="{}")
+
+
+REFUSED = [
+    Refusal(
+        "docker has another's",
+        lambda host: there(host, docker=True),
+        (f"docker has an image {TAG} that no run of ours has made",),
+        "name another image.tag",
+        "image.build",
+    ),
+    Refusal(
+        "containerd has another's",
+        lambda host: there(host, containerd=True),
+        (f"containerd has an image {REFERENCE} that no run of ours has made",),
+        "'ctr image rm'",
+        "image.build",
+    ),
+    Refusal(
+        "both have another's",
+        lambda host: there(host, docker=True, containerd=True),
+        (f"docker has an image {TAG} and containerd has an image {REFERENCE}",),
+        "--provision never",
+        "image.build",
+    ),
+    Refusal(
+        "no buildx",
+        lambda host: host.reply(BUILDX, status=1, err="docker: 'buildx' is not a docker command."),
+        ("docker has no buildx",),
+        "docker-buildx-plugin",
+        "image.buildx",
+    ),
+    Refusal(
+        "no Dockerfile",
+        lambda host: host.reply(EXISTS, DOCKERFILE, status=1),
+        (f"there is no {DOCKERFILE} on lab",),
+        "image.context in the profile",
+        "image.context",
+    ),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSED, ids=about)
+def test_what_cannot_be_begun_is_refused_and_nothing_changed(lab: Lab, refusal: Refusal) -> None:
+    refusal.of(lab, "image")
+    assert not lab.journal()
+
+
+def test_what_a_run_of_ours_has_made_is_made_anew(make_lab: MakeLab) -> None:
+    lab = make_lab(ours=OURS)
+    turns = iter([json.dumps([{"Id": ID}])])
+
+    def inspected(words: Words) -> Reply:
+        first = next(turns, "")
+        return Reply(out=first) if first else lab.host.recorded_last(words)
+
+    lab.host.reply(INSPECT, by=inspected)
+    lab.bring("image")
+    assert [what for what in lab.journal() if "docker build" in what] == [OURS[0][1]]
+
+
+# What docker says of a build, and what is to be done.
+SAYS = [
+    (
+        'ERROR: target stage "vllm-opena" could not be found',
+        "image.target names no stage of the Dockerfile",
+    ),
+    ("dial tcp: lookup nvcr.io on 10.0.2.3:53: no such host", "give docker a proxy"),
+    ("dial tcp 104.18.121.25:443: i/o timeout", "give docker a proxy"),
+    ("curl: (6) Could not resolve host: github.com", "a mirror"),
+    ("write /var/lib/docker/x: No space left on device", "docker system df"),
+    ("pull access denied, repository does not exist", "docker login nvcr.io"),
+    ("401 unauthorized: authentication required", "docker login nvcr.io"),
+    ("ERROR: process did not complete successfully: exit code: 2", "image-build.txt"),
+]
+
+
+@pytest.mark.parametrize(("says", "hint"), SAYS)
+def test_a_build_that_fails_has_its_likely_cause_told(lab: Lab, says: str, hint: str) -> None:
+    Refusal(
+        "",
+        lambda host: host.job("image-build", 1, f"#1 [internal] load\n{says}\n"),
+        ("Job 'image-build'", "ended with exit status 1", says),
+        hint,
+        "image.build",
+    ).of(lab, "image")
+
+
+def test_a_build_is_shown_while_it_goes_on(lab: Lab) -> None:
+    lab.host.job("image-build", 1, "#1 [internal] load\nlayer 1\n#1 DONE 0.1s\n")
+    with pytest.raises(StageFailed):
+        lab.bring("image")
+    assert "[image] #1 [internal] load" in lab.said
+    assert "[image] #1 DONE 0.1s" in lab.said
+    assert not any("layer 1" in line for line in lab.said[:-1])
+
+
+def test_a_build_that_takes_too_long(make_lab: MakeLab) -> None:
+    lab = make_lab(settings={"budget": {"image": 1e-6}})
+    lab.host.reply("setsid -f", "-image-build.service")
+    lab.host.job("image-build", 124, "#7 RUN\n")
+    with pytest.raises(StageFailed, match="Job 'image-build' on 'lab' still ran after 0 s"):
+        lab.bring("image")
+
+
+@pytest.mark.parametrize("command", ["docker save -o", "ctr image import"])
+@pytest.mark.parametrize(
+    ("says", "hint"),
+    [
+        ("write /x: No space left on device", "free room for docker and containerd"),
+        ("connection refused", "does containerd run"),
+    ],
+)
+def test_an_image_that_does_not_get_to_containerd(
+    lab: Lab, command: str, says: str, hint: str
+) -> None:
+    Refusal(
+        "",
+        lambda host: host.reply(command, status=1, err=says),
+        (command, says),
+        hint,
+        "image.import",
+    ).of(lab, "image")
+
+
+MISSING = [
+    Refusal(
+        "docker has none",
+        lambda host: host.reply(INSPECT, **NOT_THERE),  # type: ignore[arg-type]
+        (f"docker has no {TAG}",),
+        "docker image ls",
+        "image.import",
+    ),
+    Refusal(
+        "containerd has none",
+        lambda host: host.reply(LISTING, out=HEAD),
+        (f"containerd has no {REFERENCE}, though docker has built it",),
+        "ctr image ls",
+        "image.import",
+    ),
+]
+
+
+@pytest.mark.parametrize("refusal", MISSING, ids=about)
+def test_an_image_that_is_not_there_is_told(ready: Lab, refusal: Refusal) -> None:
+    refusal.of(ready, "image")
+
+
+def test_a_docker_that_does_not_run_is_not_a_missing_image(ready: Lab) -> None:
+    says = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock."
+    error = Refusal(
+        "",
+        lambda host: host.reply(INSPECT, status=1, out="[]\n", err=says),
+        (f"docker cannot be asked about {TAG}: {says}",),
+        "does docker run?",
+        "image.build",
+    ).of(ready, "image")
+    assert f"docker has no {TAG}" not in error.message
+
+
+def test_a_listing_without_a_digest_is_an_error_that_shows_it(ready: Lab) -> None:
+    ready.host.reply(LISTING, out=f"{HEAD}{REFERENCE} application/x none 1 MiB\n")
+    with pytest.raises(LabError, match=f"shows no digest for {REFERENCE}: {REFERENCE} appl"):
+        ready.bring("image")
+
+
+def test_an_index_leads_to_the_manifest_of_this_machine(ready: Lab) -> None:
+    index = {
+        "manifests": [
+            {"digest": OTHER, "platform": {"architecture": "arm64"}},
+            {"digest": MANIFEST, "platform": {"architecture": "amd64"}},
+        ]
+    }
+    top = "sha256:" + "1" * 64
+    ready.host.edit(LISTING, old=MANIFEST, new=top)
+    ready.host.reply(f"ctr content get {top}", out=json.dumps(index))
+    with at_stage("image"):
+        listed = inspect.in_containerd(ready.host, REFERENCE, "amd64")
+    assert listed == inspect.Listed(top, ID, ("linux/amd64",))
+
+
+def test_the_same_image_in_both_is_reused(make_lab: MakeLab) -> None:
+    assert make_lab(ready=True).probe("image").image_id == ID
+
+
+@pytest.mark.parametrize(
+    ("texts", "reply"),
+    [
+        ((INSPECT,), NOT_THERE),
+        ((LISTING,), {"out": HEAD}),
+        ((INSPECT,), {"out": json.dumps([{"Id": OTHER}])}),
+    ],
+)
+def test_another_image_in_one_of_them_is_not_reused(
+    make_lab: MakeLab, texts: tuple[str, ...], reply: dict[str, Any]
+) -> None:
+    lab = make_lab(ready=True)
+    lab.host.reply(*texts, **reply)
+    assert lab.probe("image") is None
+
+
+def test_an_image_is_looked_into_once(make_lab: MakeLab) -> None:
+    lab = make_lab(ready=True)
+    stage = lab.stage("image")
+    with at_stage("image"):
+        assert stage.probe() == stage.verify()
+    assert len([words for words in lab.host.asked if words[:2] == ("docker", "run")]) == 1
+
+
+def test_an_image_that_does_not_start(ready: Lab) -> None:
+    says = 'exec: "python3": executable file not found in $PATH'
+    ready.host.reply("docker run --rm", status=127, err=says)
+    with pytest.raises(StageFailed) as caught:
+        ready.bring("image")
+    assert says in caught.value.message
+    assert isinstance(caught.value.__cause__, CommandFailed)
+    [entry] = [e for e in ready.run.journal.entries if e.what.startswith("docker run")]
+    assert entry.undo == (("docker", "rm", "--force", entry.what.split()[-1]),)
+
+
+def test_an_image_without_an_environment_has_an_empty_one(ready: Lab) -> None:
+    def bare(out: str) -> str:
+        [about] = json.loads(out)
+        return json.dumps([about | {"Config": {"Env": None}}])
+
+    ready.host.filter(INSPECT, by=bare)
+    assert ready.bring("image").environment == ()
+
+
+def test_what_the_dockerfile_weakens_is_a_finding(ready: Lab) -> None:
+    ready.host.edit(
+        f"cat -- {DOCKERFILE}", old="FROM scratch", new="FROM nvcr.io/nvidia/pytorch:24.07"
+    )
+    ready.bring("image")
+    here = {finding.id for finding in reported(ready.run) if finding.here}
+    assert {"image.base-not-pinned", "model.remote-code"} <= here
+
+
+def profile_of(tmp_path: Path, **more: Any) -> Mapping[str, Mapping[str, Any]]:
+    archive = tmp_path / "context.tgz"
+    archive.write_bytes(b"context")
+    asset = {"source": str(archive), "sha256": hashlib.sha256(b"context").hexdigest()}
+    return {"image": {"context": None, "dockerfile_sha256": None, "archive": asset, **more}}
+
+
+def test_a_context_may_come_as_an_archive_with_a_recipe_of_ours(
+    make_lab: MakeLab, tmp_path: Path
+) -> None:
+    recipe = "fixtures/image/Dockerfile.vllm"
+    lab = make_lab(settings=profile_of(tmp_path, recipe=recipe))
+    state = lab.run.journal.state
+    folder = f"{state}/context-{hashlib.sha256(b'context').hexdigest()[:16]}"
+    lab.host.reply(f"mkdir -p -- {state}")
+    lab.host.reply("sha256sum <", f"{folder}.archive")
+    lab.host.reply("mktemp", f"{folder}.archive")
+    lab.host.reply("tar -xf", folder)
+    lab.host.reply("cp -a --no-dereference", f"{state}/Dockerfile", status=3)
+    lab.host.reply("mktemp", f"{state}/Dockerfile")
+    lab.host.reply(EXISTS, f"{state}/Dockerfile")
+    lab.host.reply("setsid -f", "-image-build.service")
+    lab.host.job("image-build", 1, "stopped here\n")
+    with pytest.raises(StageFailed, match="stopped here"):
+        lab.bring("image")
+    assert lab.host.written[f"{state}/Dockerfile"] == (image.ROOT / recipe).read_text("utf-8")
+    [start] = [words for words in lab.host.asked if "setsid -f" in words[2:3][0]]
+    assert start[-1] == folder
+    assert f"unpack {tmp_path}/context.tgz to {folder}" in lab.journal()
+
+
+def test_a_buildx_of_the_profiles_is_put_where_docker_looks(
+    make_lab: MakeLab, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "buildx"
+    plugin.write_bytes(b"plugin")
+    asset = {"source": str(plugin), "sha256": hashlib.sha256(b"plugin").hexdigest()}
+    lab = make_lab(settings={"image": {"buildx": asset}})
+    turns = iter([Reply(status=1, err="no such command")])
+    lab.host.reply(BUILDX, by=lambda words: next(turns, Reply(out="buildx v0.13.1\n")))
+    lab.host.reply("cp -a --no-dereference", image.PLUGIN, status=3)
+    lab.host.reply(f"mkdir -p -- {image.PLUGIN.rpartition('/')[0]}")
+    lab.host.reply("sha256sum <", image.PLUGIN)
+    lab.host.reply("mktemp", image.PLUGIN, "755")
+    assert lab.bring("image").buildx == "buildx v0.13.1"
+    assert f"make '{image.PLUGIN}'" in lab.journal()
+
+
+def test_a_context_that_is_a_checkout_has_its_commit_and_its_changes(ready: Lab) -> None:
+    ready.host.reply("rev-parse HEAD", out="c" * 40 + "\n")
+    ready.host.reply("status --porcelain", out=" M Dockerfile\n?? wheels/x.whl\n M setup.py\n")
+    ready.host.reply("sha256sum | sha256sum", out="d" * 64 + "  -\n")
+    with at_stage("image"):
+        found = build_context.look(ready.host, CONTEXT, "Dockerfile", digest=True)
+    assert found == build_context.BuildContext(
+        CONTEXT, "c" * 40, ("wheels/x.whl", "setup.py"), "d" * 64
+    )
+
+
+def test_a_digest_is_made_only_where_it_is_asked_for(ready: Lab) -> None:
+    with at_stage("image"):
+        assert build_context.look(ready.host, CONTEXT, "Dockerfile", digest=False).sha256 == ""

@@ -1,0 +1,368 @@
+"""network: what is somebody else's is refused by its name, and what CNI says has its cause told."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from fixtures.common.findings import reported
+from fixtures.network import cni
+from harness.errors import LabError
+from tests.unit.replay import ReplayHost
+from tests.unit.stages.conftest import MakeLab
+from tests.unit.stages.lab import Lab, Refusal, about, record
+
+WANTED = record().profile["network"]
+NAME, BRIDGE, SUBNET, FOLDER = (
+    WANTED[key] for key in ("name", "bridge", "subnet", "configurations")
+)
+NETNS = f"/var/run/netns/{NAME}"
+CONFIGURATION = f"{FOLDER}/{NAME}.conf"
+CNITOOL = record().facts["network"]["programs"]["cnitool"]
+LINKS = ("ip -j link show",)
+ROUTES = ("ip -j route show table all",)
+LEASES = ('then ls "$1"', f"/networks/{NAME}")
+CONFIGURATIONS = ('"$1"/*.conflist',)
+RESULT = "/var/lib/cni/results/"
+
+# The first bytes of programs: of other machines, and of none.
+ELF_ARM = "\x7fELF\x01\x01\x01" + "\0" * 9 + "\x02\0\x28\0" + "\0" * 44
+ELF_AARCH64 = (
+    "\x7fELF\x02\x01\x01"
+    + "\0" * 9
+    + "\x02\0\xb7\0".encode("latin-1").decode("utf-8", "surrogateescape")
+    + "\0" * 44
+)
+FIRST_BYTES = 'head -c "$2"'
+
+
+def files(*pairs: tuple[str, object]) -> str:
+    """What the host's script prints of CNI configurations."""
+    texts = ((path, text if isinstance(text, str) else json.dumps(text)) for path, text in pairs)
+    return "".join(f"{path}\0{text}\0" for path, text in texts)
+
+
+def bridge(name: str, interface: str, subnet: str) -> dict[str, object]:
+    """A configuration of the bridge plugin's."""
+    return {"name": name, "type": "bridge", "bridge": interface, "ipam": {"subnet": subnet}}
+
+
+def link(host: ReplayHost, name: str) -> None:
+    """The host has one more interface."""
+    host.filter(*LINKS, by=lambda out: json.dumps([*json.loads(out), {"ifname": name}]))
+
+
+def route(host: ReplayHost, **fields: str) -> None:
+    """The host has one more route."""
+    host.filter(*ROUTES, by=lambda out: json.dumps([*json.loads(out), fields]))
+
+
+IN_USE = [
+    Refusal(
+        "a bridge of that name",
+        lambda host: link(host, BRIDGE),
+        (f"there is already an interface '{BRIDGE}' on lab",),
+        "network.bridge in the profile to a free name",
+        "network.conf",
+    ),
+    Refusal(
+        "a namespace of that name",
+        lambda host: host.reply('[ -e "$1" ] ||', f"sh {NETNS}"),
+        (f"there is already a network namespace {NETNS}",),
+        f"ip netns pids {NAME}",
+        "network.netns",
+    ),
+    Refusal(
+        "addresses given out",
+        lambda host: host.reply(*LEASES, out="10.88.0.2\n10.88.0.3\nlast_reserved_ip.0\nlock\n"),
+        (f"CNI network '{NAME}' has given out 10.88.0.2, 10.88.0.3 already",),
+        f"/var/lib/cni/networks/{NAME}",
+        "network.add",
+    ),
+    Refusal(
+        "another configuration with our name",
+        lambda host: host.reply(
+            *CONFIGURATIONS, out=files((f"{FOLDER}/10-x.conf", bridge(NAME, "br9", "10.1.0.0/16")))
+        ),
+        (f"{FOLDER}/10-x.conf has a network '{NAME}' on br9", "have to be ours alone"),
+        "free names",
+        "network.conf",
+    ),
+    Refusal(
+        "another configuration with our bridge",
+        lambda host: host.reply(
+            *CONFIGURATIONS,
+            out=files((f"{FOLDER}/10-x.conf", bridge("pods", BRIDGE, "10.1.0.0/16"))),
+        ),
+        (f"{FOLDER}/10-x.conf has a network 'pods' on {BRIDGE}",),
+        "network.name and network.bridge",
+        "network.conf",
+    ),
+    Refusal(
+        "a list that nobody can read",
+        lambda host: host.reply(*CONFIGURATIONS, out=files((f"{FOLDER}/99-x.conflist", "{"))),
+        (f"{FOLDER}/99-x.conflist is no CNI configuration (JSONDecodeError",),
+        "mend it, or move it",
+        "network.conf",
+    ),
+    Refusal(
+        "a configuration before ours that nobody can read",
+        lambda host: host.reply(*CONFIGURATIONS, out=files((f"{FOLDER}/10-x.conf", "[]"))),
+        (f"{FOLDER}/10-x.conf is no CNI configuration",),
+        "mend it, or move it",
+        "network.conf",
+    ),
+    Refusal(
+        "a route into our subnet",
+        lambda host: route(host, dst="10.88.7.0/24", dev="wg0"),
+        (f"subnet {SUBNET} is in use: the host's route to 10.88.7.0/24 by wg0",),
+        "network.subnet",
+        "network.conf",
+    ),
+    Refusal(
+        "a network in our subnet",
+        lambda host: host.reply(
+            *CONFIGURATIONS,
+            out=files((f"{FOLDER}/10-x.conf", bridge("pods", "cni0", "10.0.0.0/8"))),
+        ),
+        (f"subnet {SUBNET} is in use: CNI network 'pods' in {FOLDER}/10-x.conf",),
+        "network.subnet",
+        "network.conf",
+    ),
+]
+
+PROGRAMS = [
+    Refusal(
+        "no plugin",
+        lambda host: host.reply(FIRST_BYTES, "/bridge"),
+        ("there is no CNI plugin /opt/cni/bin/bridge",),
+        "network.plugins of the profile",
+        "network.plugins",
+    ),
+    Refusal(
+        "a plugin for 32-bit ARM",
+        lambda host: host.reply(FIRST_BYTES, "/host-local", out=ELF_ARM),
+        ("CNI plugin /opt/cni/bin/host-local is for EM_ARM, this host is x86_64",),
+        "linux-arm64",
+        "network.plugins",
+    ),
+    Refusal(
+        "a plugin that is no program",
+        lambda host: host.reply(FIRST_BYTES, "/bridge", out="PK\x03\x04"),
+        ("/opt/cni/bin/bridge is for other",),
+        "linux-arm64",
+        "network.plugins",
+    ),
+    Refusal(
+        "no cnitool",
+        lambda host: host.reply(FIRST_BYTES, "cnitool"),
+        (f"{CNITOOL} is not there; this host is x86_64",),
+        "build cnitool",
+        "network.cnitool",
+    ),
+    Refusal(
+        "a cnitool for another machine",
+        lambda host: host.reply(FIRST_BYTES, "cnitool", out=ELF_AARCH64),
+        (f"{CNITOOL} is for EM_AARCH64; this host is x86_64",),
+        "for this machine",
+        "network.cnitool",
+    ),
+]
+
+
+@pytest.mark.parametrize("refusal", [*IN_USE, *PROGRAMS], ids=about)
+def test_what_is_not_free_or_does_not_fit_is_refused_and_nothing_changed(
+    lab: Lab, refusal: Refusal
+) -> None:
+    refusal.of(lab, "network")
+    assert not lab.journal()
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("99-x.conf", "{"),  # libcni has found ours by then
+        ("10-x.conf", bridge("pods", "cni0", "10.1.0.0/16")),
+        (f"{NAME}.conf", bridge(NAME, BRIDGE, SUBNET)),  # of an earlier run: put back by its undo
+    ],
+)
+def test_a_configuration_that_is_in_nobodys_way_is_none_of_ours(
+    lab: Lab, path: str, text: object
+) -> None:
+    lab.host.reply(*CONFIGURATIONS, out=files((f"{FOLDER}/{path.replace('99', 'zz')}", text)))
+    assert lab.bring("network").name == NAME
+
+
+# What the CNI plugins and libcni print, and what is to be done.
+SAYS = [
+    ("Mac doesn't match: 02:42 vs 86:ac", "MACAddressPolicy=none"),
+    (
+        f'"{BRIDGE}" already has an IP address different from 10.88.0.1/16',
+        "name another network.bridge",
+    ),
+    ("duplicate allocation is not allowed", "'cnitool del' for that namespace"),
+    ("10.88.0.2 has been allocated to other", "pytest --recover"),
+    ("no IP addresses available in range set: 10.88.0.1-10.88.255.254", "are leased"),
+    ("Required prevResult missing", "somebody cleaned there"),
+    ('failed to find plugin "bridge" in path [/opt/cni/bin]', "network.plugins of the profile"),
+    ('no net configuration with name "vllmnet" in /etc/cni/net.d', "is malformed"),
+    ("error parsing configuration: invalid character", "is malformed"),
+    ("something that nobody knows yet", "cni.txt in the evidence"),
+]
+
+
+@pytest.mark.parametrize(("says", "hint"), SAYS)
+def test_what_cni_says_has_its_likely_cause_told(lab: Lab, says: str, hint: str) -> None:
+    refusal = Refusal(
+        "",
+        lambda host: host.reply(f"{CNITOOL} add", status=1, err=says),
+        (f"cnitool add {NAME}", says),
+        hint,
+        "network.add",
+    )
+    refusal.of(lab, "network")
+
+
+def test_a_namespace_that_cannot_be_made(lab: Lab) -> None:
+    says = "mount --make-shared /run/netns failed: Operation not permitted\n"
+    Refusal(
+        "",
+        lambda host: host.reply(f"ip netns add {NAME}", status=1, err=says),
+        (says.strip(),),
+        "ip netns list",
+        "network.netns",
+    ).of(lab, "network")
+
+
+@pytest.mark.parametrize("result", [{}, {"ips": []}, {"ips": [{"address": "fe80"}]}])
+def test_a_result_without_an_address(ready: Lab, result: dict[str, object]) -> None:
+    Refusal(
+        "",
+        lambda host: host.reply(f"cat -- {RESULT}", out=json.dumps({"result": result})),
+        ("cnitool's result names no address", json.dumps(result)),
+        "host-local",
+        "network.address",
+    ).of(ready, "network")
+
+
+def test_a_result_that_is_none(ready: Lab) -> None:
+    Refusal(
+        "",
+        lambda host: host.reply(f"cat -- {RESULT}", out='{"kind": "cniCache'),
+        ("cnitool's result names no address", '{"kind": "cniCache'),
+        "host-local",
+        "network.address",
+    ).of(ready, "network")
+
+
+def test_no_way_out_is_a_finding(ready: Lab) -> None:
+    ready.bring("network")
+    [finding] = reported(ready.run)
+    assert (finding.id, finding.severity) == ("network.forward-drop", "medium")
+    assert finding.clause == "network.conf"
+    assert BRIDGE in finding.text
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("-P FORWARD DROP", "-P FORWARD ACCEPT"),
+        ("-A FORWARD -j DOCKER-USER", f"-A FORWARD -i {BRIDGE} -j ACCEPT"),
+    ],
+)
+def test_a_way_out_is_none(ready: Lab, old: str, new: str) -> None:
+    ready.host.edit("iptables -S FORWARD", old=old, new=new)
+    ready.bring("network")
+    assert not reported(ready.run)
+
+
+def test_the_configuration_is_the_guides_with_the_profiles_names(lab: Lab) -> None:
+    lab.bring("network")
+    written = json.loads(lab.host.written[CONFIGURATION])
+    assert (written["name"], written["bridge"]) == (NAME, BRIDGE)
+    assert written["ipam"] == {"type": "host-local", "subnet": SUBNET}
+    assert written["isDefaultGateway"]
+    assert written["ipMasq"]
+
+
+def test_forwarding_goes_back_to_what_it_was(lab: Lab) -> None:
+    lab.host.reply("cat -- /proc/sys/net/ipv4/ip_forward", out="0\n")
+    lab.bring("network")
+    [entry] = [e for e in lab.run.journal.entries if "ip_forward" in e.what]
+    assert entry.what == "net.ipv4.ip_forward (was 0)"
+    assert entry.undo == (("sysctl", "-q", "-w", "net.ipv4.ip_forward=0"),)
+
+
+def test_a_folder_that_was_there_stays(lab: Lab) -> None:
+    lab.host.reply('[ -e "$1" ] ||', "sh /run/netns")
+    lab.bring("network")
+    [entry] = [e for e in lab.run.journal.entries if e.what.startswith("folders")]
+    assert "/run/netns" not in entry.undo[0]
+    assert entry.undo[0][-1] == cni.STATE  # emptied last
+
+
+def test_the_leases_folder_of_another_stays_with_what_was_in_it(lab: Lab) -> None:
+    lab.host.reply('[ -e "$1" ] ||', f"sh {cni.STATE}/networks/{NAME}")
+    lab.host.reply("cp -a --no-dereference", "last_reserved_ip.0")
+    lab.bring("network")
+    [entry] = [e for e in lab.run.journal.entries if e.what.startswith("cnitool add")]
+    assert not any("rm -rf" in " ".join(argv) for argv in entry.undo)
+    assert any("last_reserved_ip.0" in what for what in lab.journal())
+
+
+def test_plugins_of_an_archive_and_a_cnitool_are_put_where_we_keep_things(
+    make_lab: MakeLab, tmp_path: Path
+) -> None:
+    archive, tool = tmp_path / "plugins.tgz", tmp_path / "cnitool"
+    archive.write_bytes(b"plugins")
+    tool.write_bytes(b"tool")
+    digests = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in (archive, tool)}
+    lab = make_lab(
+        settings={
+            "network": {
+                "archive": {"source": str(archive), "sha256": digests[archive]},
+                "cnitool": {"source": str(tool), "sha256": digests[tool]},
+            }
+        }
+    )
+    folder = f"{lab.run.journal.state}/cni-plugins-{digests[archive][:16]}"
+    lab.host.reply('[ -e "$1" ] ||', folder, status=1)
+    lab.host.reply(f"mkdir -p -- {lab.run.journal.state}")
+    lab.host.reply("sha256sum <", folder)  # it has neither yet
+    lab.host.reply("mktemp", folder)
+    lab.host.reply("tar -xf", folder)
+    lab.host.reply("cp -a --no-dereference", f"{folder}/cnitool", status=3)
+    lab.host.reply("command -v cnitool", out=f"{folder}/cnitool\n")
+    elf = lab.host.record.replies[
+        "network",
+        (
+            "sh",
+            "-euc",
+            'if [ -x "$1" ] && [ -f "$1" ]; then head -c "$2" -- "$1"; fi',
+            "sh",
+            "/opt/cni/bin/bridge",
+            "64",
+        ),
+    ][0].out
+    lab.host.reply(FIRST_BYTES, folder, out=elf)
+    lab.host.reply("sha256sum -- ", folder, out=f"{digests[tool]}  {folder}/cnitool\n")
+    lab.host.reply(f"CNI_PATH={folder}", f"{folder}/cnitool add {NAME}")
+    found = lab.bring("network").programs
+    assert (found.folder, found.cnitool_sha256) == (folder, digests[tool])
+    kept = {entry.what: entry.durable for entry in lab.run.journal.entries}
+    assert kept[f"unpack {archive} to {folder}"]
+    assert kept[f"make '{folder}/cnitool'"]
+
+
+def test_an_asset_that_is_another_file_is_not_used(make_lab: MakeLab, tmp_path: Path) -> None:
+    tool = tmp_path / "cnitool"
+    tool.write_bytes(b"other")
+    lab = make_lab(settings={"network": {"cnitool": {"source": str(tool), "sha256": "0" * 64}}})
+    lab.host.reply("cp -a --no-dereference", "/opt/cni/bin/cnitool", status=3)
+    lab.host.reply("mkdir -p -- /opt/cni/bin")
+    lab.host.reply("sha256sum <", "/opt/cni/bin/cnitool")
+    with pytest.raises(LabError, match="is not what was expected"):
+        lab.bring("network")

@@ -1,0 +1,180 @@
+"""platform: what a host lacks is found as missing, and never an error: the suite judges it."""
+
+from __future__ import annotations
+
+import pytest
+
+from fixtures.common import capacity
+from fixtures.platform import virtcca
+from harness.host.command import CommandFailed
+from harness.run.stage import StageFailed
+from tests.unit.replay import ReplayHost
+from tests.unit.stages.conftest import MakeLab
+from tests.unit.stages.lab import Lab, record
+
+FACTS = record().facts["platform"]
+PROFILE = record().profile
+WORK = PROFILE["guest"]["work_image"]
+TAG = f"docker.io/library/{PROFILE['image']['tag']}"
+GIB = 1 << 30
+
+# What a command says, and what the facts then are.
+MISSING = [
+    (
+        ("docker version",),
+        {"status": 1, "err": "Cannot connect to the Docker daemon\n"},
+        {"docker": None, "docker_says": "Cannot connect to the Docker daemon"},
+    ),
+    (("docker version",), {"out": "dev\n"}, {"docker": None, "docker_says": "dev"}),
+    (
+        ("ctr version",),
+        {"status": 1, "err": "connection refused\n"},
+        {"containerd": None, "containerd_says": "connection refused"},
+    ),
+    (
+        ("kata-runtime check",),
+        {"status": 1, "err": "CPU property not found: Virtualization support\n"},
+        {"kata_check": (1, "CPU property not found: Virtualization support")},
+    ),
+    (
+        ("kata-runtime check",),
+        {"status": 127, "err": "No such file or directory\n"},
+        {"kata_check": (127, "No such file or directory")},
+    ),
+    (("cd /sys/kernel/iommu_groups",), {"out": ""}, {"iommu_groups": 0, "iommu_domains": {}}),
+    (("ls /sys/class/iommu",), {"out": ""}, {"iommu_units": ()}),
+    (("containerd-shim-kata-v2",), {"out": "\n"}, {"kata_shim": None}),
+    (("for d in /sys/bus/pci/devices",), {"out": ""}, {"gpus": (), "pci_functions": 0}),
+    (("cat -- /proc/meminfo",), {"out": "MemTotal: 1 kB\n"}, {"memory_available": 0}),
+    (
+        ("/proc/config.gz",),
+        {"out": "CONFIG_VFIO=y\nCONFIG_VFIO_PCI=m\n"},
+        {
+            "kernel_options": {
+                "CONFIG_VFIO": "y",
+                "CONFIG_VFIO_IOMMU_TYPE1": "n",
+                "CONFIG_VFIO_PCI": "m",
+            }
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("texts", "reply", "facts"), MISSING)
+def test_what_is_missing_is_told_as_missing(
+    lab: Lab, texts: tuple[str, ...], reply: dict[str, object], facts: dict[str, object]
+) -> None:
+    lab.host.reply(*texts, **reply)  # type: ignore[arg-type]
+    found = lab.bring("platform")
+    assert {name: getattr(found, name) for name in facts} == facts
+
+
+def test_nothing_is_changed(lab: Lab) -> None:
+    lab.bring("platform")
+    assert not lab.journal()
+    assert not lab.host.written
+
+
+def test_a_card_of_another_vendor_is_no_gpu(make_lab: MakeLab) -> None:
+    found = make_lab(settings={"gpu": {"vendor": "10de"}}).bring("platform")
+    assert (found.gpus, found.pci_functions) == ((), FACTS["pci_functions"])
+
+
+def room(lab: Lab) -> capacity.Room:
+    """The one file system of the lab."""
+    [room] = lab.bring("platform").disk
+    assert isinstance(room, capacity.Room)
+    return room
+
+
+def test_a_full_disk_is_short_of_room(lab: Lab) -> None:
+    lab.host.reply("df --output=avail,target", out="1073741824 /\n")
+    found = room(lab)
+    assert found.short
+    assert str(found).startswith("/: 1.0 GiB free, 4.1 GiB needed for the enlarged guest image")
+
+
+def test_what_an_earlier_run_has_left_needs_no_more_room(make_lab: MakeLab) -> None:
+    images = PROFILE["platform"]["space"]
+    lab = make_lab()
+    lab.host.reply('[ -e "$1" ] ||', WORK)
+    assert room(lab).needed == (len(images) + 1) * GIB  # both stores, and the archive
+    lab = make_lab()
+    lab.host.reply("ctr image ls --quiet", out=f"{TAG}\n")
+    assert room(lab).needed == FACTS["disk"][0]["needed"] - (len(images) + 1) * GIB
+    lab = make_lab()
+    lab.host.reply('[ -e "$1" ] ||', WORK)
+    lab.host.reply("ctr image ls --quiet", out=f"{TAG}\n")
+    assert lab.bring("platform").disk == ()
+
+
+def test_each_file_system_has_its_own_needs(lab: Lab) -> None:
+    lab.host.reply(
+        "df --output=avail,target", "/var/lib/docker", out="5000000000 /var/lib/docker\n"
+    )
+    lab.host.reply("df --output=avail,target", "/var/lib/containerd", out="10 /mnt/with space\n")
+    rooms = {room.path: room for room in lab.bring("platform").disk}
+    assert rooms["/var/lib/docker"].needed == GIB
+    assert not rooms["/var/lib/docker"].short
+    assert rooms["/mnt/with space"].short
+    assert "the enlarged guest image" in rooms["/"].use
+
+
+def test_a_size_of_what_is_not_there(ready: Lab) -> None:
+    ready.host.reply("stat -L -c %s", "/nowhere", status=1, err="No such file or directory")
+    assert capacity.file_size(ready.host, "/nowhere") == 0
+
+
+# A Kunpeng host was never at hand: these lines are as its kernel's sources print them.
+SMMU = "arm-smmu-v3 arm-smmu-v3.0.auto: S_SMMU: secure smmu id:1 init end!"
+BAD = "arm-smmu-v3 arm-smmu-v3.1.auto: does not implement secure state"
+TMM = "virtcca_cvm: TMM feature0: 0x1234"
+
+
+def has_virtcca(host: ReplayHost) -> None:
+    """The replies of a host with virtCCA."""
+    host.reply("TMM feature0", out=f"{TMM}\n{SMMU}\n{BAD}\n")
+    host.reply("getconf PAGESIZE", out="4096\n")
+
+
+def test_virtcca_is_read_from_the_kernels_messages_and_from_kvm(make_lab: MakeLab) -> None:
+    lab = make_lab(settings={"platform": {"tee": {"kind": "virtcca"}}})
+    has_virtcca(lab.host)
+    lab.host.reply("/dev/kvm", out="1\n")
+    tee = lab.bring("platform").tee
+    assert (tee.page_size, tee.kvm, tee.kvm_says) == (4096, 1, "")
+    assert (tee.tmm, tee.secure_smmus, tee.smmu_errors) == ((TMM,), (SMMU,), (BAD,))
+
+
+def test_a_kvm_that_does_not_answer_is_quoted(make_lab: MakeLab) -> None:
+    lab = make_lab(settings={"platform": {"tee": {"kind": "virtcca"}}})
+    has_virtcca(lab.host)
+    says = "Traceback (most recent call last):\nFileNotFoundError: [Errno 2] '/dev/kvm'\n"
+    lab.host.reply("0xAE03", status=1, err=says)
+    tee = lab.bring("platform").tee
+    assert (tee.kvm, tee.kvm_says) == (None, "FileNotFoundError: [Errno 2] '/dev/kvm'")
+
+
+def test_a_host_that_does_not_even_tell_its_kernel_is_an_error(lab: Lab) -> None:
+    lab.host.reply("uname -m", status=127, err="not found\n")
+    with pytest.raises(StageFailed, match="Stage 'platform' failed: Command 'uname -m'") as caught:
+        lab.bring("platform")
+    assert isinstance(caught.value.__cause__, CommandFailed)
+
+
+def test_evidence_is_registered_for_every_later_failure(lab: Lab) -> None:
+    lab.bring("platform")
+    lab.host.reply("dmesg", out="[    1.0] one\n")
+    for command in ("journalctl", "lspci -nnk", "findmnt", "ps -eo"):
+        lab.host.reply(command, status=1, err="not here")
+    folder = lab.run.evidence.collect("suites/test_x.py::test_y")
+    assert folder is not None
+    texts = {path.stem: path.read_text() for path in folder.iterdir()}
+    assert texts["dmesg"] == "[    1.0] one\n"
+    assert texts["lspci"] == "not here"  # however a command ends, what it said is kept
+
+
+def test_a_boot_parameter_with_another_value_is_missing() -> None:
+    line = "root=/dev/vda virtcca_cvm_host=0 arm_smmu_v3.disable_ecmdq=1"
+    wanted = ("virtcca_cvm_host=1", "arm_smmu_v3.disable_ecmdq=1")
+    assert virtcca.missing_parameters(line, wanted) == ["virtcca_cvm_host=1"]

@@ -1,0 +1,399 @@
+"""rootfs: what stands in the way of the guest image is named, and what is half made is undone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fixtures.common import capacity
+from fixtures.rootfs import contents, image_file, mounted
+from fixtures.rootfs.stage import HOOK
+from harness.errors import LabError
+from harness.host.command import CommandFailed
+from harness.record.trace import at_stage
+from harness.run.stage import StageFailed
+from tests.unit.replay import ReplayHost, Reply, Words
+from tests.unit.stages.conftest import MakeLab
+from tests.unit.stages.lab import Lab, Refusal, about, record
+
+GUEST = record().profile["guest"]
+BASE, WORK, TREE, DRIVER = (
+    GUEST[key] for key in ("base_image", "work_image", "kernel_tree", "driver")
+)
+FACTS = record().facts["rootfs"]
+RELEASE = FACTS["kernel_release"]
+PARTIAL = f"{WORK}.partial"
+ROOT = mounted.MOUNT_POINT
+EXISTS = '[ -e "$1" ] ||'
+MAGIC = "od -An -tx1"
+NO_SPACE = "cp: error writing: No space left on device\n"
+CAME = f"{record().run_id}.service"
+
+
+def partitioned(
+    host: ReplayHost, *starts: int, ext4: tuple[int, ...], label: str = "gpt", size: int = 100_000
+) -> None:
+    """Images have partitions that begin at these sectors, and ext4 in some of them."""
+
+    def magic(words: Words) -> Reply:
+        offset = int(words[-1]) - image_file.MAGIC_AT
+        return Reply(out=" 53 ef\n" if offset // 512 in ext4 and offset else " 00 00\n")
+
+    host.reply(MAGIC, by=magic)
+    parts = [{"start": start, "size": size} for start in starts]
+    table = {"partitiontable": {"label": label, "partitions": parts}}
+    host.reply("sfdisk --json", out=json.dumps(table))
+
+
+def unpartitioned(host: ReplayHost, status: int, err: str) -> None:
+    """Images begin with something else, and this is what sfdisk says of them."""
+    host.reply(MAGIC, out=" 50 4b\n")
+    host.reply("sfdisk --json", status=status, err=err)
+
+
+REFUSED = [
+    Refusal(
+        "no kernel tree",
+        lambda host: host.reply(EXISTS, f"{TREE}/include/config/kernel.release", status=1),
+        (f"{TREE} is no configured kernel tree", "kernel.release is missing"),
+        "make prepare",
+        "rootfs.kernel-tree",
+    ),
+    Refusal(
+        "an image of somebody else's",
+        lambda host: host.reply(EXISTS, f"sh {WORK}"),
+        (f"{WORK} is there, and no run of ours has made it",),
+        "guest.work_image",
+        "rootfs.resize",
+    ),
+    Refusal(
+        "no base image",
+        lambda host: host.reply(EXISTS, f"sh {BASE}", status=1),
+        (f"there is no guest image {BASE} on lab",),
+        "guest.base_image",
+        "rootfs.layout",
+    ),
+    Refusal(
+        "a base image that is none",
+        lambda host: unpartitioned(host, 1, "does not contain a recognized partition table"),
+        (f"{BASE} is no guest image", "no magic number at byte 1080", "a recognized partition"),
+        "the image that kata's build made",
+        "rootfs.layout",
+    ),
+    Refusal(
+        "no sfdisk",
+        lambda host: unpartitioned(host, 127, "No such file or directory"),
+        ("lab has no 'sfdisk'",),
+        "install util-linux (openEuler) or fdisk (Debian)",
+        "rootfs.layout",
+    ),
+    Refusal(
+        "no ext4 in any partition",
+        lambda host: partitioned(host, 2048, 300_000, ext4=()),
+        (f"{BASE} has 0 partitions with ext4", "none of them is ext4"),
+        f"sfdisk --list {BASE}",
+        "rootfs.layout",
+    ),
+    Refusal(
+        "two partitions with ext4",
+        lambda host: partitioned(host, 2048, 300_000, ext4=(2048, 300_000)),
+        ("2 partitions with ext4", "partition 1 (gpt) at byte 1048576; partition 2 (gpt)"),
+        f"sfdisk --list {BASE}",
+        "rootfs.layout",
+    ),
+]
+
+# After something was changed.
+BROKEN = [
+    Refusal(
+        "no room for the copy",
+        lambda host: host.reply("cp --sparse=always", status=1, err=NO_SPACE),
+        ("cp --sparse=always", "No space left on device"),
+        "it is full: guest.grow",
+        "rootfs.resize",
+    ),
+    Refusal(
+        "a base image that cannot be read",
+        lambda host: host.reply("cp --sparse=always", status=1, err="Input/output error"),
+        ("Input/output error",),
+        "whole and not in use?",
+        "rootfs.resize",
+    ),
+    Refusal(
+        "a damaged file system",
+        lambda host: host.reply("e2fsck -fy", status=4, out="UNEXPECTED INCONSISTENCY"),
+        (f"{PARTIAL} (bare ext4) is damaged", "ended with 4", "UNEXPECTED INCONSISTENCY"),
+        "was it in use while it was copied?",
+        "rootfs.resize",
+    ),
+    Refusal(
+        "no qemu-img",
+        lambda host: host.reply("qemu-img resize", status=127, err="No such file or directory"),
+        ("qemu-img resize",),
+        "guest.base_image",
+        "rootfs.resize",
+    ),
+    Refusal(
+        "resize2fs",
+        lambda host: host.reply("resize2fs", status=1, err="Bad magic number in super-block"),
+        ("resize2fs", "Bad magic number"),
+        "guest.base_image",
+        "rootfs.resize",
+    ),
+    Refusal(
+        "no way to the packages",
+        lambda host: host.job("rootfs-dnf", 1, "Error: Failed to download metadata for repo\n"),
+        ("Job 'rootfs-dnf'", "exit status 1", "Failed to download metadata"),
+        "dnf repolist",
+        "rootfs.packages",
+    ),
+    Refusal(
+        "no room for the packages",
+        lambda host: host.job("rootfs-dnf", 1, "No space left on device\n"),
+        ("Job 'rootfs-dnf'",),
+        "it is full: guest.grow",
+        "rootfs.packages",
+    ),
+    Refusal(
+        "dnf is killed",
+        lambda host: host.job("rootfs-dnf", "gone", ""),
+        ("was killed before it could end",),
+        "dnf repolist",
+        "rootfs.packages",
+    ),
+    Refusal(
+        "no driver to install",
+        lambda host: host.reply(f"cp -r -- {DRIVER}", status=1, err="No such file or directory"),
+        (f"cp -r -- {DRIVER}", "No such file or directory"),
+        "guest.kernel_tree and guest.driver",
+        "rootfs.kernel-tree",
+    ),
+    Refusal(
+        "no room for the kernel tree",
+        lambda host: host.reply(f"cp -r -- {TREE}/.", status=1, err=NO_SPACE),
+        (f"cp -r -- {TREE}/.",),
+        "it is full: guest.grow",
+        "rootfs.kernel-tree",
+    ),
+]
+
+
+def driver_fails(host: ReplayHost) -> None:
+    host.job("rootfs-driver", 1, "ERROR: Unable to build the NVIDIA kernel module.\n")
+    host.reply("tail -c 20000", out="cc: command not found\n")
+
+
+DRIVER_FAILS = Refusal(
+    "the driver does not build",
+    driver_fails,
+    ("Job 'rootfs-driver'", "Unable to build the NVIDIA kernel module"),
+    f"Is {TREE} built for {RELEASE} by a compiler that the guest has, too?",
+    "rootfs.driver",
+)
+
+
+@pytest.mark.parametrize("refusal", REFUSED, ids=about)
+def test_what_cannot_be_begun_is_refused_and_nothing_changed(lab: Lab, refusal: Refusal) -> None:
+    refusal.of(lab, "rootfs")
+    assert not lab.journal()
+
+
+@pytest.mark.parametrize("refusal", [*BROKEN, DRIVER_FAILS], ids=about)
+def test_what_breaks_on_the_way_is_told_with_its_cause(lab: Lab, refusal: Refusal) -> None:
+    refusal.of(lab, "rootfs")
+    assert lab.journal()[0] == f"make {PARTIAL}"
+    assert not any("mv --" in " ".join(words) for words in lab.host.asked)  # nothing took its place
+
+
+@pytest.mark.parametrize("refusal", [*BROKEN[5:], DRIVER_FAILS], ids=about)
+def test_the_image_is_closed_whatever_happens_in_it(lab: Lab, refusal: Refusal) -> None:
+    refusal.of(lab, "rootfs")
+    assert ("sh", "-euc", mounted.CLOSE, "sh", f"acceptance-rootfs-{CAME}", ROOT) in lab.host.asked
+
+
+def test_the_installers_log_becomes_evidence(lab: Lab) -> None:
+    DRIVER_FAILS.of(lab, "rootfs")
+    folder = lab.run.evidence.collect("suites/test_x.py::test_y")
+    assert folder is not None
+    assert (folder / "nvidia-installer.log").read_text() == "cc: command not found\n"
+
+
+def test_dnf_that_takes_too_long(make_lab: MakeLab) -> None:
+    lab = make_lab(settings={"budget": {"rootfs": 1e-6}})
+    lab.host.reply("setsid -f", "-rootfs-dnf.service")
+    lab.host.job("rootfs-dnf", 124, "Downloading\n")
+    with pytest.raises(StageFailed, match="Job 'rootfs-dnf' on 'lab' still ran after 0 s"):
+        lab.bring("rootfs")
+
+
+def test_a_mount_that_fails_is_named(lab: Lab) -> None:
+    says = "mount: unknown filesystem type 'ext4'"
+    lab.host.reply("mount -o loop", status=32, err=says)
+    with pytest.raises(StageFailed) as caught:
+        lab.bring("rootfs")
+    assert says in caught.value.message
+    assert isinstance(caught.value.__cause__, CommandFailed)
+    assert ("sh", "-euc", mounted.CLOSE, "sh", f"acceptance-rootfs-{CAME}", ROOT) in lab.host.asked
+
+
+def test_a_configuration_of_the_toolkit_that_is_no_toml(ready: Lab) -> None:
+    Refusal(
+        "",
+        lambda host: host.reply(f"cat -- {ROOT}{contents.TOOLKIT_CONFIG}", out="no-cgroups: true"),
+        (f"{contents.TOOLKIT_CONFIG} in the guest image is not valid TOML",),
+        "dnf reinstall nvidia-container-toolkit",
+        "rootfs.toolkit",
+    ).of(ready, "rootfs")
+
+
+def test_what_an_earlier_run_of_ours_made_is_made_anew(make_lab: MakeLab) -> None:
+    lab = make_lab(ours=[("rootfs", f"keep {WORK}")])
+    lab.host.reply(EXISTS, f"sh {WORK}")
+    lab.bring("rootfs")
+    assert f"keep {WORK}" in lab.journal()
+
+
+# Looking without making.
+LESS = [
+    ((f"rpm --root={ROOT}",), {"out": ""}, {"packages": {}}),
+    (("ls", "yum.repos.d"), {"status": 2}, {"repositories": ()}),
+    (("modinfo",), {"status": 1, "err": "not found"}, {"module": "", "vermagic": ""}),
+    (("ldconfig -r",), {"status": 1}, {"libraries": frozenset()}),
+    (("grep -E ^(CONFIG_MODULES",), {"status": 2}, {"kernel_options": dict.fromkeys(
+        contents.KERNEL_OPTIONS, "n")}),
+    (("stat -c %a %F -L --",), {"status": 1}, {"programs": {}, "kernel_files": frozenset()}),
+    (("cat -- ", "prestart"), {"status": 1}, {"hook_text": ""}),
+    ((f"cat -- {ROOT}{contents.TOOLKIT_CONFIG}",), {"status": 1}, {"toolkit": {}}),
+    (("cat /etc/resolv.conf", WORK), {"out": "nameserver 10.0.2.3\n"},
+     {"resolv_conf": "nameserver 10.0.2.3\n", "base_resolv_conf": ""}),
+    (("e2fsck -fn",), {"status": 4, "out": "errors"}, {"fsck": 4}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("texts", "reply", "facts"), LESS)
+def test_what_an_image_lacks_is_told_as_missing(
+    ready: Lab, texts: tuple[str, ...], reply: dict[str, object], facts: dict[str, object]
+) -> None:
+    ready.host.reply(*texts, **reply)  # type: ignore[arg-type]
+    found = ready.bring("rootfs")
+    assert {name: getattr(found, name) for name in facts} == facts
+
+
+def test_looking_mounts_the_image_read_only(ready: Lab) -> None:
+    ready.bring("rootfs")
+    mounts = [" ".join(words) for words in ready.host.asked if "mount" in words]
+    assert len(mounts) == 1
+    assert " -o loop,ro,noload " in mounts[0]
+
+
+def test_nothing_to_reuse_where_there_is_no_image(lab: Lab) -> None:
+    assert lab.probe("rootfs") is None
+
+
+def test_a_sound_image_is_reused(make_lab: MakeLab) -> None:
+    assert make_lab(ready=True).probe("rootfs").kernel_release == RELEASE
+
+
+@pytest.mark.parametrize(
+    ("texts", "reply"),
+    [
+        (("e2fsck -fn",), {"status": 4}),
+        (("modinfo", "filename"), {"status": 1}),
+        (("stat -c %a %F -- ", "prestart"), {"out": "644 regular file\n"}),
+    ],
+)
+def test_an_image_that_is_not_sound_is_not_reused(
+    make_lab: MakeLab, texts: tuple[str, ...], reply: dict[str, object]
+) -> None:
+    lab = make_lab(ready=True)
+    lab.host.reply(*texts, **reply)  # type: ignore[arg-type]
+    assert lab.probe("rootfs") is None
+
+
+def test_the_same_inputs_are_reused_and_others_made_anew(make_lab: MakeLab) -> None:
+    first = make_lab()
+    first.bring("rootfs")
+    [(path, digest)] = [item for item in first.host.written.items() if "/stages/" in item[0]]
+    again = make_lab(ready=True, provision="auto")
+    again.host.reply(EXISTS, path)
+    again.host.reply(f"cat -- {path}", out=digest)
+    again.bring("rootfs")
+    assert again.said[-1].startswith("[rootfs] ok (reused)")
+    other = make_lab(provision="auto", ours=[("rootfs", f"keep {WORK}")])
+    other.host.reply(EXISTS, path)
+    other.host.reply(f"cat -- {path}", out=digest)
+    other.host.edit("stat -L -c %n %s %y", old="/.config ", new="/.config 1")
+    other.bring("rootfs")
+    assert other.said[-1].startswith("[rootfs] ok (provisioned)")
+
+
+def test_what_cannot_be_looked_at_cannot_be_reused(make_lab: MakeLab) -> None:
+    first = make_lab()
+    first.bring("rootfs")
+    [(path, digest)] = [item for item in first.host.written.items() if "/stages/" in item[0]]
+    lab = make_lab(provision="auto", ours=[("rootfs", f"keep {WORK}")])
+    lab.host.reply(EXISTS, path)
+    lab.host.reply(f"cat -- {path}", out=digest)
+    lab.host.reply(EXISTS, f"sh {WORK}")
+    turns = iter((" 00 00\n", " 53 ef\n"))  # unreadable when it is looked at, then made anew
+    lab.host.reply(MAGIC, f"sh {WORK} 1080", by=lambda words: Reply(out=next(turns)))
+    lab.host.reply("sfdisk --json", status=1, err="not recognized")
+    lab.bring("rootfs")
+    assert f"[rootfs] cannot be reused: {WORK} is no guest image" in "\n".join(lab.said)
+    assert lab.said[-1].startswith("[rootfs] ok (provisioned)")
+
+
+def test_the_guests_hook_is_the_one_that_is_written(lab: Lab) -> None:
+    lab.bring("rootfs")
+    assert HOOK in lab.host.inputs
+
+
+# A partition table, where the recorded image has none.
+FIRST = 6144
+
+
+def test_a_partition_is_found_by_what_is_in_it(lab: Lab) -> None:
+    partitioned(lab.host, 2048, FIRST, ext4=(FIRST,))
+    found = image_file.layout(lab.host, BASE)
+    assert str(found) == f"partition 2 (gpt) at byte {FIRST * 512}"
+    assert found.file_system == f"{BASE}?offset={FIRST * 512}"
+    assert found.mount_option == f"loop,offset={FIRST * 512},sizelimit={100_000 * 512}"
+
+
+@pytest.mark.parametrize("label", ["gpt", "dos"])
+def test_a_partition_is_grown_with_its_table_and_its_file_system(lab: Lab, label: str) -> None:
+    partitioned(lab.host, FIRST, ext4=(FIRST,), label=label, size=200_000)
+    for command in ("qemu-img resize", "sfdisk --no-reread", "losetup --find"):
+        lab.host.reply(command)
+    if label == "gpt":
+        lab.host.reply("sfdisk --relocate gpt-bak-std")
+    before = image_file.Layout(BASE, 1, label, FIRST * 512, 100_000 * 512)
+    after = image_file.grow(lab.host, before, "1G")
+    assert after.size == 200_000 * 512
+    relocated = [words for words in lab.host.asked if "--relocate" in words]
+    assert len(relocated) == (label == "gpt")
+    assert lab.host.asked[-1][-3:] == (BASE, str(FIRST * 512), str(200_000 * 512))
+
+
+def test_a_partition_that_is_not_the_last_one_cannot_grow(lab: Lab) -> None:
+    partitioned(lab.host, FIRST, ext4=(FIRST,))
+    for command in ("qemu-img resize", "sfdisk --relocate", "sfdisk --no-reread"):
+        lab.host.reply(command)
+    before = image_file.Layout(BASE, 1, "gpt", FIRST * 512, 100_000 * 512)
+    with pytest.raises(LabError) as caught:
+        image_file.grow(lab.host, before, "1G")
+    Refusal(
+        "",
+        lambda host: None,
+        (f"partition 1 of {BASE} did not grow",),
+        "has to be the last partition",
+        "rootfs.layout",
+    ).judge(caught.value)
+
+
+def test_sizes_are_those_of_the_files_and_of_the_file_system(ready: Lab) -> None:
+    with at_stage("rootfs"):
+        assert capacity.file_size(ready.host, WORK) == FACTS["size"]
+        where = image_file.Layout(WORK)
+        assert contents.file_system_size(ready.host, where) == FACTS["file_system_size"]
