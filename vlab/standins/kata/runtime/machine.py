@@ -24,7 +24,7 @@ _FIRST_CID = 3  # 0 to 2 are taken by definition
 _CONSOLE_KEPT = 1 << 20  # bytes of console.log; a guest can print for ever
 _MOST_DESCRIPTORS = 256
 _CHECK_TIMEOUT = 10.0  # seconds for the agent to answer that it is there
-_CLIENT_END = 5.0  # seconds that QEMU may take to die once its connection to virtiofsd has ended
+_CLIENT_END = 60.0  # seconds that QEMU may take to die once its connection to virtiofsd has ended
 _TAIL = 12  # lines of a log that are quoted in an error
 
 
