@@ -48,7 +48,8 @@ Key = tuple[str | None, Words]  # stage, argv
 class Recorded:
     """What a record has that can be replayed.
 
-    `facts` are those of the stages, as JSON; `changes` what the journal was told, in order.
+    `facts` are those of the stages, as JSON; `changes` what the journal was told, in order. `pace`
+    is the host's (`Host.pace`), which the deadlines in its commands have.
     """
 
     run_id: str
@@ -56,6 +57,7 @@ class Recorded:
     facts: Mapping[str, Any]
     changes: Sequence[Mapping[str, Any]]
     replies: Mapping[Key, Sequence[Reply]]
+    pace: float = 1.0
 
 
 @cache
@@ -75,7 +77,9 @@ def recorded(path: Path) -> Recorded:
         elif event["kind"] == "stage" and event["state"] == "ok":
             facts[event["name"]] = event["facts"]
     changes = [event for event in events if event["kind"] == "change"]
-    return Recorded(events[0]["id"], events[0]["profile"], facts, changes, replies)
+    paces = [e["value"] for e in events if e["kind"] == "fact" and e["name"] == "pace"]
+    pace = paces[0] if paces else 1.0
+    return Recorded(events[0]["id"], events[0]["profile"], facts, changes, replies, pace)
 
 
 def same(argv: Sequence[str]) -> Words:
@@ -117,6 +121,7 @@ class ReplayHost(Host):
         transport.name = "lab"
         super().__init__(transport, trace)
         self.record = record
+        self.pace = record.pace
         self.ready = ready
         self.asked: list[Words] = []
         self.inputs: list[str] = []

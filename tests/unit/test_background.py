@@ -135,10 +135,12 @@ def test_a_failure_in_the_background_is_one_error(tmp_path: Path) -> None:
 def test_a_signal_ends_what_is_in_the_background(
     tmp_path: Path, signum: signal.Signals, first: str
 ) -> None:
-    mini = Mini(tmp_path / "m", suite=suite(SLEEP, first=first))
+    mini = Mini(tmp_path / "m", suite=suite(SLEEP, first=first), conftest=CONFTEST + WAITED)
     process = mini.start("-m", "acceptance", "-k", "first or left")
     pid_file = mini.host / "made-left.pid"
     wait_for("the stage sleeps", lambda: pid_file.exists() and pid_file.read_text(), PATIENCE, 0.05)
+    if first == "pass":
+        wait_for("it is waited for", (tmp_path / "m" / "waits").exists, PATIENCE, 0.05)
     process.send_signal(signum)
     status, out = process.finish()
     assert status == 2, out
@@ -165,6 +167,7 @@ WAITS, wait = threading.Event(), background.wait
 
 def waited(*args):
     WAITS.set()
+    Path(__file__).with_name("waits").touch()
     return wait(*args)
 
 

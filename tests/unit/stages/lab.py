@@ -206,8 +206,6 @@ def about(refusal: Refusal) -> str:
 def _profile(settings: Mapping[str, Mapping[str, Any]]) -> Profile:
     """The recorded run's profile, with other settings in it."""
     document = dict(record().profile)
-    names = {"host": "lab_host"}  # the budget's name since
-    document["budget"] = {names.get(key, key): value for key, value in document["budget"].items()}
     for section, values in settings.items():
         document[section] = {**document[section], **values}
     return Profile.model_validate_json(json.dumps(document))

@@ -54,8 +54,8 @@ def test_a_container_that_does_not_start_has_its_likely_cause_told(
 
 
 def test_a_container_that_takes_too_long(lab: Lab) -> None:
-    lab.host.reply("ctr run", ID, status=124, seconds=600)
-    with pytest.raises(StageFailed, match=r"ctr run .* was still running after 600 s"):
+    lab.host.reply("ctr run", ID, status=124, seconds=lab.host.paced(600))
+    with pytest.raises(StageFailed, match=r"ctr run .* was still running after \d+ s"):
         lab.bring("container")
 
 
@@ -188,7 +188,8 @@ def test_each_command_has_an_exec_id_of_its_own(lab: Lab) -> None:
 
 def test_a_server_without_a_gpu_ends_and_says_why(lab: Lab) -> None:
     bare = lab.bring("bare_container")
-    assert (bare.server_rc, bare.server_says) == (1, NO_GPU)
+    assert bare.server_rc == 1
+    assert NO_GPU.strip() in bare.server_says
     assert bare.smi.rc != 0
     assert bare.smi.gpus == ()
 
@@ -201,7 +202,9 @@ def test_of_a_server_that_says_much_the_end_is_kept(lab: Lab) -> None:
 
 
 def test_a_server_that_does_not_end_without_a_gpu_has_no_status(lab: Lab) -> None:
-    lab.host.reply(BARE, "vllm.entrypoints", status=124, err="still loading\n", seconds=300)
+    lab.host.reply(
+        BARE, "vllm.entrypoints", status=124, err="still loading\n", seconds=lab.host.paced(300)
+    )
     bare = lab.bring("bare_container")
     assert (bare.server_rc, bare.server_says) == (None, "still loading\n")
 
