@@ -118,7 +118,7 @@ def gpus(settings: Settings, sockets: Sequence[int]) -> list[str]:
             f"virtio-serial-pci,id={gpu},bus={port},addr=0.0,class=0x{GPU_CLASS},vectors=6,"
             "max_ports=2,disable-legacy=on,iommu_platform=on"
             + (",multifunction=on" if settings.multifunction else ""),
-            *("-device", f"virtserialport,bus={gpu}.0,nr=1,chardev={gpu},name=gpu"),
+            *("-device", f"virtserialport,bus={gpu}.0,nr=1,chardev={gpu},name={gpu}"),
         ]
         if settings.multifunction:
             audio = f"audio{number}"

@@ -28,6 +28,8 @@ def test_each_gpu_is_a_device_of_its_own_with_its_process(folder: Path) -> None:
         assert "iommu_platform=on" in gpu, "its DMA goes through the IOMMU"
         assert f"bus={port}," in gpu, "behind a root port it is PCI Express"
         assert any(f"fd={descriptor}" in word for word in line)
+    names = [word.rpartition("name=")[2] for word in line if word.startswith("virtserialport,")]
+    assert len(set(names)) == 2, "QEMU refuses two ports of one name"
     assert "intel-iommu" in " ".join(line)
 
 
