@@ -45,6 +45,11 @@ class Result:
         """The command as a line that can be pasted into the host's shell."""
         return shlex.join(self.argv)
 
+    @property
+    def said(self) -> str:
+        """What it wrote to stderr; where that is nothing, how it ended."""
+        return self.err.strip() or f"exit status {self.rc}, and nothing on stderr"
+
     def json(self) -> Any:
         """What the command printed, parsed as JSON; LabError when it is none."""
         try:

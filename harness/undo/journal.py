@@ -186,7 +186,7 @@ class Journal:
             self.record(stage, f"make '{path}'", [["rm", "-f", "--", path]], durable=durable)
             return
         if result.rc != 0:
-            why = "it is a directory" if result.rc == 4 else result.err.strip()
+            why = "it is a directory" if result.rc == 4 else result.said
             raise JournalError(f"File '{path}' cannot be kept before it is changed: {why}")
         fresh = f"{path}.restored"
         undo = [

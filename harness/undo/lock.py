@@ -47,7 +47,7 @@ def secure(host: Host, directory: str) -> None:
         )
     if result.rc != 0:
         raise StateRefused(
-            f"Directory '{directory}' cannot be made on '{host.name}': {result.err.strip()}"
+            f"Directory '{directory}' cannot be made on '{host.name}': {result.said}"
         )
 
 
@@ -176,7 +176,7 @@ def acquire(host: Host, run_id: str, state: str = STATE_DIR, *, recover: bool = 
         if result.rc == 0:
             return
         if result.rc != 3:
-            raise LabError(f"Lock '{path}' on '{host.name}' cannot be taken: {result.err.strip()}")
+            raise LabError(f"Lock '{path}' on '{host.name}' cannot be taken: {result.said}")
         other = _parse(host, path, result.out)
         if not (recover and other.dead):
             break

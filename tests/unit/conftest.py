@@ -133,6 +133,14 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     server.close()
 
 
+def named(run: str) -> str:
+    """A run's id for this process alone: recovering ends what runs of that id do on this machine.
+
+    That would be the other test processes' commands, too.
+    """
+    return f"{run}-{os.getpid()}"
+
+
 @pytest.fixture(scope="session")
 def _hosts(sshd: Sshd) -> Iterator[dict[str, Host]]:
     with ExitStack() as stack:

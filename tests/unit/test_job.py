@@ -13,18 +13,18 @@ from harness.run.job import CHUNK, run_job, start_job
 from harness.undo.journal import Journal
 from harness.undo.undo import undo
 from harness.wait import wait_for
-from tests.unit.conftest import TIME_IS_UP, runs
+from tests.unit.conftest import TIME_IS_UP, named, runs
 from tests.unit.patience import PATIENCE
 
 
 @pytest.fixture
 def journal(local: Host, tmp_path: Path) -> Journal:
-    return Journal.create(local, "run-1", str(tmp_path / "a state"))
+    return Journal.create(local, named("run-1"), str(tmp_path / "a state"))
 
 
 @pytest.fixture
 def any_journal(any_host: Host, tmp_path: Path) -> Journal:
-    return Journal.create(any_host, "run-1", str(tmp_path / "a state"))
+    return Journal.create(any_host, named("run-1"), str(tmp_path / "a state"))
 
 
 def test_a_job_streams_and_ends(any_journal: Journal, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from harness.undo import lock
 from harness.undo.journal import Journal, JournalError
 from harness.undo.lock import StateRefused
 from harness.undo.undo import recover, undo
+from tests.unit.conftest import named
 
 
 @pytest.fixture
@@ -26,13 +27,13 @@ def state(tmp_path: Path) -> str:
 
 @pytest.fixture
 def journal(local: Host, state: str) -> Journal:
-    return Journal.create(local, "run-1", state)
+    return Journal.create(local, named("run-1"), state)
 
 
 @pytest.fixture
 def any_journal(any_host: Host, state: str) -> Journal:
     """Over ssh too, where the transport could matter; it is slow, hence not everywhere."""
-    return Journal.create(any_host, "run-1", state)
+    return Journal.create(any_host, named("run-1"), state)
 
 
 def _note(tmp_path: Path, word: str) -> list[Sequence[str]]:
@@ -164,7 +165,7 @@ def test_a_journal_that_others_could_write_is_refused(
     os.chmod(journal.path, 0o600)
     os.chmod(journal.directory, 0o777)
     with pytest.raises(StateRefused, match="has mode 777"):
-        Journal.create(local, "run-2", state)
+        Journal.create(local, named("run-2"), state)
 
 
 @pytest.mark.parametrize("undo", [["rm -rf x"], [[]], [["rm", 1]]])
@@ -180,30 +181,30 @@ def _lock_of(state: str, **fields: object) -> None:
 
 
 def test_the_second_is_refused_by_name(any_host: Host, state: str) -> None:
-    with lock.locked(any_host, "first", state):
+    with lock.locked(any_host, named("first"), state):
         with pytest.raises(lock.LockHeld, match=f"process {os.getpid()}, run first") as caught:
-            lock.acquire(any_host, "second", state, recover=True)
+            lock.acquire(any_host, named("second"), state, recover=True)
         assert caught.value.holder.runner == socket.gethostname()
-        lock.release(any_host, "second", state)  # not its own: no effect
+        lock.release(any_host, named("second"), state)  # not its own: no effect
         with pytest.raises(lock.LockHeld):
-            lock.acquire(any_host, "third", state)
-    lock.acquire(any_host, "fourth", state)
+            lock.acquire(any_host, named("third"), state)
+    lock.acquire(any_host, named("fourth"), state)
 
 
 def test_a_lock_of_a_dead_boot_is_taken_over(local: Host, state: str) -> None:
-    lock.acquire(local, "first", state)
+    lock.acquire(local, named("first"), state)
     _lock_of(state, boot="0000", runner="elsewhere")
-    lock.acquire(local, "second", state)
+    lock.acquire(local, named("second"), state)
     with pytest.raises(lock.LockHeld, match="run second"):
-        lock.acquire(local, "third", state)
+        lock.acquire(local, named("third"), state)
 
 
 def test_a_lock_of_a_dead_process_is_for_recover(local: Host, state: str) -> None:
-    lock.acquire(local, "first", state)
+    lock.acquire(local, named("first"), state)
     _lock_of(state, started=1)
     with pytest.raises(lock.LockHeld, match="pytest --recover"):
-        lock.acquire(local, "second", state)
-    lock.acquire(local, "second", state, recover=True)
+        lock.acquire(local, named("second"), state)
+    lock.acquire(local, named("second"), state, recover=True)
 
 
 @pytest.mark.parametrize("where", [{"runner": "elsewhere"}, {"pid_ns": "pid:[1]"}])
@@ -211,8 +212,8 @@ def test_a_lock_of_another_machine_is_never_presumed_dead(
     local: Host, state: str, where: dict[str, str]
 ) -> None:
     """Nor that of another container: its process ids are not ours."""
-    lock.acquire(local, "first", state)
+    lock.acquire(local, named("first"), state)
     runner = where.get("runner", socket.gethostname())
     _lock_of(state, started=1, **where)
     with pytest.raises(lock.LockHeld, match=f"ask on '{runner}'"):
-        lock.acquire(local, "second", state, recover=True)
+        lock.acquire(local, named("second"), state, recover=True)

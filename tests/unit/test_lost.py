@@ -20,13 +20,13 @@ from harness.undo.journal import Journal, load_all
 from harness.undo.lock import locked
 from harness.undo.undo import UndoResult, recover, undo
 from harness.wait import wait_for
-from tests.unit.conftest import Sshd, break_connection
+from tests.unit.conftest import Sshd, break_connection, named
 from tests.unit.patience import PATIENCE
 
 
 @pytest.fixture
 def journal(own: Host, tmp_path: Path) -> Journal:
-    return Journal.create(own, "run-1", str(tmp_path / "state"))
+    return Journal.create(own, named("run-1"), str(tmp_path / "state"))
 
 
 def _lose(journal: Journal, script: str, path: Path) -> None:
@@ -56,7 +56,7 @@ def test_what_a_lost_command_still_does_ends_before_it_is_undone(
 def test_a_probe_that_is_repeated_comes_after_the_end_of_what_was_lost(
     own: Host, tmp_path: Path
 ) -> None:
-    _lose(Journal(own, "r"), 'touch "$1"', tmp_path / "made")
+    _lose(Journal(own, named("r")), 'touch "$1"', tmp_path / "made")
     script = 'test ! -e "/proc/$1" && echo gone'
     assert own.sh(script, (tmp_path / "made.pid").read_text().strip(), probe=True).out == "gone\n"
 
@@ -81,7 +81,7 @@ def test_an_undo_that_cannot_begin_is_told_of_every_change(tmp_path: Path) -> No
     (tmp_path / "sshd").mkdir()
     server = Sshd(tmp_path / "sshd")
     with open_ssh(server.endpoint, "own", become=False) as own:
-        journal = Journal.create(own, "run-1", str(tmp_path / "state"))
+        journal = Journal.create(own, named("run-1"), str(tmp_path / "state"))
         for what in ("first", "second"):
             journal.record("s", what, [["true"]])
         server.close()
@@ -128,7 +128,7 @@ def test_a_lock_is_given_back_where_taking_it_was_interrupted(own: Host, tmp_pat
         return result
 
     own.run = interrupted  # type: ignore[method-assign, assignment]
-    with pytest.raises(KeyboardInterrupt), locked(own, "first", str(state)):
+    with pytest.raises(KeyboardInterrupt), locked(own, named("first"), str(state)):
         pass
     assert not lock.exists()
 
@@ -148,7 +148,7 @@ def test_a_line_for_which_there_is_no_room_leaves_nothing_behind(
     local: Host, tmp_path: Path
 ) -> None:
     state = str(tmp_path / "state")
-    journal = Journal.create(local, "run-1", state)
+    journal = Journal.create(local, named("run-1"), state)
     journal.record("s", "first" + "." * 1000, [["true"]])
     path = Path(journal.path)
     before = path.read_bytes()
@@ -163,7 +163,7 @@ def test_a_line_for_which_there_is_no_room_leaves_nothing_behind(
 
 def test_half_a_line_of_one_that_was_killed_is_cut_off(local: Host, tmp_path: Path) -> None:
     state = str(tmp_path / "state")
-    journal = Journal.create(local, "run-1", state)
+    journal = Journal.create(local, named("run-1"), state)
     with open(journal.path, "a", encoding="utf-8") as file:
         file.write('{"id": 1, "stage": "机')
     journal.record("s", "whole", [["true"]])
@@ -177,7 +177,7 @@ def test_a_record_that_cannot_be_written_does_not_stop_the_undo(
 ) -> None:
     before, local.trace = local.trace, Trace(Path("/dev/full"))
     try:
-        journal = Journal.create(local, "run-1", str(tmp_path / "state"))
+        journal = Journal.create(local, named("run-1"), str(tmp_path / "state"))
         journal.record("s", "make it", [["touch", str(tmp_path / "undone")]])
         assert [result.outcome for result in undo(journal, False)] == ["undone"]
         assert "'/dev/full' lacks events: [Errno 28] No space left" in local.trace.trouble
