@@ -68,33 +68,45 @@ class Sshd:
         for name in ("host_key", "key"):
             keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name)]
             subprocess.run(keygen, check=True)
+        if os.geteuid() == 0:  # sshd's privilege separation, as root alone
+            Path("/run/sshd").mkdir(exist_ok=True)
+        # sshd has to be told its port, which another process may take until it listens there.
+        while not self._start(program, setenv):
+            assert "Address already in use" in self._log.read_text(), self._log.read_text()
+
+    def _start(self, program: str, setenv: str) -> bool:
+        """Whether it came to listen on the port that was free a moment ago."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        key = (directory / "host_key.pub").read_text()
-        (directory / "known_hosts").write_text(f"[127.0.0.1]:{port} {key}")
-        config = directory / "sshd_config"
-        config.write_text(SSHD_CONFIG.format(port=port, dir=directory, setenv=setenv))
-        if os.geteuid() == 0:  # sshd's privilege separation, as root alone
-            Path("/run/sshd").mkdir(exist_ok=True)
+        key = (self.directory / "host_key.pub").read_text()
+        (self.directory / "known_hosts").write_text(f"[127.0.0.1]:{port} {key}")
+        config = self.directory / "sshd_config"
+        config.write_text(SSHD_CONFIG.format(port=port, dir=self.directory, setenv=setenv))
         self.process = subprocess.Popen(
             [program, "-D", "-e", "-f", str(config)],
-            stderr=(directory / "log").open("wb"),
+            stderr=self._log.open("wb"),
             start_new_session=True,
         )
         self.endpoint = SshEndpoint(
             user=getpass.getuser(),
             host="127.0.0.1",
             port=port,
-            identity=directory / "key",
-            known_hosts=directory / "known_hosts",
+            identity=self.directory / "key",
+            known_hosts=self.directory / "known_hosts",
         )
-        wait_for("sshd listens", self._listens, PATIENCE, 0.02)
+        listens = f"Server listening on 127.0.0.1 port {port}."
+        wait_for(
+            "sshd listens",
+            lambda: self.process.poll() is not None or listens in self._log.read_text(),
+            PATIENCE,
+            0.02,
+        )
+        return self.process.returncode is None
 
-    def _listens(self) -> bool:
-        assert self.process.poll() is None, (self.directory / "log").read_text()
-        with socket.create_connection(("127.0.0.1", self.endpoint.port), timeout=5):
-            return True
+    @property
+    def _log(self) -> Path:
+        return self.directory / "log"
 
     def connections(self) -> list[int]:
         """The processes that serve a connection each."""
