@@ -188,6 +188,8 @@ class Gpu:
             await _end(engine)
             raise
         if said != b"ready\n":
+            if not said:  # it is ending, and a kill just then loses its status (cpython #87744)
+                await process.wait()
             await _end(engine)
             raise Refused(f"the engine ended with status {process.returncode} while it loaded")
         return engine
