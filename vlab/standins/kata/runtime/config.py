@@ -31,6 +31,7 @@ class Config(NamedTuple):
     machine_type: str
     default_vcpus: int
     default_memory: int
+    enable_hugepages: bool
     shared_fs: str
     virtio_fs_daemon: str
     virtio_fs_cache: str
@@ -94,6 +95,7 @@ def _config(source: str, document: dict[str, Any]) -> Config:
         machine_type=hypervisor.text("machine_type", "q35"),
         default_vcpus=(os.cpu_count() or 1) if vcpus < 0 else vcpus or 1,
         default_memory=hypervisor.number("default_memory", 0) or 2048,
+        enable_hugepages=hypervisor.flag("enable_hugepages"),
         shared_fs=hypervisor.text("shared_fs", _SHARED_FS),
         virtio_fs_daemon=hypervisor.text("virtio_fs_daemon", "/usr/libexec/virtiofsd"),
         virtio_fs_cache=hypervisor.text("virtio_fs_cache", "auto"),

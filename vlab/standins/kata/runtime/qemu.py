@@ -52,7 +52,7 @@ def command(config: Config, plan: Plan) -> list[str]:
         *("-cpu", "host" if plan.kvm else "max", "-smp", str(config.default_vcpus)),
         *("-m", memory),
         # virtiofsd reads and writes the guest's memory itself: it has to be shared with it.
-        *("-object", f"memory-backend-memfd,id=dimm1,size={memory},share=on"),
+        *("-object", f"{_backend(config)},id=dimm1,size={memory},share=on"),
         *("-numa", "node,memdev=dimm1"),
         *("-kernel", config.kernel, *(("-initrd", config.initrd) if config.initrd else ())),
         *("-append", kernel_command_line(config)),
@@ -69,6 +69,13 @@ def command(config: Config, plan: Plan) -> list[str]:
         *("-device", "virtio-serial-pci", "-device", "virtconsole,chardev=console"),
         "-no-reboot",
     ]
+
+
+def _backend(config: Config) -> str:
+    """What the memory is taken from. Huge pages as kata takes them: all of them at once."""
+    if config.enable_hugepages:
+        return "memory-backend-file,mem-path=/dev/hugepages,prealloc=on"
+    return "memory-backend-memfd"
 
 
 def _cards(plan: Plan) -> list[str]:
