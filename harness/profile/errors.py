@@ -21,6 +21,7 @@ _TOML_NAMES = {
     "list": "array",
     "NoneType": "nothing",
 }
+UNKNOWN_NAME = "unknown_name"  # type of an error for a key of a map; its context has those `known`
 _SHOWN = 60  # characters of a found value
 
 
@@ -32,11 +33,11 @@ def explain(
 
 
 def _line(item: dict[str, Any], schema: type[pydantic.BaseModel], source: Source) -> str:
-    loc: Sequence[Any] = item["loc"]
+    loc: Sequence[Any] = [part for part in item["loc"] if part != "[key]"]  # pydantic's: of a map
     path = ".".join(str(part) for part in loc) or "(top level)"
     head = f"{source.where(loc)}: {path}: "
-    if item["type"] == "extra_forbidden":
-        keys = _keys(schema, loc[:-1])
+    if item["type"] in ("extra_forbidden", UNKNOWN_NAME):
+        keys = item["ctx"]["known"] if "ctx" in item else _keys(schema, loc[:-1])
         near = difflib.get_close_matches(str(loc[-1]), keys, 1, 0.6)
         advice = f"; did you mean '{near[0]}'?" if near else ""
         return _one(
