@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pydantic
@@ -21,8 +21,15 @@ _TOML_NAMES = {
     "list": "array",
     "NoneType": "nothing",
 }
-UNKNOWN_NAME = "unknown_name"  # type of an error for a key of a map; its context has those `known`
 _SHOWN = 60  # characters of a found value
+
+
+class UnknownName(ValueError):
+    """A key of a map that is none of those `known`."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        super().__init__("a known name")
+        self.known = sorted(known)
 
 
 def explain(
@@ -36,8 +43,9 @@ def _line(item: dict[str, Any], schema: type[pydantic.BaseModel], source: Source
     loc: Sequence[Any] = [part for part in item["loc"] if part != "[key]"]  # pydantic's: of a map
     path = ".".join(str(part) for part in loc) or "(top level)"
     head = f"{source.where(loc)}: {path}: "
-    if item["type"] in ("extra_forbidden", UNKNOWN_NAME):
-        keys = item["ctx"]["known"] if "ctx" in item else _keys(schema, loc[:-1])
+    cause = item.get("ctx", {}).get("error")
+    if item["type"] == "extra_forbidden" or isinstance(cause, UnknownName):
+        keys = cause.known if isinstance(cause, UnknownName) else _keys(schema, loc[:-1])
         near = difflib.get_close_matches(str(loc[-1]), keys, 1, 0.6)
         advice = f"; did you mean '{near[0]}'?" if near else ""
         return _one(

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
-import pydantic_core
 
 from harness.errors import LabError
 from harness.host.transport import SshEndpoint
-from harness.profile.errors import UNKNOWN_NAME, explain
+from harness.profile.errors import UnknownName, explain
 from harness.profile.source import Source, read
 from harness.record.masking import SHORTEST, Masker
 
@@ -94,8 +93,7 @@ class Waiver(Section):
 def _known(name: str, info: pydantic.ValidationInfo) -> str:
     """A name in [budget]; `load` says in the context which there are."""
     if info.context is not None and name not in info.context:
-        known = {"known": sorted(info.context)}
-        raise pydantic_core.PydanticCustomError(UNKNOWN_NAME, "a known name", known)
+        raise UnknownName(info.context)
     return name
 
 
