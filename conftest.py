@@ -7,24 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import lab
+from fixtures import lab, stage_modules
 from fixtures.guide import clauses
 from fixtures.profile import Profile
 from harness.host.host import Host
 from harness.plugin import plugin
 
+STAGES = stage_modules()
+pytest.register_assert_rewrite(*STAGES)  # all, before one of them imports another
 pytest_plugins = [
     "harness.plugin.plugin",
     "fixtures.guide.plugin",
     "reports.plugin",
-    "fixtures.platform.stage",
-    "fixtures.rootfs.stage",
-    "fixtures.kata.stage",
-    "fixtures.image.stage",
-    "fixtures.gpu.stage",
-    "fixtures.network.stage",
-    "fixtures.container.stage",
-    "fixtures.model.stage",
+    *STAGES,
 ]
 
 

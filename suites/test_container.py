@@ -19,8 +19,6 @@ from fixtures.rootfs.stage import Rootfs
 from harness.host.host import ANY, BOOT_ID
 from harness.outcome import not_assessed
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.container, pytest.mark.order(70)]
-
 # vLLM's words for it, by version, and PyTorch's.
 NO_GPU = re.compile("Failed to infer device type|No CUDA GPUs are available|Found no NVIDIA driver")
 VIRTCCA = ("kvm-type=cvm", "tmm-guest", "virtcca_cvm_guest=1", "swiotlb=")

@@ -11,8 +11,6 @@ from fixtures.profile import Profile
 from harness.outcome import not_assessed
 from harness.run.stage import Run
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.gpu, pytest.mark.order(50)]
-
 DEVICES = "/sys/bus/pci/devices"
 
 

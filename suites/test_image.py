@@ -15,8 +15,6 @@ from fixtures.profile import Profile
 from harness.outcome import not_assessed
 from harness.run.stage import Run
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.image, pytest.mark.order(40)]
-
 
 @pytest.mark.clause("image.buildx")
 def test_buildx_is_there(image: Image) -> None:

@@ -7,8 +7,6 @@ from fixtures.profile import Profile
 from fixtures.rootfs.stage import Rootfs
 from harness.outcome import not_assessed
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.kata, pytest.mark.order(30)]
-
 
 @pytest.mark.clause("kata.configuration")
 def test_runtime_reads_the_file_that_was_set(kata: Kata, profile: Profile) -> None:

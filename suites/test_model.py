@@ -13,8 +13,6 @@ from fixtures.profile import Profile
 from harness.host.host import ANY, Host
 from harness.outcome import not_assessed
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.model, pytest.mark.order(80)]
-
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 PATIENCE = 60  # seconds, at the host's usual pace, for a request that nothing is computed for
 

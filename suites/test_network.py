@@ -13,8 +13,6 @@ from fixtures.network.stage import Network
 from fixtures.profile import Profile
 from harness.outcome import not_assessed
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.network, pytest.mark.order(60)]
-
 FIREWALL = (
     "a firewall on the host (firewalld, nftables) may drop what comes from the bridge; network.txt "
     "in the evidence has the rules"

@@ -12,8 +12,6 @@ from fixtures.platform.virtcca import Tee
 from fixtures.profile import Profile
 from harness.outcome import not_assessed
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.platform, pytest.mark.order(10)]
-
 
 @pytest.mark.clause("platform.kernel")
 def test_kernel_is_of_the_wanted_release(platform: Platform, profile: Profile) -> None:

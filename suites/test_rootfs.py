@@ -12,8 +12,6 @@ from fixtures.rootfs.contents import KERNEL_FILES, KERNEL_OPTIONS, KERNEL_TREE, 
 from fixtures.rootfs.mounted import MOUNT_POINT
 from fixtures.rootfs.stage import HOOK_MODE, Rootfs
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.rootfs, pytest.mark.order(20)]
-
 ANEW = "make the image anew: pytest -m 'acceptance and rootfs' --provision always"
 
 

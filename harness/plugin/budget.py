@@ -94,9 +94,8 @@ class Budget:
 
 def limits(profile: BaseProfile) -> Mapping[str, Limit]:
     """The limit of each stage, by its fixture's name, and of a "test": the profile's [budget]."""
-    section = getattr(profile, "budget", None)  # a schema need not have it
-    found = {} if section is None else dict(section)
-    return {name: Limit(f"stage '{name}'", found[name], name, SLACK) for name in found}
+    found = profile.budget.items()
+    return {name: Limit(f"stage '{name}'", seconds, name, SLACK) for name, seconds in found}
 
 
 def command(profile: BaseProfile) -> float:

@@ -30,7 +30,7 @@ from harness.profile.schema import BaseProfile, ProfileError, load
 from harness.record import evidence
 from harness.record.evidence import Evidence
 from harness.record.trace import FORMAT, Trace
-from harness.run.stage import Run, StageFailed
+from harness.run.stage import DECLARED, Run, StageFailed
 from harness.undo import lock
 from harness.undo.journal import Journal, load_all
 from harness.undo.lock import STATE_DIR
@@ -88,7 +88,11 @@ class Session:
             root = self.config.rootpath
             try:
                 profile = load(
-                    profile_name(self.config), self.schema, os.environ, root / "profiles"
+                    profile_name(self.config),
+                    self.schema,
+                    os.environ,
+                    root / "profiles",
+                    {name: declared.budget for name, declared in DECLARED.items()},
                 )
             except ProfileError as error:
                 raise pytest.UsageError(str(error)) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pydantic
@@ -24,6 +24,14 @@ _TOML_NAMES = {
 _SHOWN = 60  # characters of a found value
 
 
+class UnknownName(ValueError):
+    """A key of a map that is none of those `known`."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        super().__init__("a known name")
+        self.known = sorted(known)
+
+
 def explain(
     error: pydantic.ValidationError, schema: type[pydantic.BaseModel], source: Source
 ) -> list[str]:
@@ -32,11 +40,12 @@ def explain(
 
 
 def _line(item: dict[str, Any], schema: type[pydantic.BaseModel], source: Source) -> str:
-    loc: Sequence[Any] = item["loc"]
+    loc: Sequence[Any] = [part for part in item["loc"] if part != "[key]"]  # pydantic's: of a map
     path = ".".join(str(part) for part in loc) or "(top level)"
     head = f"{source.where(loc)}: {path}: "
-    if item["type"] == "extra_forbidden":
-        keys = _keys(schema, loc[:-1])
+    cause = item.get("ctx", {}).get("error")
+    if item["type"] == "extra_forbidden" or isinstance(cause, UnknownName):
+        keys = cause.known if isinstance(cause, UnknownName) else _keys(schema, loc[:-1])
         near = difflib.get_close_matches(str(loc[-1]), keys, 1, 0.6)
         advice = f"; did you mean '{near[0]}'?" if near else ""
         return _one(

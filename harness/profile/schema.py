@@ -7,17 +7,17 @@ import re
 import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 
 from harness.errors import LabError
 from harness.host.transport import SshEndpoint
-from harness.profile.errors import explain
+from harness.profile.errors import UnknownName, explain
 from harness.profile.source import Source, read
 from harness.record.masking import SHORTEST, Masker
 
-__all__ = ["BaseProfile", "Policy", "ProfileError", "Section", "Target", "load", "show"]
+__all__ = ["BaseProfile", "Budgets", "Policy", "ProfileError", "Section", "Target", "load", "show"]
 
 _PASSWORD = re.compile(r"ssh://[^@/]*:[^/]*@")
 _ADDRESS = re.compile(
@@ -90,6 +90,19 @@ class Waiver(Section):
     expires: datetime.date  # the last day on which it holds, UTC
 
 
+def _known(name: str, info: pydantic.ValidationInfo) -> str:
+    """A name in [budget]; `load` says in the context which there are."""
+    if info.context is not None and name not in info.context:
+        raise UnknownName(info.context)
+    return name
+
+
+# Seconds by a stage's name.
+Budgets = dict[
+    Annotated[str, pydantic.AfterValidator(_known)], Annotated[float, pydantic.Field(gt=0)]
+]
+
+
 class BaseProfile(Section):
     """What the harness itself needs of a profile."""
 
@@ -100,6 +113,10 @@ class BaseProfile(Section):
     # Each the name of an environment variable whose value is secret, or else the value itself; at
     # least harness.record.masking.SHORTEST characters.
     secrets: tuple[str, ...] = ()
+    # `test` and `command` are for a test by itself, and for one command of a test's `host`; other
+    # names are stages'. All are for a host of usual pace. A schema's default are names that it has
+    # beside the stages' own.
+    budget: Budgets = pydantic.Field(default_factory=dict)
 
     def secret_values(self, environ: Mapping[str, str]) -> tuple[str, ...]:
         """The texts that must not appear in anything that a run writes."""
@@ -109,16 +126,25 @@ class BaseProfile(Section):
 P = TypeVar("P", bound=BaseProfile)
 
 
-def load(name_or_path: str, schema: type[P], environ: Mapping[str, str], search: Path) -> P:
+def load(
+    name_or_path: str,
+    schema: type[P],
+    environ: Mapping[str, str],
+    search: Path,
+    budgets: Mapping[str, float] | None = None,
+) -> P:
     """The profile `search`/NAME.toml, or that of a path, with ACCEPT_* of `environ` laid over it.
 
-    Raises ProfileError for whatever is wrong with it, and nothing else.
+    `budgets` are the stages' own, which [budget] may change, and no others; None: any. Raises
+    ProfileError for whatever is wrong with it, and nothing else.
     """
     source = read(name_or_path, environ, search)
+    default = schema.model_fields["budget"].get_default(call_default_factory=True)
+    known: dict[str, float] = {**default, **(budgets or {})}
     problems = source.problems
     if not problems:
         try:
-            profile = _validate(schema, source)
+            profile = _validate(schema, source, None if budgets is None else known)
         except pydantic.ValidationError as error:
             problems = explain(error, schema, source)
         except (ValueError, RecursionError) as error:  # what JSON cannot carry
@@ -126,7 +152,7 @@ def load(name_or_path: str, schema: type[P], environ: Mapping[str, str], search:
         else:
             problems = _too_short(profile, source, environ)
             if not problems:
-                return profile
+                return profile.model_copy(update={"budget": {**known, **profile.budget}})
     # What is said to be wrong may well be a secret.
     raise ProfileError(Masker(_declared(source, environ)).text("\n".join(problems)))
 
@@ -148,15 +174,15 @@ def _too_short(profile: BaseProfile, source: Source, environ: Mapping[str, str])
     ]
 
 
-def _validate(schema: type[P], source: Source) -> P:
+def _validate(schema: type[P], source: Source, budgets: Mapping[str, float] | None) -> P:
     try:
-        return schema.model_validate_json(source.as_json())
+        return schema.model_validate_json(source.as_json(), context=budgets)
     except pydantic.ValidationError as error:
         # ACCEPT_X=10 reads as a number; where a string is wanted, it was meant as one.
         wanted = [e["loc"] for e in error.errors() if e["type"] == "string_type"]
         if not source.take_as_text(wanted):
             raise
-    return schema.model_validate_json(source.as_json())
+    return schema.model_validate_json(source.as_json(), context=budgets)
 
 
 def show(profile: BaseProfile, environ: Mapping[str, str]) -> str:

@@ -32,11 +32,14 @@ class HasBackground(Protocol):
 
 
 class Early(Generic[T]):
-    """The function of an early fixture; called by pytest, it gives what its thread has made."""
+    """The function of an early fixture; called by pytest, it gives what its thread has made.
+
+    Raises TypeError where a function cannot be early.
+    """
 
     def __init__(self, function: Callable[..., T]) -> None:
         if not inspect.isfunction(function):
-            raise TypeError("'@early' stands between '@pytest.fixture' and the function.")
+            raise TypeError(f"{function!r} cannot be early: it is no function.")
         name = function.__name__
         if inspect.isgeneratorfunction(function):
             raise TypeError(
@@ -53,15 +56,6 @@ class Early(Generic[T]):
     def __call__(self, **arguments: Any) -> T:
         run: HasBackground = arguments["run"]
         return run.background.result(self, arguments)
-
-
-def early(function: Callable[..., T]) -> Early[T]:
-    """Let a session-scoped stage fixture be made as soon as its arguments are there.
-
-    It goes under `@pytest.fixture(scope="session")`. Such a stage must not mind what other stages
-    do at the same time, those that it asks for excepted. Raises TypeError where it cannot be.
-    """
-    return Early(function)
 
 
 class _Task:

@@ -7,18 +7,20 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import pytest
 
 from harness.errors import LabError, TimeIsUp
 from harness.host.command import HostUnreachable
-from harness.host.host import Host
+from harness.host.host import ANY, Host
 from harness.record.evidence import Evidence
 from harness.record.facts import as_json, shown_in
 from harness.record.trace import STAGE, Trace, at_stage
-from harness.run.background import Background
+from harness.run.background import Background, Early
 from harness.undo.journal import Journal
 
 P = TypeVar("P")
@@ -54,10 +56,13 @@ class Stage(ABC, Generic[P, F]):
     """One step of the procedure on the lab of a profile `P`; its facts are `F`, a class of `facts`.
 
     `durable`: what it makes is kept for later runs, and reused while `inputs` stay the same.
+    `evidence`: shell scripts; from the stage's start on a failed test keeps what each prints, in a
+    file of that name.
     """
 
     name: ClassVar[str]
     durable: ClassVar[bool] = False
+    evidence: ClassVar[Mapping[str, str]] = {}
 
     @classmethod
     def plan(cls, profile: P) -> Sequence[str]:
@@ -85,6 +90,33 @@ class Stage(ABC, Generic[P, F]):
     @abstractmethod
     def verify(self) -> F:
         """Show from outside that it is so, and return the facts; changes nothing."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a stage's fixture says of itself: its budget in seconds, and what it is, in a line."""
+
+    budget: float
+    summary: str
+
+
+DECLARED: dict[str, Declared] = {}  # every stage that has been imported, by its fixture's name
+
+
+def stage(*, budget: float, early: bool = False) -> Callable[[Callable[..., Any]], object]:
+    """Make a function the fixture of a stage: once a run, its arguments are what it needs.
+
+    `budget`: seconds that it may take on a host of usual pace, where the profile's [budget] does
+    not say otherwise. `early`: it is made in a thread as soon as its arguments are there, and must
+    not mind what other stages do meanwhile; TypeError where it cannot be (`Early`).
+    """
+
+    def declare(function: Callable[..., Any]) -> object:
+        summary = (function.__doc__ or "").strip().partition("\n")[0]
+        DECLARED[function.__name__] = Declared(budget, summary)
+        return pytest.fixture(scope="session")(Early(function) if early else function)
+
+    return declare
 
 
 class Run(Generic[P]):
@@ -128,6 +160,8 @@ class Run(Generic[P]):
     def _carry_out(self, stage: Stage[P, F]) -> F:
         started = time.monotonic()
         self.trace.event("stage", name=stage.name, state="started", provision=self.provision)
+        for name, script in stage.evidence.items():
+            self.evidence.register(name, partial(_printed, self.host, script))
         try:
             facts, how = self._bring_about(stage)
             found = {"facts": as_json(facts, stage.name), "shown": shown_in(facts, stage.name)}
@@ -214,6 +248,12 @@ class Run(Generic[P]):
             text = f"[{stage}] {text}"
         self.trace.event("progress", text=text)
         self._out(self.trace.mask(text))
+
+
+def _printed(host: Host, script: str) -> str:
+    """What a script prints, however it ends."""
+    result = host.run("sh", "-c", script, ok=ANY, probe=True)
+    return result.out + result.err
 
 
 def _digest(inputs: Mapping[str, object]) -> str:

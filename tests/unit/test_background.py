@@ -16,7 +16,7 @@ import subprocess
 
 import pytest
 from conftest import Make
-from harness.run.background import early
+from harness.run.stage import stage
 from tests.unit.patience import PATIENCE
 
 pytestmark = pytest.mark.acceptance
@@ -32,29 +32,25 @@ class Right(Make):
         RIGHT
 
 
-@pytest.fixture(scope="session")
-@early
+@stage(budget=1000, early=True)
 def left(run, one):
     """An early stage."""
     return run.stage(Left(run, "left"))
 
 
-@pytest.fixture(scope="session")
-@early
+@stage(budget=1000, early=True)
 def right(run, one):
     """Another one."""
     return run.stage(Right(run, "right"))
 
 
-@pytest.fixture(scope="session")
-@early
+@stage(budget=1000, early=True)
 def after(run, right):
     """One that needs an early one."""
     return run.stage(Make(run, "after"))
 
 
-@pytest.fixture(scope="session")
-@early
+@stage(budget=1000, early=True)
 def unasked(run, one):
     """Nobody that is selected asks for it."""
     return run.stage(Make(run, "unasked"))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from fixtures import stage_modules
 from fixtures.common import capacity
 from fixtures.kata.stage import KERNEL_RELEASE, configured
 from fixtures.platform import virtcca
@@ -14,6 +16,7 @@ from fixtures.profile import Profile
 from harness.errors import LabError
 from harness.host.host import Host
 from harness.profile.schema import ProfileError, load
+from harness.run.stage import DECLARED
 from tests.unit.mini import ROOT
 
 KATA = (ROOT / "vlab" / "standins" / "kata" / "configuration.toml").read_text("utf-8")
@@ -122,8 +125,12 @@ def test_the_release_of_a_kernel_file(
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_profile_that_is_shipped_parses(name: str) -> None:
-    profile = load(name, Profile, {}, ROOT / "profiles")
+    for module in stage_modules():
+        import_module(module)
+    budgets = {stage: declared.budget for stage, declared in DECLARED.items()}
+    profile = load(name, Profile, {}, ROOT / "profiles", budgets)
     assert profile.name == name
+    assert profile.budget.keys() == {*budgets, "lab_host", "test", "command"}
 
 
 def test_a_kernel_release_is_a_regular_expression() -> None:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fixtures.profile import Profile
-from harness.profile.schema import BaseProfile, ProfileError, Section, load, show
+from harness.profile.schema import BaseProfile, Budgets, ProfileError, Section, load, show
 from tests.unit.mini import ROOT
 
 
@@ -25,6 +25,7 @@ class Network(Section):
 class Demo(BaseProfile):
     network: Network = Network()
     disks: dict[str, Network] = {}  # noqa: RUF012
+    budget: Budgets = {"test": 120.0}  # noqa: RUF012
 
 
 GOOD = 'name = "demo"\n[target]\nkind = "vlab"\n'
@@ -99,6 +100,27 @@ def test_one_line_an_error_and_each_says_where(tmp_path: Path) -> None:
     assert f"{path}: disks.x.prots: " in joined
     assert "did you mean 'ports'?" in joined
     assert "ACCEPT_POLICY__KEEP: policy.keep: expected 'never', 'on-failure' or 'always'" in joined
+
+
+BUDGETS = {"gpu": 120.0, "model": 3600.0}
+
+
+def test_a_budget_is_the_profiles_or_the_stages_own(tmp_path: Path) -> None:
+    put(tmp_path, GOOD + "[budget]\nmodel = 5\n")
+    demo = load("demo", Demo, {"ACCEPT_BUDGET__TEST": "7"}, tmp_path, BUDGETS)
+    assert demo.budget == {"gpu": 120.0, "model": 5.0, "test": 7.0}
+
+
+def test_a_budget_of_nobody_is_refused(tmp_path: Path) -> None:
+    path = put(tmp_path, GOOD + "[budget]\nmodle = 5\ngpu = 0\n")
+    with pytest.raises(ProfileError) as caught:
+        load("demo", Demo, {"ACCEPT_BUDGET__X": "1"}, tmp_path, BUDGETS)
+    assert sorted(str(caught.value).splitlines()) == [
+        f"{path}: budget.gpu: expected greater than 0, found integer 0",
+        f"{path}: budget.modle: expected one of gpu, model, test, found 'modle';"
+        " did you mean 'model'?",
+        "ACCEPT_BUDGET__X: budget.x: expected one of gpu, model, test, found 'x'",
+    ]
 
 
 @pytest.mark.parametrize(

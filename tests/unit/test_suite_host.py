@@ -22,7 +22,7 @@ from harness.host.infra import TIMEOUT, suite_host
 from harness.plugin import budget
 from harness.profile.schema import BaseProfile
 from tests.unit.conftest import break_connection
-from tests.unit.mini import INI, ROOT, Mini
+from tests.unit.mini import CONFTEST, INI, ROOT, Mini
 
 
 @pytest.fixture
@@ -109,7 +109,6 @@ def test_the_profile_says_how_long_a_command_may_take() -> None:
 
     assert budget.command(profile(command=7.0, test=9.0)) == 7.0
     assert budget.command(profile(test=9.0)) == TIMEOUT
-    assert budget.command(cast(BaseProfile, SimpleNamespace())) == TIMEOUT
 
 
 def test_an_unknown_keyword_is_no_silence(host: testinfra.host.Host) -> None:
@@ -160,14 +159,18 @@ def test_testinfras_options_are_unknown() -> None:
         assert f"unrecognized arguments: {option}" in done.stderr
 
 
+STAGE = """
+
+from harness.run.stage import stage
+
+
+@stage(budget=1000)
+def platform(run, one):
+    return one
+"""
 GUIDES = """
-import pytest
-
-pytestmark = [pytest.mark.acceptance, pytest.mark.order(10)]
-
-
-def test_of_the_guide(one):
-    assert one.exists()
+def test_of_the_guide(platform):
+    assert platform.exists()
 """
 
 # Programs that a lab has and the machine of these tests may lack.
@@ -182,11 +185,11 @@ class Documented(Mini):
     """A mini-suite with the tests of a lab's own that CONTRIBUTING.md shows."""
 
     def __init__(self, folder: Path, more: str = "") -> None:
-        super().__init__(folder)
+        super().__init__(folder, conftest=CONFTEST + STAGE)
         (folder / "test_mini.py").unlink()
         local = folder / "suites" / "local"
         local.mkdir(parents=True)
-        (folder / "suites" / "test_guide.py").write_text(GUIDES)
+        (folder / "suites" / "test_platform.py").write_text(GUIDES)
         shutil.copy(ROOT / "suites" / "conftest.py", folder / "suites")
         (local / "test_a_lab.py").write_text(documented() + more)
         (folder / "pytest.ini").write_text(f"{INI}    local: a lab's own\n")

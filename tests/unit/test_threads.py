@@ -15,7 +15,7 @@ import pytest
 from harness.host.cancellation import Cancelled
 from harness.host.host import Host, open_ssh
 from harness.record.trace import STAGE, at_stage
-from harness.run.background import Early, early
+from harness.run.background import Early
 from harness.run.clock import Limit
 from harness.run.job import run_job
 from harness.run.stage import Run, Stage, StageFailed
@@ -48,13 +48,13 @@ def begin(
 ) -> Early[str]:
     """Start a stage in the background."""
 
-    @early
     def does(run: Run[None]) -> str:
         return run.stage(Does(run, what))
 
+    early = Early(does)
     run.provision = "always"
-    run.background.start(does, {"run": run}, limit)
-    return does
+    run.background.start(early, {"run": run}, limit)
+    return early
 
 
 def test_a_stage_has_its_budget_also_when_nobody_waits(local: Host, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_what_cannot_be_early() -> None:
 
     for function in (yields, asks, alone, pytest.fixture(alone)):
         with pytest.raises(TypeError, match="early"):
-            early(function)
+            Early(function)
 
 
 def test_one_journal_for_many_threads(local: Host, tmp_path: Path) -> None:

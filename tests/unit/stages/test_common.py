@@ -36,11 +36,6 @@ def test_an_error_with_a_cause_of_its_own_keeps_it() -> None:
     assert (caught.value.clause, caught.value.hint) == ("gpu.safe", "its own")
 
 
-def test_a_look_is_what_was_said_however_it_ended(lab: Lab) -> None:
-    lab.host.reply("lspci", status=1, out="some\n", err="and an error\n")
-    assert diagnostics.look(lab.host, "lspci") == "some\nand an error\n"
-
-
 def test_findings_are_kept_once_and_told_where_they_hold_here(lab: Lab) -> None:
     report(lab.run, LOW)
     report(lab.run, LOW, ELSEWHERE)
