@@ -200,12 +200,12 @@ def test_memory_and_processor_follow_the_configuration(settings: Path) -> None:
 
 def test_memory_comes_in_huge_pages_where_that_is_asked_for(settings: Path) -> None:
     """As kata's own QEMU gets them: from hugetlbfs, shared with virtiofsd, all at once."""
-    add(settings, "default_memory = 1536", "enable_hugepages = true")
-    asked = "mem-path=/dev/hugepages,prealloc=on,id=dimm1,size=1536M,share=on"
-    assert f"memory-backend-file,{asked}" in pairs(qemu.command(*machine(settings)), "-object")
-    add(settings, "enable_hugepages = false")
+    add(settings, "default_memory = 1536")
     plain = "memory-backend-memfd,id=dimm1,size=1536M,share=on"
     assert plain in pairs(qemu.command(*machine(settings)), "-object")
+    add(settings, "enable_hugepages = true")
+    asked = "mem-path=/dev/hugepages,prealloc=on,id=dimm1,size=1536M,share=on"
+    assert f"memory-backend-file,{asked}" in pairs(qemu.command(*machine(settings)), "-object")
 
 
 def test_root_is_a_partition_where_the_image_has_some(settings: Path) -> None:
