@@ -24,7 +24,7 @@ _OWN = frozenset({"$report_type", "when", "outcome", "type", "style"})
 
 
 class Output:
-    """A plugin."""
+    """A plugin that masks reports, and that has pytest's reporter write to the screen."""
 
     def __init__(self, config: pytest.Config, session: Session) -> None:
         self.config = config

@@ -6,12 +6,20 @@ import contextlib
 import traceback
 
 from harness import exits
-from harness.errors import LabError, Refused
+from harness.errors import BadUsage, LabError, Refused
 from harness.host.command import HostUnreachable
 from harness.host.host import Host
 from harness.plugin.session import Session
 from harness.undo import lock
 from harness.undo.undo import UndoResult, recover, undisturbed
+
+_STATUSES = (  # of an error alone; the first that fits
+    (HostUnreachable, exits.UNREACHABLE),
+    (Refused, exits.REFUSED),
+    (BadUsage, exits.USAGE),
+    (LabError, exits.FAILED),
+    (Exception, exits.HARNESS_ERROR),
+)
 
 
 def run(session: Session) -> int:
@@ -69,8 +77,4 @@ def _failed(session: Session, error: Exception) -> int:
     else:
         session.say("".join(traceback.format_exception(error)).rstrip())
         session.outcome.note_harness_error(f"{type(error).__name__}: {error}")
-    if isinstance(error, HostUnreachable):
-        return exits.UNREACHABLE
-    if isinstance(error, Refused):
-        return exits.REFUSED
-    return exits.FAILED if isinstance(error, LabError) else exits.HARNESS_ERROR
+    return next(status for kind, status in _STATUSES if isinstance(error, kind))

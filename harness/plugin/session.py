@@ -99,10 +99,12 @@ class Session:
         name = f"pytest_acceptance_{what}"
         found = getattr(self.hook, name)(**words)
         if found is None:
-            raise BadUsage(
+            text = (
                 f"No plugin answers to '{name}', as one that the root conftest names has to:"
                 " harness/plugin/hooks.py says how."
             )
+            self.outcome.note_harness_error(text)
+            raise BadUsage(text)
         return found
 
     def connect(self, run_dir: Path) -> Opened:

@@ -88,20 +88,29 @@ def test_a_wrong_command_line_says_how_it_goes(tmp_path: Path, words: list[str])
     assert out.startswith("usage: python -m harness")
 
 
-@pytest.mark.parametrize(
-    ("hook", "fine"), [("schema", []), ("connect", ["profile", "plan"]), ("state_dir", ["plan"])]
-)
-def test_a_hook_is_asked_for_only_where_it_is_needed(
-    tmp_path: Path, hook: str, fine: list[str]
-) -> None:
-    conftest = CONFTEST.replace(f"def pytest_acceptance_{hook}(", "def unused(")
-    mini = Mini(tmp_path / "m", conftest=conftest)
-    for command in fine:
+def without(folder: Path, hook: str) -> Mini:
+    """A project that has forgotten to answer to a hook."""
+    return Mini(folder, conftest=CONFTEST.replace(f"def pytest_acceptance_{hook}(", "def unused("))
+
+
+def test_without_a_schema_there_is_no_profile(tmp_path: Path) -> None:
+    mini = without(tmp_path / "m", "schema")
+    for status, out in (mini.harness("profile"), mini.pytest("-m", "acceptance")):
+        assert status == exits.USAGE
+        assert "ERROR: No plugin answers to 'pytest_acceptance_schema'" in out
+        assert "Traceback" not in out
+
+
+def test_a_way_to_the_host_is_needed_only_to_go_there(tmp_path: Path) -> None:
+    mini = without(tmp_path / "m", "connect")
+    for command in ("profile", "plan"):
         assert mini.harness(command)[0] == exits.PASSED
-    if hook != "state_dir":  # that one has a default
-        status, out = mini.pytest("-m", "acceptance", environ=NOWHERE)
-        assert status != exits.PASSED
-        assert f"No plugin answers to 'pytest_acceptance_{hook}'" in out
+    status, out = mini.harness("recover", CONSENT)
+    assert status == exits.USAGE
+    assert "ERROR: No plugin answers to 'pytest_acceptance_connect'" in out
+    status, out = mini.pytest("-m", "acceptance")
+    assert status == exits.HARNESS_ERROR
+    assert "\nNo plugin answers to 'pytest_acceptance_connect'" in out
 
 
 def test_a_conftest_that_is_broken_is_an_error_of_the_harness(tmp_path: Path) -> None:
