@@ -126,4 +126,5 @@ def may_run_acceptance(options: argparse.Namespace) -> bool:
 
 def will_run_acceptance(options: argparse.Namespace) -> bool:
     """Whether pytest's command line alone shows that a host is to be changed."""
-    return may_run_acceptance(options) and not (options.plan or options.collectonly)
+    only_tells = options.plan or options.collectonly or options.setupplan
+    return may_run_acceptance(options) and not only_tells

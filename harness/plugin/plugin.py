@@ -125,6 +125,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         stages = plan.stages_of(config, items)
         mine.say(plan.text(len(items), stages, mine.profile, mine.choices.provision))
         return True
+    if config.option.setupplan:  # no fixture is really made
+        return None
     with usage_errors():
         mine.begin()
     mine.trace.event("fact", name="collected", value=config.stash[_COLLECTED])

@@ -54,8 +54,9 @@ def test_a_fixture_that_is_missing_is_an_error_of_pytests(tmp_path: Path) -> Non
     suite = f"{SUITE}\n\ndef test_slip(oen):\n    pass\n"
     mini = Mini(tmp_path / "m", suite=suite)
     for words in (["--setup-plan"], ["--plan"]):
-        status, out = mini.pytest(*words, "-m", "acceptance")
+        status, out = mini.pytest(*words, "-m", "acceptance", local=False)
         assert status == pytest.ExitCode.TESTS_FAILED
         assert "fixture 'oen' not found" in out
         assert "available fixtures: " in out
         assert not mini.made()
+        assert not (mini.folder / "reports").exists()
