@@ -36,6 +36,10 @@ class Refused(LabError):
     """The run may not begin on this host: it is in use, or not as it was; nothing was touched."""
 
 
+class BadUsage(LabError):
+    """The command line or the profile is wrong (exit status 4); nothing was touched."""
+
+
 class TimeIsUp(Failed):
     """What a test or a stage may take is over.
 

@@ -1,6 +1,7 @@
-"""The exit statuses of a run: what a CI job may go by. README.md has the same table.
+"""The exit statuses: what a CI job may go by. README.md has the same table.
 
-pytest's own (0 to 5) keep their meaning; ours come after them.
+`harness.outcome` finds that of a run. pytest's own (0 to 5) keep their meaning; ours come after
+them.
 """
 
 from __future__ import annotations
@@ -24,17 +25,5 @@ _FIRST = (UNREACHABLE, RESIDUE, INTERRUPTED, USAGE, HARNESS_ERROR, REFUSED, FAIL
 
 
 def worst(statuses: Iterable[int]) -> int:
-    """Of the statuses of several hosts that which has to be seen to first."""
+    """The most urgent of several statuses."""
     return min(statuses, key=lambda status: (*_FIRST, status).index(status))
-
-
-def status(
-    own: int, *, unreachable: bool, residue: bool, error: bool, refused: bool, regression: bool
-) -> int:
-    """The status of a run that pytest would end with `own`: that of what has to be seen to first.
-
-    A regression is worth the name in a run that passed alone.
-    """
-    told = {UNREACHABLE: unreachable, RESIDUE: residue, HARNESS_ERROR: error, REFUSED: refused}
-    found = worst([own, *(status for status, is_so in told.items() if is_so)])
-    return REGRESSION if regression and found == PASSED else found

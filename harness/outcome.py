@@ -1,12 +1,17 @@
-"""What a test may say of itself besides passed and failed."""
+"""How a test may end besides passed and failed, and what is known of how a run ended."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 import pytest
 
+from harness import exits
+from harness.host.command import HostUnreachable
 from harness.record.trace import NOT_ASSESSED
+from harness.run.stage import StageFailed
+from harness.undo.undo import UndoResult
 
 
 def not_assessed(reason: str) -> NoReturn:
@@ -16,3 +21,59 @@ def not_assessed(reason: str) -> NoReturn:
     """
     __tracebackhide__ = True
     pytest.skip(f"{NOT_ASSESSED}: {reason}")
+
+
+@dataclass
+class Outcome:
+    """All that the exit status of a run follows from; filled while the run goes on."""
+
+    pytest_status: int = exits.PASSED  # how pytest alone would end
+    unreachable: bool | None = None  # whether that is the first failure; None: no failure yet
+    refused: bool = False  # by the host, before anything was touched
+    undo: list[UndoResult] = field(default_factory=list)
+    undo_error: str = ""  # why the host may not be as it was before
+    kept: bool = False  # the host was left as it is, because the user asked for that
+    harness_errors: list[str] = field(default_factory=list)
+    regression: bool = False  # a time or a rate left its band
+
+    @property
+    def failed(self) -> bool:
+        """Whether pytest alone would not end with 0."""
+        return self.pytest_status != exits.PASSED
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal, or Ctrl-C, has ended the tests."""
+        return self.pytest_status == exits.INTERRUPTED
+
+    @property
+    def left(self) -> list[UndoResult]:
+        """The changes that could not be taken back."""
+        return [result for result in self.undo if not result.ok]
+
+    def note_first_failure(self, error: BaseException | None) -> None:
+        """Remember whether the first failure is that the host could not be reached."""
+        cause = error.cause if isinstance(error, StageFailed) else error
+        if self.unreachable is None:
+            self.unreachable = isinstance(cause, HostUnreachable)
+
+    def note_harness_error(self, text: str) -> None:
+        """Add an error of the harness itself, once; an empty text is none."""
+        if text and text not in self.harness_errors:
+            self.harness_errors.append(text)
+
+    @property
+    def exit_status(self) -> int:
+        """The most urgent of the statuses that hold (`harness.exits`).
+
+        A regression is worth the name in a run that passed alone.
+        """
+        ours = {
+            exits.UNREACHABLE: self.unreachable,
+            exits.RESIDUE: self.undo_error or self.left,
+            exits.HARNESS_ERROR: self.harness_errors,
+            exits.REFUSED: self.refused,
+        }
+        held = [status for status, holds in ours.items() if holds]
+        found = exits.worst([self.pytest_status, *held])
+        return exits.REGRESSION if self.regression and found == exits.PASSED else found

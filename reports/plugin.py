@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.plugin.plugin import required
+from harness.plugin.plugin import session_of
 
 BASELINES = ("last-good",)
 _SUMMARY = pytest.StashKey[list[str]]()
@@ -34,7 +34,7 @@ def pytest_acceptance_ending(config: pytest.Config, folder: Path) -> bool | None
 
     with history.opened(folder.parents[1] / history.FILE) as known:
         found = gate.judge(reading.load(folder), known, datetime.now(UTC).date())
-    required(config).trace.event("fact", name=gate.FACT, value=found)
+    session_of(config).trace.event("fact", name=gate.FACT, value=found)
     return bool(found["regression"])
 
 

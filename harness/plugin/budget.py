@@ -20,7 +20,7 @@ COMMAND = "command"
 
 
 class Budget:
-    """A plugin, registered by `plugin.configure`: each test with this mark gets its time.
+    """A plugin: each test with this mark gets its time.
 
     pytest-timeout says when a test's time begins and ends; the alarm is ours (`harness.run.clock`).
     A fixture with a budget of its own, such as a stage, is not on the time of the test that happens

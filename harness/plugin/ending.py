@@ -12,9 +12,10 @@ from harness.undo.undo import undisturbed
 
 
 class Ending:
-    """A plugin, registered by `plugin.configure`."""
+    """A plugin: `last_resort` is for what pytest's own hooks do not come to."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, config: pytest.Config, session: Session) -> None:
+        self.config = config
         self.session = session
         self._said = False
 
@@ -34,23 +35,23 @@ class Ending:
     def _finish(self, own: int) -> int:
         """Put the host back, whatever comes in between; the exit status, from that of pytest."""
         mine = self.session
-        hook = mine.config.hook
+        hook = self.config.hook
         with undisturbed(mine.say):
-            mine.interrupted = own == pytest.ExitCode.INTERRUPTED
-            mine.close(failed=own != pytest.ExitCode.OK)
-            regression = bool(self._asked(hook.pytest_acceptance_ending))
-            mine.end(mine.status(own, regression))
+            mine.outcome.pytest_status = own
+            mine.close()
+            mine.outcome.regression = bool(self._asked(hook.pytest_acceptance_ending))
+            mine.end()
             self._asked(hook.pytest_acceptance_ended)
-            return mine.status(own, regression)
+            return mine.exit_status
 
     def _asked(self, hook: Callable[..., object]) -> object:
         """What the reports answer. Whatever breaks there, the host is put back and recorded."""
-        mine = self.session
         try:
-            return hook(config=mine.config, folder=mine.run_dir)
+            return hook(config=self.config, folder=self.session.run_dir)
         except Exception as error:
             where = traceback.format_tb(error.__traceback__)[-1].rstrip()
-            mine.trouble.append(f"REPORTS: {type(error).__name__}: {error}\n{where}")
+            text = f"REPORTS: {type(error).__name__}: {error}\n{where}"
+            self.session.outcome.note_harness_error(text)
             return None
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -65,7 +66,7 @@ class Ending:
     def last_resort(self) -> None:
         """Where an interruption struck beside all of this: the same, and the same lines."""
         mine = self.session
-        if mine.run_dir is None or mine.config.option.recover:
+        if mine.run_dir is None:
             return
         if not mine.ended:
             self._finish(int(pytest.ExitCode.INTERRUPTED))
@@ -76,18 +77,16 @@ class Ending:
 
     def _lines(self) -> Iterator[tuple[str, bool]]:
         """What is left to say, and whether it is bad."""
-        mine = self.session
-        assert mine.run_dir is not None
-        failed = [result for result in mine.undo if not result.ok]
-        done = len(mine.undo) - len(failed)
-        yield f"undo: {done} changes taken back, {len(failed)} could not be", False
-        for result in failed:
+        run_dir, outcome = self.session.run_dir, self.session.outcome
+        assert run_dir is not None
+        done = len(outcome.undo) - len(outcome.left)
+        yield f"undo: {done} changes taken back, {len(outcome.left)} could not be", False
+        for result in outcome.left:
             yield f"LEFT ON THE HOST {result}", True
-        for trouble in filter(None, [mine.closing_error, *mine.troubles]):
-            yield from ((line, True) for line in trouble.splitlines())
-        if mine.kept or failed or mine.closing_error:
-            yield from ((line, False) for line in mine.way_back())
-        yield f"record: {mine.run_dir / 'record.jsonl'}", False
-        evidence = mine.run_dir / "evidence"
-        if evidence.exists():
-            yield f"evidence: {evidence}", False
+        for error in [outcome.undo_error, *outcome.harness_errors]:
+            yield from ((line, True) for line in error.splitlines())
+        if outcome.kept or outcome.left or outcome.undo_error:
+            yield from ((line, False) for line in self.session.cleanup_instructions())
+        yield f"record: {run_dir / 'record.jsonl'}", False
+        if (run_dir / "evidence").exists():
+            yield f"evidence: {run_dir / 'evidence'}", False

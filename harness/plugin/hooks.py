@@ -1,13 +1,65 @@
-"""What the harness asks other plugins when a run ends: pytest hooks, for the reports.
+"""The harness's hooks: what it asks the project for, and what the reports make of a run.
 
-So the harness needs to know nothing of them, and a run without them is whole all the same.
+A plugin implements one by a function of its name, in pytest's way; `python -m harness` asks the
+same plugins, those that the root conftest names. So the harness knows none of them.
 """
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from harness.host.host import Host
+from harness.plugin.session import Session
+from harness.profile.schema import BaseProfile
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_acceptance_schema() -> type[BaseProfile] | None:
+    """The class of the project's profiles."""
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_acceptance_connect(
+    session: Session, profile: Any, run_dir: Path
+) -> AbstractContextManager[Host] | None:
+    """The host of a profile of that class, open for the length of the block; LabError if it fails.
+
+    `run_dir` is the run's own folder.
+    """
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_acceptance_leftovers(
+    session: Session, profile: Any, run_dir: Path
+) -> Iterable[AbstractContextManager[Host]] | None:
+    """The hosts on which dead or kept runs of a profile may have left something.
+
+    Without one it is the host that `pytest_acceptance_connect` gives.
+    """
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_acceptance_state_dir() -> str | None:
+    """The harness's own folder on a host; by default `harness.undo.lock.STATE_DIR`."""
+
+
+@pytest.hookspec
+def pytest_acceptance_facts() -> Mapping[str, object] | None:
+    """Facts, by name, that the record of every run begins with."""
+
+
+@pytest.hookspec
+def pytest_acceptance_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add commands to `python -m harness` by `add`, which is argparse's `add_parser`.
+
+    A command's default `work` takes the parsed arguments and returns the exit status.
+    """
 
 
 @pytest.hookspec(firstresult=True)

@@ -1,71 +1,83 @@
-"""The harness's command-line options, and what they come to with a profile's policy."""
+"""The command-line options, of pytest and of `python -m harness`, and what they come to."""
 
 from __future__ import annotations
 
+import argparse
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
-
-import pytest
+from typing import cast
 
 from harness.profile.schema import BaseProfile
 from harness.run.stage import Provision
 
-
-def add(parser: pytest.Parser) -> None:
-    """Declare the options."""
-    group = parser.getgroup("acceptance", "acceptance of a lab host")
-    _how_to_run(group)
-    _instead_of_running(group)
+DEFAULT_PROFILE = "vlab"
+# How argparse and pytest declare an option: `add_argument`, or `addoption`.
+Add = Callable[..., object]
 
 
-def _how_to_run(group: pytest.OptionGroup) -> None:
-    group.addoption(
+def which_lab(add: Add) -> None:
+    """Declare the option that chooses the profile."""
+    add(
         "--profile",
         default=None,
         metavar="NAME|PATH",
-        help="lab to run against: profiles/NAME.toml, or a TOML file (default: vlab)",
+        help=f"the lab: profiles/NAME.toml, or a TOML file (default: {DEFAULT_PROFILE}); any of its"
+        " values can be given in the environment, as in ACCEPT_NETWORK__SUBNET=10.99.0.0/16",
     )
-    group.addoption(
+
+
+def what_to_make(add: Add) -> None:
+    """Declare the option that says what is made anew."""
+    add(
         "--provision",
         choices=("auto", "always", "never"),
         default=None,
         help="auto: reuse what verifies; always: make anew; never: only verify what is there",
     )
-    group.addoption(
-        "--keep",
-        choices=("never", "on-failure", "always"),
-        default=None,
-        help="when to leave the host as it is at the end, for a look (pytest --recover cleans up)",
-    )
-    group.addoption(
+
+
+def what_to_undo(add: Add) -> None:
+    """Declare the options of what changes the host."""
+    add(
         "--restore",
         action="store_true",
         help="at the end also take back what is otherwise kept for the next run",
     )
-    group.addoption(
+    add(
         "--allow-local",
         action="store_true",
         help="let a profile with target 'local' change this very machine",
     )
 
 
-def _instead_of_running(group: pytest.OptionGroup) -> None:
-    group.addoption(
+def what_to_keep(add: Add) -> None:
+    """Declare the option that leaves the host as it is."""
+    add(
+        "--keep",
+        choices=("never", "on-failure", "always"),
+        default=None,
+        help="when to leave the host as it is at the end, for a look (pytest --recover cleans up)",
+    )
+
+
+def instead_of_running(add: Add) -> None:
+    """Declare pytest's options for what `python -m harness` does."""
+    add(
         "--recover",
         action="store_true",
-        help="finish the undo of runs that died on the host, and end; runs no test",
+        help="as python -m harness recover: finish the undo of runs that died on the host, and end",
     )
-    group.addoption(
+    add(
         "--show-profile",
         action="store_true",
-        help="print the effective profile, secrets masked, and end",
+        help="as python -m harness profile: print the effective profile, secrets masked, and end",
     )
-    group.addoption(
+    add(
         "--plan",
         action="store_true",
-        help="print what a run of the selected tests would do, and end; connects to nothing",
+        help="as python -m harness plan: print what a run of the selected tests would do, and end;"
+        " connects to nothing",
     )
 
 
@@ -78,25 +90,25 @@ class Choices:
     restore: bool
 
     @classmethod
-    def of(cls, config: pytest.Config, profile: BaseProfile) -> Choices:
-        """What a command line and a profile come to."""
-        option: Any = config.option
+    def of(cls, options: argparse.Namespace, profile: BaseProfile) -> Choices:
+        """What a command line and a profile come to; a command need not have every option."""
+        given = vars(options)
         return cls(
-            provision=cast(Provision, option.provision or profile.policy.provision),
-            keep=option.keep or profile.policy.keep,
-            restore=bool(option.restore),
+            provision=cast(Provision, given.get("provision") or profile.policy.provision),
+            keep=given.get("keep") or profile.policy.keep,
+            restore=bool(given.get("restore")),
         )
 
 
-def profile_name(config: pytest.Config) -> str:
+def profile_name(options: argparse.Namespace) -> str:
     """The profile that was asked for."""
-    return str(config.option.profile or "vlab")
+    return str(options.profile or DEFAULT_PROFILE)
 
 
-def recover_line(config: pytest.Config, environ: Mapping[str, str]) -> str:
+def recover_line(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
     """The line for a shell that cleans up this very host, wherever the profile got it from."""
-    words = ["pytest", "--recover", "--profile", profile_name(config)]
-    if config.option.allow_local:
+    words = ["pytest", "--recover", "--profile", profile_name(options)]
+    if options.allow_local:
         words.append("--allow-local")
     target = [
         f"{name}={shlex.quote(value)}"
@@ -106,19 +118,13 @@ def recover_line(config: pytest.Config, environ: Mapping[str, str]) -> str:
     return " ".join([*target, shlex.join(words)])
 
 
-def may_run_acceptance(config: pytest.Config) -> bool:
-    """Whether the command line alone shows that the profile is asked for."""
-    option: Any = config.option
-    return _asked(config) or bool(option.show_profile or option.recover or option.plan)
+def may_run_acceptance(options: argparse.Namespace) -> bool:
+    """Whether pytest's command line alone shows that the profile is asked for."""
+    mark = str(options.markexpr or "")
+    return options.plan or ("acceptance" in mark and "not acceptance" not in mark)
 
 
-def will_run_acceptance(config: pytest.Config) -> bool:
-    """Whether the command line alone shows that a host is to be changed."""
-    option: Any = config.option
-    only_tells = option.show_profile or option.plan or option.collectonly
-    return bool(option.recover) or (_asked(config) and not only_tells)
-
-
-def _asked(config: pytest.Config) -> bool:
-    mark = str(config.option.markexpr or "")
-    return "acceptance" in mark and "not acceptance" not in mark
+def will_run_acceptance(options: argparse.Namespace) -> bool:
+    """Whether pytest's command line alone shows that a host is to be changed."""
+    only_tells = options.plan or options.collectonly or options.setupplan
+    return may_run_acceptance(options) and not only_tells

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar, cast
 
 import pytest
 
@@ -18,25 +18,30 @@ from harness.plugin.session import Session
 
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 
+REPORTER = "terminalreporter"  # the name of pytest's own plugin
 # What pytest tells reports and their parts by; none of it comes from a test.
 _OWN = frozenset({"$report_type", "when", "outcome", "type", "style"})
 
 
 class Output:
-    """A plugin, registered by `plugin.configure`."""
+    """A plugin that masks reports, and that has pytest's reporter write to the screen."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, config: pytest.Config, session: Session) -> None:
+        self.config = config
         self.session = session
         self.screen = session.screen
+        self._reports = False  # whether the reporter is ours by now
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionstart(self, session: pytest.Session) -> None:
-        """Before the heading is written: have pytest's reporter write to the screen."""
-        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:
-            self.screen.reporter = reporter
-            # No public way: a reporter takes its stream from its constructor, which pytest calls.
-            reporter._tw._file = self.screen
+    def pytest_plugin_registered(
+        self, plugin: object, plugin_name: str, manager: pytest.PytestPluginManager
+    ) -> None:
+        """In the place of pytest's own reporter put one that writes to the screen."""
+        if plugin_name == REPORTER and not self._reports:
+            self._reports = True
+            ours = pytest.TerminalReporter(self.config, cast(TextIO, self.screen))
+            self.screen.begin_line = ours.ensure_newline
+            manager.unregister(plugin)
+            manager.register(ours, REPORTER)
 
     def _task(self, name: str, wanted: object = True) -> contextlib.AbstractContextManager[None]:
         if not wanted or self.session.run_dir is None:
@@ -73,12 +78,12 @@ class Output:
         return self._masked((yield))
 
     def _masked(self, report: R) -> R:
-        hook = self.session.config.hook
-        data = hook.pytest_report_to_serializable(config=self.session.config, report=report)
+        hook = self.config.hook
+        data = hook.pytest_report_to_serializable(config=self.config, report=report)
         masked = self._texts(data)
         if masked == data:
             return report
-        fresh: R = hook.pytest_report_from_serializable(config=self.session.config, data=masked)
+        fresh: R = hook.pytest_report_from_serializable(config=self.config, data=masked)
         if isinstance(report, pytest.CollectReport):  # a report that travels has lost its nodes
             fresh.result = report.result
         return fresh

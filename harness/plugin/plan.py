@@ -7,15 +7,18 @@ its inputs on the host to say.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from harness.plugin.collection import Definitions, definitions
 from harness.profile.schema import BaseProfile
 from harness.record.masking import Masker
 from harness.run.stage import Provision, Stage
+
+Stages = Sequence[type[Stage[Any, Any]]]
 
 _HOW: dict[Provision, tuple[str, str]] = {  # transient, durable
     "auto": ("undone at the end", "kept; reused if an earlier run made it of the same inputs"),
@@ -24,19 +27,16 @@ _HOW: dict[Provision, tuple[str, str]] = {  # transient, durable
 }
 
 
-def text(items: Sequence[pytest.Item], profile: BaseProfile, provision: Provision) -> str:
-    """The plan for the selected tests, stages in the order in which they come about; masked."""
+def text(tests: int, stages: Stages, profile: BaseProfile, provision: Provision) -> str:
+    """The plan for so many tests and their stages, masked."""
     mask = Masker(profile.secret_values(os.environ))
-    return mask.text("\n".join(_lines(items, profile, provision)))
+    return mask.text("\n".join(_lines(tests, stages, profile, provision)))
 
 
-def _lines(
-    items: Sequence[pytest.Item], profile: BaseProfile, provision: Provision
-) -> Iterator[str]:
-    stages = stages_of(items)
+def _lines(tests: int, stages: Stages, profile: BaseProfile, provision: Provision) -> Iterator[str]:
     yield (
         f"Plan for profile '{profile.name}' (target '{profile.target.kind}'):"
-        f" {len(items)} tests, {len(stages)} stages. Nothing is connected to, nothing is changed."
+        f" {tests} tests, {len(stages)} stages. Nothing is connected to, nothing is changed."
     )
     for number, stage in enumerate(stages, 1):
         changes = list(stage.plan(profile))
@@ -45,24 +45,43 @@ def _lines(
         yield from (f"   - {change}" for change in changes)
 
 
-def stages_of(items: Iterable[pytest.Item]) -> list[type[Stage[Any, Any]]]:
-    """The stages that stand behind some tests' fixtures; a stage has its fixture's name."""
+def stages_of(config: pytest.Config, items: Sequence[pytest.Item]) -> Stages:
+    """The stages behind some tests' fixtures, in the order in which pytest would make them.
+
+    A stage has its fixture's name. A test whose fixtures cannot be made is an error of pytest's.
+    """
     known = {stage.name: stage for stage in stage_classes()}
-    names: dict[str, None] = {}
-    for item in items:
-        defs = definitions(item)
-        for name in item.fixturenames:  # type: ignore[attr-defined]
-            names |= dict.fromkeys(_chain(name, defs))
-    return [known[name] for name in names if name in known]
+    setups = _Setups()
+    config.option.setupplan = (
+        True  # pytest's --setup-plan: every fixture has its turn, none is made
+    )
+    config.pluginmanager.register(setups)
+    for item, following in pairwise([*items, None]):
+        assert item is not None
+        set_up = partial(item.ihook.pytest_runtest_setup, item=item)
+        call = pytest.CallInfo.from_call(set_up, "setup", reraise=(KeyboardInterrupt,))
+        report = item.ihook.pytest_runtest_makereport(item=item, call=call)
+        if report.failed:
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_teardown(item=item, nextitem=following)
+    config.pluginmanager.unregister(setups)
+    return [known[name] for name in setups.names if name in known]
 
 
-def _chain(name: str, defs: Definitions) -> Iterator[str]:
-    """A fixture with all that it needs, what comes first first."""
-    if name in defs:
-        for needed in defs[name][-1].argnames:
-            if needed != name:
-                yield from _chain(needed, defs)
-        yield name
+class _Setups:
+    """A plugin that notes the fixtures, what others need first."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, None] = {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any]
+    ) -> Generator[None, object, object]:
+        """Note one that has had its turn."""
+        result = yield
+        self.names[fixturedef.argname] = None
+        return result
 
 
 def stage_classes() -> list[type[Stage[Any, Any]]]:

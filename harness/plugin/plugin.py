@@ -1,39 +1,38 @@
 """The pytest plugin: fixtures, one error for each broken stage, undo at the end.
 
-The fixtures are `profile`, `lab_host`, `run`, which stages use, and `host`, which tests use.
-
-The root conftest loads it by `pytest_plugins` and calls `configure` from its pytest_configure.
-It has no asserts to rewrite, and a conftest imports it first: PYTEST_DONT_REWRITE.
+The fixtures are `profile`, `lab_host`, `run`, which stages use, and `host`, which tests use. The
+root conftest names it in `pytest_plugins`, with plugins that answer to `harness.plugin.hooks`.
+It has no asserts to rewrite, and may have been imported before: PYTEST_DONT_REWRITE.
 """
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Generator
-from pathlib import Path
+import contextlib
+import inspect
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
 import testinfra.host
 
-from harness.errors import LabError, sentence
+from harness.errors import BadUsage, LabError, sentence
 from harness.host.host import Host
 from harness.host.infra import suite_host
-from harness.plugin import budget, collection, hooks, load, options, plan, recovery
+from harness.plugin import budget, hooks, load, options, plan, recovery
 from harness.plugin.ending import Ending
 from harness.plugin.output import Output
-from harness.plugin.session import Connect, Facts, Leftovers, P, Session
-from harness.profile.schema import BaseProfile, show
+from harness.plugin.session import Session, opened
+from harness.profile.schema import BaseProfile
 from harness.record.trace import NOT_ASSESSED
+from harness.run.background import KNOWN, Early
 from harness.run.stage import Run, StageFailed
-from harness.undo.lock import STATE_DIR
 
 MARK = "acceptance"
 _SESSION = pytest.StashKey[Session]()
 _ENDING = pytest.StashKey[Ending]()
 _BROKEN = pytest.StashKey[dict[str, str]]()  # fixture -> the one line that says why
-_EARLY = pytest.StashKey[dict[pytest.FixtureDef[Any], list[pytest.FixtureDef[Any]]]]()
-_SIGTERM = pytest.StashKey[Any]()
+_MADE = pytest.StashKey[dict[str, object]]()  # the session's fixtures that are there, with values
+_EARLY = pytest.StashKey[dict[str, Early[Any]]]()  # those that wait for their arguments
 _COLLECTED = pytest.StashKey[dict[str, object]]()
 _BLOCKED = pytest.StashKey[bool]()  # this item was skipped by us, for a broken stage
 
@@ -45,84 +44,63 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options."""
-    options.add(parser)
-
-
-def configure(
-    config: pytest.Config,
-    schema: type[P],
-    connect: Connect[P],
-    *,
-    state_dir: str = STATE_DIR,
-    leftovers: Leftovers[P] | None = None,
-    facts: Facts = dict,
-) -> None:
-    """Join the harness with a profile's schema and with the way to reach its host.
-
-    `leftovers` gives the hosts that `--recover` looks at, where that is not just this one; `facts`
-    are called for when a run begins, and go into its record.
-    """
-    session = Session(config, schema, connect, state_dir, leftovers, facts)
-    config.stash[_SESSION] = session
-    config.pluginmanager.register(Output(session))
-    config.pluginmanager.register(budget.Budget(session, MARK))
-    config.pluginmanager.register(ending := Ending(session))
-    config.stash[_ENDING] = ending
-    config.add_cleanup(session.screen.close)
-    config.stash[_BROKEN] = {}
-    # Without this, SIGTERM (a cancelled CI job) ends pytest with no teardown at all (#5243).
-    config.stash[_SIGTERM] = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if options.may_run_acceptance(config) or config.option.profile is not None:
-        _ = session.profile
-    if options.will_run_acceptance(config):
-        session.consent()
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """The last resort, where an interruption struck in pytest's own teardown."""
-    ending = config.stash.get(_ENDING, None)
-    if ending is not None:
-        ending.last_resort()
-    before = config.stash.get(_SIGTERM, None)
-    if before is not None:
-        signal.signal(signal.SIGTERM, before)
+    add = parser.getgroup("acceptance", "acceptance of a lab host").addoption
+    options.which_lab(add)
+    options.what_to_make(add)
+    options.what_to_keep(add)
+    options.what_to_undo(add)
+    options.instead_of_running(add)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """`--show-profile` and `--recover` do their work and end."""
-    action: Callable[[Session], int]
-    if config.option.show_profile:
-        action = _show_profile
-    elif config.option.recover:
-        action = _recover
-    else:
-        return None
-    config._do_configure()
+    with usage_errors():
+        if config.option.show_profile:
+            return _opened(config).show_profile()
+        return recovery.run(_opened(config)) if config.option.recover else None
+
+
+@contextlib.contextmanager
+def usage_errors() -> Iterator[None]:
+    """Within the block BadUsage becomes pytest's own kind: a line, and exit status 4."""
     try:
-        return action(config.stash[_SESSION])
-    finally:
-        config._ensure_unconfigure()
+        yield
+    except BadUsage as error:
+        raise pytest.UsageError(str(error)) from None
 
 
-def _show_profile(session: Session) -> int:
-    import os
-
-    session.say(show(session.profile, os.environ).rstrip())
-    return 0
-
-
-def _recover(session: Session) -> int:
-    return recovery.run(session, _runs(session.config))
+def _opened(config: pytest.Config) -> Session:
+    """A session, which ends with pytest's configuration."""
+    stack = contextlib.ExitStack()
+    config.add_cleanup(stack.close)
+    command = ["pytest", *config.invocation_params.args]
+    return stack.enter_context(opened(config.hook, config.rootpath, config.option, command))
 
 
-def _runs(config: pytest.Config) -> Path:
-    return config.rootpath / "reports" / "runs"
+def pytest_configure(config: pytest.Config) -> None:
+    """Join the harness with pytest; a bad profile is told before anything is collected."""
+    session = config.stash[_SESSION] = _opened(config)
+    ending = config.stash[_ENDING] = Ending(config, session)
+    for part in (Output(config, session), budget.Budget(session, MARK), ending):
+        config.pluginmanager.register(part)
+    config.stash[_BROKEN], config.stash[_MADE], config.stash[_EARLY] = {}, {}, {}
+    with usage_errors():
+        if options.may_run_acceptance(config.option) or config.option.profile is not None:
+            _ = session.profile
+        if options.will_run_acceptance(config.option):
+            session.consent()
 
 
-def session_of(config: pytest.Config) -> Session | None:
-    """What this pytest run keeps; None before `configure`."""
-    return config.stash.get(_SESSION, None)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The last resort, where an interruption struck in pytest's own teardown."""
+    if _ENDING in config.stash:
+        config.stash[_ENDING].last_resort()
+
+
+def session_of(config: pytest.Config) -> Session:
+    """What this pytest run keeps, from `pytest_configure` on."""
+    return config.stash[_SESSION]
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -134,13 +112,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.stash[_COLLECTED] = found
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """What is wrong with fixtures or suites is told before anything is touched."""
-    items = [item for item in session.items if item.get_closest_marker(MARK)]
-    collection.check(items)
-    session.config.stash[_EARLY] = collection.early_fixtures(items)
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Start the record, when acceptance tests are really about to run; or tell the plan."""
@@ -148,27 +119,37 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     mine = session_of(config)
     broken = session.testsfailed and not config.option.continue_on_collection_errors
     items = [item for item in session.items if item.get_closest_marker(MARK)]
-    if mine is None or config.option.collectonly or broken or not items:
+    if config.option.collectonly or broken or not items:
         return None
     if config.option.plan:
-        provision = options.Choices.of(config, mine.profile).provision
-        mine.say(plan.text(items, mine.profile, provision))
+        stages = plan.stages_of(config, items)
+        mine.say(plan.text(len(items), stages, mine.profile, mine.choices.provision))
         return True
-    mine.begin(_runs(config))
+    if config.option.setupplan:  # no fixture is really made
+        return None
+    with usage_errors():
+        mine.begin()
     mine.trace.event("fact", name="collected", value=config.stash[_COLLECTED])
+    asked = {name for item in items for name in _fixtures(item)}
+    config.stash[_EARLY] = {name: early for name, early in KNOWN.items() if name in asked}
     return None
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    """All fixtures that a test needs, by itself or by way of others."""
+    return getattr(item, "fixturenames", [])
 
 
 @pytest.fixture(scope="session")
 def profile(pytestconfig: pytest.Config) -> BaseProfile:
     """The lab's profile, frozen."""
-    return required(pytestconfig).profile
+    return session_of(pytestconfig).profile
 
 
 @pytest.fixture(scope="session")
 def lab_host(pytestconfig: pytest.Config) -> Host:
     """The lab host as stages use it, locked for this run; everything done to it is recorded."""
-    return required(pytestconfig).open_host()
+    return session_of(pytestconfig).open_host()
 
 
 # As testinfra's own `host`: what testinfra finds out about a host (its service manager, say) is
@@ -182,17 +163,9 @@ def host(lab_host: Host, profile: BaseProfile) -> testinfra.host.Host:
 @pytest.fixture(scope="session")
 def run(pytestconfig: pytest.Config, lab_host: Host) -> Run[BaseProfile]:
     """The acceptance run: stages, journal, record and evidence."""
-    current = required(pytestconfig).run
+    current = session_of(pytestconfig).run
     assert current is not None
     return current
-
-
-def required(config: pytest.Config) -> Session:
-    """What this pytest run keeps; LabError before `configure`."""
-    session = session_of(config)
-    if session is None:
-        raise LabError("The conftest has not called harness.plugin.plugin.configure.")
-    return session
 
 
 @pytest.hookimpl(wrapper=True)
@@ -200,19 +173,22 @@ def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
     """Remember which fixture a broken stage stands behind; start what waited for a good one."""
+    stash = request.config.stash
+    made = stash[_MADE]
     try:
         value = yield
     except (Exception, pytest.fail.Exception) as error:
-        broken = request.config.stash.get(_BROKEN, None)
-        if broken is not None and (isinstance(error, StageFailed) or fixturedef.scope == "session"):
+        if isinstance(error, StageFailed) or fixturedef.scope == "session":
             reason = f'fixture "{fixturedef.argname}" failed: {_first_line(error)}'
             brief = error.brief if isinstance(error, StageFailed) else reason
-            broken.setdefault(fixturedef.argname, brief)
+            stash[_BROKEN].setdefault(fixturedef.argname, brief)
         raise
+    if fixturedef.scope == "session":
+        made[fixturedef.argname] = value
     mine = session_of(request.config)
-    if mine is not None and mine.run is not None and mine.run.provision != "never":
-        waiting = request.config.stash.get(_EARLY, {})
-        mine.run.background.start_ready(waiting, budget.limits(mine.profile))
+    if mine.run is not None and mine.run.provision != "never":
+        limits = budget.limits(mine.profile)
+        mine.run.background.start_ready(stash[_EARLY], made, limits)
     return value
 
 
@@ -225,13 +201,11 @@ def _first_line(error: BaseException) -> str:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what depends on a broken stage, by name."""
-    broken = item.config.stash.get(_BROKEN, None) or {}
-    for name in getattr(item, "fixturenames", ()):
+    broken = item.config.stash[_BROKEN]
+    for name in _fixtures(item):
         if name in broken:
-            session = session_of(item.config)
-            reason = broken[name]
             item.stash[_BLOCKED] = True
-            pytest.skip(session.trace.mask(reason) if session else reason)
+            pytest.skip(session_of(item.config).trace.mask(broken[name]))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -241,7 +215,7 @@ def pytest_runtest_makereport(
     """Put the outcome into the record and, after a failure, collect evidence."""
     report = yield
     session = session_of(item.config)
-    if session is None or session.run_dir is None or item.get_closest_marker(MARK) is None:
+    if session.run_dir is None or item.get_closest_marker(MARK) is None:
         return report
     error = call.excinfo.value if call.excinfo is not None else None
     full = session.trace.mask(report.longreprtext) if report.failed else ""
@@ -249,7 +223,7 @@ def pytest_runtest_makereport(
         more = load.explained(error, session.host, budget.limits(session.profile))
         report.longrepr = session.trace.mask("\n".join([said, *more]))  # the trace is evidence
     if report.failed:
-        session.saw(error)
+        session.outcome.note_first_failure(error)
     if report.failed and session.run is not None:
         folder = session.run.evidence.collect(report.nodeid, {"failure": full})
         report.sections.append(("evidence", str(folder)))
@@ -266,7 +240,8 @@ def _record(session: Session, item: pytest.Item, report: pytest.TestReport) -> N
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
     expected: str | None = getattr(report, "wasxfail", None)  # pytest's own: why it may fail
     message = str(reason if expected is None else expected).removeprefix("Skipped: ")
-    info = getattr(item, "_fixtureinfo", None)
+    function = getattr(item, "function", None)  # of pytest's own kind of test
+    taken = inspect.signature(function).parameters if function is not None else ()
     session.trace.event(
         "test",
         nodeid=report.nodeid,
@@ -276,7 +251,7 @@ def _record(session: Session, item: pytest.Item, report: pytest.TestReport) -> N
         clauses=[str(a) for mark in item.iter_markers("clause") for a in mark.args],
         message=message or None,
         status=_status(session, item, outcome, message, expected is not None),
-        fixtures=[] if info is None else list(info.argnames),
+        fixtures=[name for name in taken if name in _fixtures(item)],
     )
 
 
@@ -285,7 +260,7 @@ def _status(session: Session, item: pytest.Item, outcome: str, message: str, exp
 
     Of a host that was refused nothing is said: it was not touched.
     """
-    if session.refused and outcome in ("error", "skipped"):
+    if session.outcome.refused and outcome in ("error", "skipped"):
         return NOT_ASSESSED
     if expected:
         return "unexpected pass" if outcome == "passed" else "expected failure"

@@ -1,40 +1,47 @@
-"""`--recover`: the undo of dead runs finished, on each host that may have something of theirs."""
+"""`python -m harness recover`: finish the undo of dead runs, on every host that may have some."""
 
 from __future__ import annotations
 
 import contextlib
 import traceback
-from pathlib import Path
 
 from harness import exits
-from harness.errors import LabError, Refused
+from harness.errors import BadUsage, LabError, Refused
 from harness.host.command import HostUnreachable
 from harness.host.host import Host
 from harness.plugin.session import Session
 from harness.undo import lock
 from harness.undo.undo import UndoResult, recover, undisturbed
 
+_STATUSES = (  # of an error alone; the first that fits
+    (HostUnreachable, exits.UNREACHABLE),
+    (Refused, exits.REFUSED),
+    (BadUsage, exits.USAGE),
+    (LabError, exits.FAILED),
+    (Exception, exits.HARNESS_ERROR),
+)
 
-def run(session: Session, runs: Path) -> int:
+
+def run(session: Session) -> int:
     """Recover every host in turn, tell what became of each change; the exit status.
 
     A host that stands in the way (unreachable, in use) is told, and does not keep the others from
-    being put back. Raises pytest.UsageError before anything is touched.
+    being put back. Raises BadUsage before anything is touched.
     """
-    directory = session.begin(runs)
+    directory = session.begin()
+    outcome = session.outcome
     statuses = [exits.PASSED]
     try:
         with session.screen.task("recover"):
-            for opened in session.left_hosts(directory):
+            for opened in session.leftovers(directory):
                 statuses.append(_one(session, opened, directory.name))
     except KeyboardInterrupt:
         session.say("Interrupted: what is not named here has not been looked at.")
         statuses.append(exits.INTERRUPTED)
     except Exception as error:  # the hosts cannot even be found
         statuses.append(_failed(session, error))
-    failed = sum(not result.ok for result in session.undo)
-    done = len(session.undo) - failed
-    session.say(f"{done} changes taken back, {failed} could not be.")
+    done = len(outcome.undo) - len(outcome.left)
+    session.say(f"{done} changes taken back, {len(outcome.left)} could not be.")
     status = exits.worst(statuses)
     session.end(status)
     return status
@@ -46,7 +53,7 @@ def _one(session: Session, opened: contextlib.AbstractContextManager[Host], run_
     def tell(result: UndoResult) -> None:
         nonlocal ok
         ok = ok and result.ok
-        session.undo.append(result)
+        session.outcome.undo.append(result)
         session.say(str(result))
 
     try:
@@ -56,22 +63,18 @@ def _one(session: Session, opened: contextlib.AbstractContextManager[Host], run_
                 undisturbed(session.say),
                 lock.locked(host, run_id, session.state_dir, recover=True),
             ):
-                durable = bool(session.config.option.restore)
-                recover(host, session.state_dir, durable, tell)
+                recover(host, session.state_dir, session.choices.restore, tell)
     except Exception as error:
         return _failed(session, error)
     return exits.PASSED if ok else exits.RESIDUE
 
 
 def _failed(session: Session, error: Exception) -> int:
+    """Tell an error; the exit status that it alone would come to."""
     if isinstance(error, LabError):
         session.say(f"ERROR: {error}")
-        session.closing_error += f"{error} "
+        session.outcome.undo_error += f"{error} "
     else:
         session.say("".join(traceback.format_exception(error)).rstrip())
-        session.trouble.append(f"{type(error).__name__}: {error}")
-    if isinstance(error, HostUnreachable):
-        return exits.UNREACHABLE
-    if isinstance(error, Refused):
-        return exits.REFUSED
-    return exits.FAILED if isinstance(error, LabError) else exits.HARNESS_ERROR
+        session.outcome.note_harness_error(f"{type(error).__name__}: {error}")
+    return next(status for kind, status in _STATUSES if isinstance(error, kind))

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    import pytest
     from rich.live import Live
 
 QUIET = 60.0  # seconds without a line after which a plain one says that something still runs
@@ -39,7 +38,7 @@ class Screen:
     ) -> None:
         self.encoding = stream.encoding or "utf-8"
         self.live = live
-        self.reporter: pytest.TerminalReporter | None = None
+        self.begin_line: Callable[[], object] = lambda: None  # ends one that others have begun
         self._stream = stream
         self._mask = mask
         self._quiet = quiet
@@ -78,7 +77,7 @@ class Screen:
         """A line of its own, at once."""
         with self._lock:
             self._last = text
-            self._begin_line()
+            self.begin_line()
             self.write(text + "\n")
 
     @contextlib.contextmanager
@@ -124,7 +123,7 @@ class Screen:
         from rich.text import Text
 
         if self._drawn is None:
-            self._begin_line()
+            self.begin_line()
             columns = os.get_terminal_size(self._fd).columns if self._fd is not None else 0
             file: Any = SimpleNamespace(write=self._put, flush=self.flush)
             console = Console(file=file, force_terminal=True, width=columns or 80)
@@ -140,10 +139,6 @@ class Screen:
         drawn, self._drawn = self._drawn, None
         if drawn is not None:
             drawn.stop()
-
-    def _begin_line(self) -> None:
-        if self.reporter is not None:
-            self.reporter.ensure_newline()
 
     def _put(self, text: str) -> None:
         data = text.encode(self.encoding, "backslashreplace")

@@ -1,79 +1,72 @@
-"""One acceptance session: opens host, lock and journal when first asked, and closes them again."""
+"""One acceptance session: opens host, lock and journal when first asked, and closes them again.
+
+It knows no pytest: a pytest run has one, and so has `python -m harness`.
+"""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import hashlib
+import importlib.metadata
 import json
 import os
 import platform
 import shlex
+import signal
 import socket
-import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
-
-import pytest
+from typing import Any
 
 from harness import exits
-from harness.errors import LabError, Refused
+from harness.errors import BadUsage, LabError, Refused
 from harness.host.command import HostUnreachable
 from harness.host.host import Host
+from harness.outcome import Outcome
 from harness.plugin.options import Choices, profile_name, recover_line
 from harness.plugin.screen import Screen, can_be_live
-from harness.profile.schema import BaseProfile, ProfileError, load
+from harness.profile.schema import BaseProfile, load, show
 from harness.record import evidence
 from harness.record.evidence import Evidence
+from harness.record.revision import commit
 from harness.record.trace import FORMAT, Trace
-from harness.run.stage import DECLARED, Run, StageFailed
+from harness.run.stage import DECLARED, Run
 from harness.undo import lock
 from harness.undo.journal import Journal, load_all
 from harness.undo.lock import STATE_DIR
-from harness.undo.undo import UndoResult, recover, undisturbed, undo
+from harness.undo.undo import recover, undisturbed, undo
 
-P = TypeVar("P", bound=BaseProfile)
-Connect = Callable[[P, Path], contextlib.AbstractContextManager[Host]]
-# Every host on which dead or kept runs of a profile may have left something.
-Leftovers = Callable[[P, Path], Iterable[contextlib.AbstractContextManager[Host]]]
-Facts = Callable[[], Mapping[str, object]]
+Opened = contextlib.AbstractContextManager[Host]
 
 
 @dataclass
 class Session:
-    """What the plugin keeps between hooks."""
+    """One run, or one recovery: it opens the host when first asked, and puts it back; no pytest."""
 
-    config: pytest.Config
-    schema: type[BaseProfile]
-    connect: Connect[Any]  # takes a profile of that schema, which `plugin.configure` sees to
-    state_dir: str = STATE_DIR
-    leftovers: Leftovers[Any] | None = None  # as `connect`; None: the profile's own host
-    facts: Facts = dict  # what every record of ours begins with
+    hook: Any  # that of a plugin manager; `harness.plugin.hooks` says what is asked
+    root: Path  # the project's folder, with profiles/ and reports/runs/
+    options: argparse.Namespace  # of pytest's command line, or of `python -m harness`
+    command: Sequence[str]  # that command line, for the record
+    outcome: Outcome = field(default_factory=Outcome)
     run_dir: Path | None = None
     run: Run[BaseProfile] | None = None
     host: Host | None = None
     trace: Trace = field(default_factory=lambda: Trace(None))
-    undo: list[UndoResult] = field(default_factory=list)
-    kept: bool = False
     login: str = ""  # how a person gets to the host
-    farewell: list[str] = field(default_factory=list)  # what `connect` has to tell instead of that
-    closing_error: str = ""  # why the host may not be as it was before
-    trouble: list[str] = field(default_factory=list)  # what went wrong in the harness itself
-    interrupted: bool = False
-    refused: bool = False  # the host, before anything was touched
+    cleanup_hints: list[str] = field(default_factory=list)  # in place of `cleanup_instructions`
     ended: bool = False
-    unreachable: bool | None = None  # whether that is the first failure; None: none yet
     screen: Screen = field(init=False)
     _profile: BaseProfile | None = None
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def __post_init__(self) -> None:
-        # Now, while output is not captured.
-        captured = self.config.option.capture != "no"
+        # Now, while pytest does not capture output.
+        captured = vars(self.options).get("capture") != "no"
         self.screen = Screen(
             sys.stdout,
             lambda text: self.trace.mask(text),
@@ -83,36 +76,63 @@ class Session:
 
     @property
     def profile(self) -> BaseProfile:
-        """The profile, read when first asked; pytest.UsageError (exit 4) when it is bad."""
+        """The profile, read when first asked; BadUsage when it is not as it should be."""
         if self._profile is None:
-            root = self.config.rootpath
-            try:
-                profile = load(
-                    profile_name(self.config),
-                    self.schema,
-                    os.environ,
-                    root / "profiles",
-                    {name: declared.budget for name, declared in DECLARED.items()},
-                )
-            except ProfileError as error:
-                raise pytest.UsageError(str(error)) from None
-            self._profile = profile
-            self.trace = Trace(None, profile.secret_values(os.environ))
+            schema: type[BaseProfile] = self._asked("schema")
+            budgets = {name: declared.budget for name, declared in DECLARED.items()}
+            name, folder = profile_name(self.options), self.root / "profiles"
+            self._profile = load(name, schema, os.environ, folder, budgets)
+            self.trace = Trace(None, self._profile.secret_values(os.environ))
         return self._profile
 
+    @property
+    def choices(self) -> Choices:
+        """What the command line and the profile's policy come to."""
+        return Choices.of(self.options, self.profile)
+
+    @property
+    def state_dir(self) -> str:
+        """The harness's own folder on the host."""
+        return self.hook.pytest_acceptance_state_dir() or STATE_DIR
+
+    def _asked(self, what: str, **words: object) -> Any:
+        """The answer of a hook that the project has to implement; BadUsage if it does not."""
+        name = f"pytest_acceptance_{what}"
+        found = getattr(self.hook, name)(**words)
+        if found is None:
+            text = (
+                f"No plugin answers to '{name}', as one that the root conftest names has to:"
+                " harness/plugin/hooks.py says how."
+            )
+            self.outcome.note_harness_error(text)
+            raise BadUsage(text)
+        return found
+
+    def connect(self, run_dir: Path) -> Opened:
+        """The profile's host, open for the length of the block; LabError if it cannot be."""
+        found: Opened = self._asked("connect", session=self, profile=self.profile, run_dir=run_dir)
+        return found
+
+    def leftovers(self, run_dir: Path) -> Iterable[Opened]:
+        """Every host on which dead or kept runs of the profile may have left something."""
+        words = {"session": self, "profile": self.profile, "run_dir": run_dir}
+        found: Iterable[Opened] | None = self.hook.pytest_acceptance_leftovers(**words)
+        return [self.connect(run_dir)] if found is None else found
+
     def consent(self) -> None:
-        """pytest.UsageError where this very machine would be changed, and nobody has agreed."""
-        if self.profile.target.kind == "local" and not self.config.option.allow_local:
-            raise pytest.UsageError(
+        """BadUsage where this very machine would be changed, and nobody has agreed."""
+        if self.profile.target.kind == "local" and not self.options.allow_local:
+            raise BadUsage(
                 f"Profile '{self.profile.name}' would change this very machine;"
                 " say --allow-local if that is meant."
             )
 
-    def begin(self, runs: Path) -> Path:
-        """Make the run's folder and start its record; pytest.UsageError before it does either."""
+    def begin(self) -> Path:
+        """Make the run's folder and start its record; BadUsage before it does either."""
         self.consent()
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         run_id = f"{now}-{uuid.uuid4().hex[:6]}"
+        runs = self.root / "reports" / "runs"
         self.run_dir = runs / run_id
         self.run_dir.mkdir(parents=True)
         _point_last(runs, run_id)
@@ -123,16 +143,17 @@ class Session:
             state="started",
             format=FORMAT,
             id=run_id,
-            command=shlex.join(["pytest", *self.config.invocation_params.args]),
+            command=shlex.join(self.command),
             profile=profile,
             profile_digest=_digest(profile),
             commit=commit(),
             runner=socket.gethostname(),
             python=platform.python_version(),
-            pytest=pytest.__version__,
+            pytest=importlib.metadata.version("pytest"),
         )
-        for name, value in self.facts().items():
-            self.trace.event("fact", name=name, value=value)
+        for facts in self.hook.pytest_acceptance_facts():
+            for name, value in facts.items():
+                self.trace.event("fact", name=name, value=value)
         return self.run_dir
 
     def open_host(self) -> Host:
@@ -144,13 +165,13 @@ class Session:
         try:
             return self._open(self.run_dir)
         except Refused:
-            self.refused = True
+            self.outcome.refused = True
             raise
 
     def _open(self, run_dir: Path) -> Host:
         run_id = run_dir.name
         with contextlib.ExitStack() as stack:
-            host = stack.enter_context(self.connect(self.profile, run_dir))
+            host = stack.enter_context(self.connect(run_dir))
             host.trace = self.trace
             stack.enter_context(lock.locked(host, run_id, self.state_dir))
             earlier = load_all(host, self.state_dir)
@@ -171,7 +192,7 @@ class Session:
             evidence=Evidence(
                 run_dir / "evidence", self.trace, deadline=host.paced(evidence.DEADLINE)
             ),
-            provision=Choices.of(self.config, self.profile).provision,
+            provision=self.choices.provision,
             ours=[(e.stage, e.what) for journal in earlier for e in journal.pending()],
             out=self.say,
         )
@@ -185,100 +206,104 @@ class Session:
             raise Refused(
                 f"Host '{host.name}' still has what run {ids} changed, such as:"
                 f" [{first.stage}] {first.what}.",
-                hint=recover_line(self.config, os.environ),
+                hint=recover_line(self.options, os.environ),
             )
 
     def say(self, text: str) -> None:
         """A line for the terminal, at once and masked, from any thread."""
         self.screen.say(text)
 
-    def close(self, failed: bool) -> None:
+    def close(self) -> None:
         """Undo, unless it is to be kept, and let go of everything; can be called again."""
         if self.run is None:
             return
+        outcome, choices = self.outcome, self.choices
         with undisturbed(self.say), self.screen.task("undo"):
             run, self.run, self.host = self.run, None, None
-            choices = Choices.of(self.config, self.profile)
-            wanted = choices.keep == "always" or (choices.keep == "on-failure" and failed)
-            self.kept = wanted and not self.interrupted
+            wanted = choices.keep == "always" or (choices.keep == "on-failure" and outcome.failed)
+            outcome.kept = wanted and not outcome.interrupted
             try:
                 self._put_back(run, choices.restore)
             except Exception as error:
-                self.unreachable = self.unreachable or isinstance(error, HostUnreachable)
-                self.closing_error += f"The undo could not be finished: {_said(error)}"
+                outcome.unreachable = outcome.unreachable or isinstance(error, HostUnreachable)
+                outcome.undo_error += f"The undo could not be finished: {_said(error)}"
             try:
                 self._stack.close()
             except Exception as error:
-                self.closing_error += f"The host could not be closed: {_said(error)}"
+                outcome.undo_error += f"The host could not be closed: {_said(error)}"
 
     def _put_back(self, run: Run[BaseProfile], restore: bool) -> None:
         if stuck := run.background.close():
             names = ", ".join(f"'{name}'" for name in stuck)
-            self.trouble.append(f"Background stage {names} could not be ended.")
-        if not self.kept:
-            undo(run.journal, restore, self.undo.append)
+            self.outcome.note_harness_error(f"Background stage {names} could not be ended.")
+        if not self.outcome.kept:
+            undo(run.journal, restore, self.outcome.undo.append)
             if restore:
-                recover(run.host, self.state_dir, durable=True, tell=self.undo.append)
-
-    def saw(self, error: BaseException | None) -> None:
-        """Keep in mind whether the first failure is that the host could not be reached."""
-        cause = error.cause if isinstance(error, StageFailed) else error
-        if self.unreachable is None:
-            self.unreachable = isinstance(cause, HostUnreachable)
+                recover(run.host, self.state_dir, durable=True, tell=self.outcome.undo.append)
 
     @property
-    def troubles(self) -> list[str]:
-        """What went wrong in the harness itself; the record lacks what could not be written."""
-        return [*self.trouble, *([self.trace.trouble] if self.trace.trouble else [])]
+    def exit_status(self) -> int:
+        """The exit status of a run, as far as is known; of the record, too, which may fail last."""
+        self.outcome.note_harness_error(self.trace.trouble)
+        return self.outcome.exit_status
 
-    def status(self, own: int, regression: bool) -> int:
-        """The exit status of the run, from that of pytest (`harness.exits`)."""
-        return exits.status(
-            own,
-            unreachable=bool(self.unreachable),
-            residue=bool(self.closing_error) or any(not result.ok for result in self.undo),
-            error=bool(self.troubles),
-            refused=self.refused,
-            regression=regression,
-        )
-
-    def way_back(self) -> list[str]:
+    def cleanup_instructions(self) -> list[str]:
         """What to tell of a host that is not as it was: how to get in, and how to clean up."""
-        return self.farewell or [
+        return self.cleanup_hints or [
             f"to get in: {self.login}",
-            f"to clean up: {recover_line(self.config, os.environ)}",
+            f"to clean up: {recover_line(self.options, os.environ)}",
         ]
 
-    def end(self, exit_status: int) -> None:
-        """Finish the record, and mask what others wrote for this run: junit, a lab's console."""
-        failed = [str(result) for result in self.undo if not result.ok]
+    def end(self, exit_status: int | None = None) -> None:
+        """Finish the record, and mask what others wrote for this run: junit, a lab's console.
+
+        By default with the exit status that the outcome comes to.
+        """
         assert self.run_dir is not None
+        outcome = self.outcome
         ours = self.run_dir / "record.jsonl"
         others = [path for path in self.run_dir.rglob("*") if path != ours]
-        junit = self.config.option.xmlpath
+        junit = vars(self.options).get("xmlpath")
         try:
             self.trace.masker.files([*others, *([Path(junit)] if junit else [])])
             evidence.list_rest(self.run_dir, self.trace)
         except OSError as error:
-            self.trouble.append(f"What others wrote could not be masked: {error}")
+            outcome.note_harness_error(f"What others wrote could not be masked: {error}")
+        found = self.exit_status
         self.trace.event(
             "run",
             state="ended",
-            exit_status=exit_status,
-            undone=len(self.undo) - len(failed),
-            undo_failed=failed,
-            kept=self.kept,
-            error=self.closing_error or None,
-            trouble=self.troubles,
+            exit_status=found if exit_status is None else exit_status,
+            undone=len(outcome.undo) - len(outcome.left),
+            undo_failed=[str(result) for result in outcome.left],
+            kept=outcome.kept,
+            error=outcome.undo_error or None,
+            trouble=outcome.harness_errors,
         )
         self.trace.close()
         self.ended = True
 
-    def left_hosts(self, directory: Path) -> Iterable[contextlib.AbstractContextManager[Host]]:
-        """The host of this profile, or all on which its dead runs may have left something."""
-        if self.leftovers is None:
-            return [self.connect(self.profile, directory)]
-        return self.leftovers(self.profile, directory)
+    def show_profile(self) -> int:
+        """Print the effective profile, secrets masked; the exit status. BadUsage if it is bad."""
+        self.say(show(self.profile, os.environ).rstrip())
+        return exits.PASSED
+
+
+@contextlib.contextmanager
+def opened(
+    hook: Any, root: Path, options: argparse.Namespace, command: Sequence[str]
+) -> Iterator[Session]:
+    """A session; within the block SIGTERM raises KeyboardInterrupt, as Ctrl-C does.
+
+    Without that a cancelled CI job would end everything with no undo at all (pytest #5243).
+    """
+    session = Session(hook, root, options, command)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield session
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        session.screen.close()
 
 
 def _said(error: Exception) -> str:
@@ -294,22 +319,3 @@ def _point_last(runs: Path, run_id: str) -> None:
 def _digest(profile: object) -> str:
     """Of the effective profile, secrets masked; it tells that a value was changed, not which."""
     return hashlib.sha256(json.dumps(profile, sort_keys=True).encode()).hexdigest()
-
-
-CHANGED = "+changes"  # ends the name of a commit that is not what lies there
-
-
-def commit(folder: Path = Path(__file__).parents[2]) -> str | None:
-    """The git commit of a folder, with CHANGED where files differ from it; None without git."""
-    try:
-        head = _git(folder, "rev-parse", "HEAD").strip()
-        return head + (CHANGED if _git(folder, "status", "--porcelain").strip() else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=30
-    )
-    return done.stdout

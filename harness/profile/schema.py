@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic
 
-from harness.errors import LabError
+from harness.errors import BadUsage
 from harness.host.transport import SshEndpoint
 from harness.profile.errors import UnknownName, explain
 from harness.profile.source import Source, read
@@ -25,7 +25,7 @@ _ADDRESS = re.compile(
 )
 
 
-class ProfileError(LabError):
+class ProfileError(BadUsage):
     """A profile that cannot be used; its text has one line an error."""
 
 

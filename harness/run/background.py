@@ -22,7 +22,6 @@ GRACE = 120.0  # seconds that a stage gets to clean up behind itself when it is 
 KILL = 30.0  # seconds that it gets after that, when none of its commands run any more
 
 T = TypeVar("T")
-Definition = pytest.FixtureDef[Any]
 
 
 class HasBackground(Protocol):
@@ -51,11 +50,16 @@ class Early(Generic[T]):
             raise TypeError(f"Fixture '{name}' cannot be early: it takes 'run', and no 'request'.")
         update_wrapper(self, function)
         self.name = name
+        self.needs = [*arguments]  # the fixtures that it takes
         self.function: Callable[..., T] = function
+        KNOWN[name] = self
 
     def __call__(self, **arguments: Any) -> T:
         run: HasBackground = arguments["run"]
         return run.background.result(self, arguments)
+
+
+KNOWN: dict[str, Early[Any]] = {}  # every early fixture that was imported, by its name
 
 
 class _Task:
@@ -98,21 +102,19 @@ class Background:
         self._tasks: dict[Early[Any], _Task] = {}
 
     def start_ready(
-        self, waiting: dict[Definition, list[Definition]], limits: Mapping[str, Limit]
+        self,
+        waiting: dict[str, Early[Any]],
+        made: Mapping[str, object],
+        limits: Mapping[str, Limit],
     ) -> None:
-        """Start those waiting whose arguments have all been set up, and take them out.
+        """Start those waiting whose arguments have all been made, and take them out.
 
         `limits` are budgets, by a fixture's name, counted from its start.
         """
-        for definition, needs in list(waiting.items()):
-            results = [need.cached_result for need in needs]
-            early = definition.func
-            assert isinstance(early, Early)
-            if all(result is not None and result[2] is None for result in results):
-                del waiting[definition]
-                values = [result[0] for result in results if result is not None]
-                arguments = dict(zip(definition.argnames, values, strict=True))
-                self.start(early, arguments, limits.get(definition.argname))
+        for name, early in list(waiting.items()):
+            if all(need in made for need in early.needs):
+                del waiting[name]
+                self.start(early, {need: made[need] for need in early.needs}, limits.get(name))
 
     def start(
         self, early: Early[Any], arguments: Mapping[str, Any], limit: Limit | None = None

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from unittest import mock
 import jsonschema
 import pytest
 
+from harness.__main__ import main
 from harness.undo.lock import _start_time
 from harness.wait import wait_for
 from tests.unit.patience import PATIENCE
@@ -36,7 +37,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.plugin import plugin
 from harness.host.host import open_local, open_ssh
 from harness.profile.schema import BaseProfile
 from harness.run.stage import Stage
@@ -45,14 +45,18 @@ from tests.unit.patience import PATIENCE
 pytest_plugins = ["harness.plugin.plugin"]
 
 
-def connect(profile, run_dir):
+def pytest_acceptance_schema():
+    return BaseProfile
+
+
+def pytest_acceptance_connect(profile):
     if profile.target.kind == "ssh":
         return open_ssh(profile.target.endpoint(), become=False)
     return open_local(become=False)
 
 
-def pytest_configure(config):
-    plugin.configure(config, BaseProfile, connect, state_dir=os.environ["MINI_STATE"])
+def pytest_acceptance_state_dir():
+    return os.environ["MINI_STATE"]
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,7 @@ kind = "local"
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
+        "harness.__main__",
         "harness.plugin.plugin",
         "harness.run.job",
         "tests.unit.mini",
@@ -162,7 +167,21 @@ _FORKS.set_forkserver_preload(
 )
 
 
-def _main(folder: Path, environ: dict[str, str], args: Sequence[str], out: Connection) -> None:
+Program = Callable[[Sequence[str]], int]  # what is run, with its arguments
+
+
+def _pytest(args: Sequence[str]) -> int:
+    return int(pytest.main([*args]))
+
+
+def _harness(args: Sequence[str]) -> int:
+    sys.path.insert(0, os.getcwd())  # as `python -m` does
+    return main(args)
+
+
+def _main(
+    program: Program, folder: Path, environ: dict[str, str], args: Sequence[str], out: Connection
+) -> None:
     os.setsid()
     for stream in (1, 2):
         os.dup2(out.fileno(), stream)
@@ -170,15 +189,17 @@ def _main(folder: Path, environ: dict[str, str], args: Sequence[str], out: Conne
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environ)
-    sys.exit(pytest.main([*args]))
+    sys.exit(program(args))
 
 
 class Running:
-    """A pytest process that runs; it leads a process group."""
+    """A process that runs pytest, or another program; it leads a process group."""
 
-    def __init__(self, folder: Path, environ: dict[str, str], args: Sequence[str]) -> None:
+    def __init__(
+        self, program: Program, folder: Path, environ: dict[str, str], args: Sequence[str]
+    ) -> None:
         reader, writer = _FORKS.Pipe(duplex=False)
-        given = (folder, environ, args, writer)
+        given = (program, folder, environ, args, writer)
         self._process = _FORKS.Process(target=_main, args=given, daemon=True)
         with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT)):  # for the server's own imports
             self._process.start()
@@ -249,13 +270,18 @@ class Mini:
     ) -> Running:
         allow = ["--allow-local"] if local else []
         words = [*QUICK, "-p", "pytest_timeout", "-rs", *allow, *args]
-        return Running(self.folder, self.environ | dict(environ or {}), words)
+        return Running(_pytest, self.folder, self.environ | dict(environ or {}), words)
 
     def pytest(
         self, *args: str, local: bool = True, environ: Mapping[str, str] | None = None
     ) -> tuple[int, str]:
         """Exit status and output."""
         return self.start(*args, local=local, environ=environ).finish()
+
+    def harness(self, *args: str, environ: Mapping[str, str] | None = None) -> tuple[int, str]:
+        """Exit status and output of `python -m harness`."""
+        given = self.environ | dict(environ or {})
+        return Running(_harness, self.folder, given, args).finish()
 
     @property
     def last(self) -> Path:

@@ -14,6 +14,8 @@ import pytest
 
 from fixtures.guide import clauses, plugin
 from fixtures.guide.clauses import Asserted, Avoided, Clauses
+from harness import exits
+from harness.__main__ import main
 from tests.unit.mini import ROOT
 
 GUIDE = """\
@@ -169,6 +171,8 @@ def test_the_option_tells_of_another_guide(
     copy.write_text("# another\n\nsomething else\n", "utf-8")
     assert plugin.pytest_cmdline_main(config_with(copy)) == 1
     said = capsys.readouterr().out
+    assert main(["guide", str(copy)]) == 1
+    assert capsys.readouterr().out == said
     assert "changed or gone: rootfs.resize (配置rootfs.img)" in said
     assert "in no clause: line 3 (another): something else" in said
 
@@ -176,6 +180,7 @@ def test_the_option_tells_of_another_guide(
 def test_a_guide_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(pytest.UsageError, match="cannot be read"):
         plugin.pytest_cmdline_main(config_with(tmp_path / "none.md"))
+    assert main(["guide", str(tmp_path / "none.md")]) == exits.USAGE
 
 
 def test_a_clause_needs_text_or_a_reason() -> None:

@@ -41,16 +41,11 @@ def HOOK():
 """
 
 SEVERAL = """
-def leftovers(profile, run_dir):
+
+def pytest_acceptance_leftovers():
     yield open_ssh(SshEndpoint("root", "127.0.0.1", 1))  # nobody listens on port 1
     yield open_local(become=False)
     THEN
-
-
-def pytest_configure(config):
-    plugin.configure(
-        config, BaseProfile, connect, state_dir=os.environ["MINI_STATE"], leftovers=leftovers
-    )
 """
 
 
@@ -125,10 +120,8 @@ def test_a_background_stage_that_does_not_end_leaves_nothing_on_the_host(tmp_pat
 
 def _several(folder: Path, then: str = "pass") -> Mini:
     """A mini-suite whose recovery looks at two hosts, with something left on the second."""
-    head, _, rest = CONFTEST.partition("def pytest_configure")
-    stages = rest[rest.index("@dataclass") :]
-    head = head.replace("open_local, open_ssh", "SshEndpoint, open_local, open_ssh")
-    mini = Mini(folder, conftest=f"{head}{SEVERAL.replace('THEN', then)}\n\n{stages}")
+    conftest = CONFTEST.replace("open_local, open_ssh", "SshEndpoint, open_local, open_ssh")
+    mini = Mini(folder, conftest=conftest + SEVERAL.replace("THEN", then))
     assert mini.pytest("-m", "acceptance", "--keep", "always")[0] == exits.PASSED
     assert len(mini.made()) == 3
     return mini

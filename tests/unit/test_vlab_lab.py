@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,16 +20,16 @@ from harness.profile.schema import load
 from harness.undo.journal import Entry
 from harness.undo.undo import UndoResult
 from tests.unit.labs import emulated, entered
+from tests.unit.mini import ROOT
 from vlab import registry
 
-PROFILES = Path(__file__).parents[2] / "profiles"
 CHANGE = Entry(1, "gpu", "driver of 0000:01:00.0", (("true",),), None, False)
 
 
 @pytest.fixture
 def profile() -> Profile:
     """The default profile."""
-    profile = load("vlab", Profile, {}, PROFILES)
+    profile = load("vlab", Profile, {}, ROOT / "profiles")
     assert isinstance(profile, Profile)
     return profile
 
@@ -40,11 +41,11 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def session(
-    pytestconfig: pytest.Config, said: list[str], monkeypatch: pytest.MonkeyPatch
-) -> Session:
+def session(said: list[str], monkeypatch: pytest.MonkeyPatch) -> Session:
     """A session that has got as far as its host."""
-    made = Session(pytestconfig, Profile, lambda profile, folder: contextlib.nullcontext())  # type: ignore[arg-type, return-value]
+    hook = SimpleNamespace(pytest_acceptance_schema=joint.pytest_acceptance_schema)
+    options = argparse.Namespace(profile=None, allow_local=False)
+    made = Session(hook, ROOT, options, ["pytest"])
     monkeypatch.setattr(made, "say", said.append)
     return made
 
@@ -79,12 +80,12 @@ def test_a_run_leases_a_lab_as_its_profile_wants_it(
 ) -> None:
     wanted = profile.vlab.model_copy(update={"gpus": 2, "fresh": True, "name": "mine"})
     profile = profile.model_copy(update={"vlab": wanted})
-    with joint.connect(profile, tmp_path, session):
+    with joint.pytest_acceptance_connect(session, profile, tmp_path):
         pass
     (lease,) = asked
     assert lease["settings"] == vlab.Settings(gpus=2)
     assert (lease["name"], lease["fresh"]) == ("mine", True)
-    assert lease["who"].startswith("pytest (pid ")
+    assert lease["who"].startswith("an acceptance run (pid ")
     assert lease["console"] == tmp_path / "evidence" / "lab-console.log"
 
 
@@ -108,8 +109,8 @@ def test_the_command_lines_accelerator_wins(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for accel in (None, "tcg"):
-        monkeypatch.setattr(session.config.option, "vlab_accel", accel)
-        with joint.connect(profile, tmp_path, session):
+        session.options.vlab_accel = accel
+        with joint.pytest_acceptance_connect(session, profile, tmp_path):
             pass
     assert [lease["settings"].accel for lease in asked] == ["auto", "tcg"]
 
@@ -122,7 +123,7 @@ def test_a_lab_that_does_not_come_up_is_a_host_that_cannot_be_reached(
     profile = profile.model_copy(update={"vlab": wanted})
     with (
         pytest.raises(HostUnreachable, match="did not come up: no lab 'other' is up"),
-        joint.connect(profile, tmp_path, session),
+        joint.pytest_acceptance_connect(session, profile, tmp_path),
     ):
         pass
 
@@ -130,9 +131,11 @@ def test_a_lab_that_does_not_come_up_is_a_host_that_cannot_be_reached(
 def test_a_run_that_keeps_nothing_says_that_its_lab_has_ended(
     profile: Profile, session: Session, asked: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    with joint.connect(profile, tmp_path, session):
+    with joint.pytest_acceptance_connect(session, profile, tmp_path):
         pass
-    assert session.way_back() == ["nothing is kept: the virtual lab has ended with its run"]
+    assert session.cleanup_instructions() == [
+        "nothing is kept: the virtual lab has ended with its run"
+    ]
 
 
 def test_a_run_that_is_kept_keeps_its_lab_and_says_the_way_back(
@@ -142,10 +145,10 @@ def test_a_run_that_is_kept_keeps_its_lab_and_says_the_way_back(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session.config.option, "keep", "always")
-    with joint.connect(profile, tmp_path, session):
-        session.kept = True  # this comes out at the end, not before
-    enter, clean = session.way_back()
+    session.options.keep = "always"
+    with joint.pytest_acceptance_connect(session, profile, tmp_path):
+        session.outcome.kept = True  # this comes out at the end, not before
+    enter, clean = session.cleanup_instructions()
     assert enter == "to get in: python -m vlab ssh mine"
     assert clean.endswith("then python -m vlab down mine")
     assert "pytest --recover --profile vlab" in clean
@@ -158,8 +161,8 @@ def test_a_run_that_never_keeps_lets_its_lab_die_with_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(session.config.option, "keep", "never")
-    with joint.connect(profile, tmp_path, session):
+    session.options.keep = "never"
+    with joint.pytest_acceptance_connect(session, profile, tmp_path):
         pass
     assert asked[0]["keep"] is None
 
@@ -174,9 +177,9 @@ def test_recover_makes_a_kept_lab_free_if_all_is_undone(
 ) -> None:
     kept = registry.update(up, kept=True)
     monkeypatch.setattr(joint, "_open", contextlib.nullcontext)
-    (leftover,) = joint.leftovers(profile, Path("run"), session)
+    (leftover,) = joint.pytest_acceptance_leftovers(session, profile, Path("run"))
     with leftover:
-        session.undo = [UndoResult("run", CHANGE, "undone" if ok else "failed")]
+        session.outcome.undo = [UndoResult("run", CHANGE, "undone" if ok else "failed")]
     assert vlab.find() == [kept if not ok else up]
 
 
@@ -184,9 +187,9 @@ def test_recover_leaves_a_lab_alone_that_is_in_use(
     up: vlab.Machine, session: Session, profile: Profile, said: list[str]
 ) -> None:
     with vlab.use(up, "a neighbour"):
-        assert list(joint.leftovers(profile, Path("run"), session)) == []
+        assert list(joint.pytest_acceptance_leftovers(session, profile, Path("run"))) == []
     assert "in use by a neighbour" in said[-1]
-    assert len(list(joint.leftovers(profile, Path("run"), session))) == 1
+    assert len(list(joint.pytest_acceptance_leftovers(session, profile, Path("run")))) == 1
 
 
 def test_recover_without_a_lab_says_that_there_is_nothing(
@@ -197,5 +200,5 @@ def test_recover_without_a_lab_says_that_there_is_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("VLAB_CACHE", str(tmp_path))
-    assert list(joint.leftovers(profile, Path("run"), session)) == []
+    assert list(joint.pytest_acceptance_leftovers(session, profile, Path("run"))) == []
     assert "nothing to recover" in said[0]

@@ -1,0 +1,62 @@
+"""pytest's own `--setup-plan`: every fixture of the suites is there, in the guide's order."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.plugin.plan import stage_classes
+from tests.unit.mini import QUICK, ROOT, SUITE, Mini
+from tests.unit.patience import PATIENCE
+
+
+@pytest.fixture(scope="module")
+def planned() -> str:
+    """What pytest would set up for all suites but a lab's own, and for which test."""
+    words = ["--setup-plan", "-m", "acceptance and not local", *QUICK]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_every_stage_has_its_fixture(planned: str) -> None:
+    ours = {stage.name for stage in stage_classes() if stage.__module__.startswith("fixtures.")}
+    assert ours, "the root conftest has them imported"
+    assert ours == ours & set(re.findall(r"^SETUP +S (\w+)", planned, re.M))
+
+
+def test_a_stage_is_first_asked_for_by_its_own_suite(planned: str) -> None:
+    """Otherwise a broken stage would be told by a suite of another name."""
+    suites = {path.stem.removeprefix("test_") for path in (ROOT / "suites").glob("test_*.py")}
+    first: dict[str, str] = {}
+    stages: list[str] = []
+    for stage, suite in re.findall(r"^SETUP +S (\w+)|^ +suites/test_(\w+)\.py::", planned, re.M):
+        if suite:
+            first |= {stage: suite for stage in stages if stage not in first}
+        else:
+            stages.append(stage)
+    assert {stage: suite for stage, suite in first.items() if stage in suites} == {
+        suite: suite for suite in suites
+    }
+
+
+def test_a_fixture_that_is_missing_is_an_error_of_pytests(tmp_path: Path) -> None:
+    suite = f"{SUITE}\n\ndef test_slip(oen):\n    pass\n"
+    mini = Mini(tmp_path / "m", suite=suite)
+    for words in (["--setup-plan"], ["--plan"]):
+        status, out = mini.pytest(*words, "-m", "acceptance", local=False)
+        assert status == pytest.ExitCode.TESTS_FAILED
+        assert "fixture 'oen' not found" in out
+        assert "available fixtures: " in out
+        assert not mini.made()
+        assert not (mini.folder / "reports").exists()
