@@ -31,7 +31,7 @@ def started(shown: Shown, lab: AbstractContextManager[Lab]) -> Iterator[Lab]:
         yield up
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lab(shown: Shown) -> Iterator[Lab]:
     """A lab to work in by hand, whose GPU has an audio function in its IOMMU group."""
     yield from started(shown, Lab.leased(multifunction=True))
@@ -108,9 +108,9 @@ def after(kept_lab: Lab, whole_run: Finished) -> list[str]:
 
 @pytest.fixture(scope="module")
 def second_run(shown: Shown, kept_lab: Lab, after: list[str]) -> Finished:
-    """The same again, with tests of the lab's own, one of which fails."""
+    """What lasts, and what the lab's own tests need: one of those fails."""
     with shown(), own_tests(OWN_TESTS):
-        return kept_lab.accept()
+        return kept_lab.accept("rootfs or image or gpu or network or local")
 
 
 @pytest.fixture(scope="session")

@@ -134,9 +134,9 @@ class Lab:
         finally:
             command("down", name, **seen)
 
-    def accept(self) -> Finished:
-        """The whole acceptance run, on this very lab."""
-        return accept("acceptance", VLAB__NAME=self.machine.name, VLAB__FRESH="false")
+    def accept(self, suites: str = "acceptance") -> Finished:
+        """An acceptance run on this very lab; by default the whole."""
+        return accept(suites, VLAB__NAME=self.machine.name, VLAB__FRESH="false")
 
     def begin(self, script: str) -> subprocess.Popen[str]:
         """Start a shell script in the lab; its standard error comes with its output."""

@@ -1,4 +1,4 @@
-"""The acceptance suites on a virtual lab that stays up: all pass, twice, and leave no trace."""
+"""The suites on a virtual lab that stays up: all pass, what lasts is reused, no trace is left."""
 
 import subprocess
 
