@@ -52,9 +52,8 @@ def stages_of(config: pytest.Config, items: Sequence[pytest.Item]) -> Stages:
     """
     known = {stage.name: stage for stage in stage_classes()}
     setups = _Setups()
-    config.option.setupplan = (
-        True  # pytest's --setup-plan: every fixture has its turn, none is made
-    )
+    # pytest's --setup-plan: every fixture has its turn, and none is made.
+    config.option.setupplan = True
     config.pluginmanager.register(setups)
     for item, following in pairwise([*items, None]):
         assert item is not None
