@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import vlab
+from vlab.qemu import GPU_CLASS
 from vlab.registry import machines_root
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +29,7 @@ REMOTE = "/root/by_hand.sh"
 CONTAINER = "arch"
 IMAGE = "docker.io/library/vllm-cvm:latest"
 RUN = "ctr run --runtime io.containerd.kata.v2"
-PATIENCE = 400  # seconds for one script; a lab that has wedged answers nothing for ever
+PATIENCE = 400  # seconds for one script at usual pace; a lab that has wedged answers nothing
 
 # What a container may leave behind: processes, links and queueing in its network namespace,
 # mounts, folders and sockets of runtime and shim, cgroups.
@@ -152,7 +154,7 @@ class Lab:
         """Run a shell script in the lab; it has to end with ``status``. Returns what it printed."""
         with self.begin(script) as running:
             try:
-                output, _ = running.communicate(timeout=PATIENCE)
+                output, _ = running.communicate(timeout=PATIENCE * vlab.pace_of(self.machine))
             except subprocess.TimeoutExpired:
                 running.kill()
                 raise
@@ -174,13 +176,15 @@ class Lab:
         return self.do(f"{execute} sh -c '{script}'", status=status)
 
     def functions(self, container: str) -> Counter[str]:
-        """The PCI functions that a container sees, by 'vendor:device', without its own machine's.
+        """The PCI functions that were given to a container, by 'class: vendor:device'.
 
-        Its machine's own are the root ports (1b36) and what virtio brings (1af4).
+        Its machine's own are root ports (1b36) and virtio devices (1af4) that are no GPU.
         """
-        ids = [line.split()[2] for line in self.inside("lspci -n", container).splitlines()]
-        assert ids, "lspci lists nothing at all, so it proves nothing"
-        return Counter(name for name in ids if name[:4] not in ("1b36", "1af4"))
+        listed = self.inside("lspci -n", container).splitlines()
+        assert listed, "lspci lists nothing at all, so it proves nothing"
+        found = [identified(line) for line in listed]
+        own = re.compile(rf"(?!{GPU_CLASS}).*: (1b36|1af4):")
+        return Counter(name for name in found if not own.match(name))
 
     def remains(self) -> str:
         """What there is of containers in the lab."""
@@ -189,6 +193,11 @@ class Lab:
     def fingerprint(self) -> list[str]:
         """The lines that a run has to leave as they were."""
         return self.do(FINGERPRINT).splitlines()
+
+
+def identified(line: str) -> str:
+    """Of a line of ``lspci -n`` what the function is, wherever it is: 'class: vendor:device'."""
+    return " ".join(line.split()[1:3])
 
 
 def command(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.vlab.lab import ROOT, Finished, Lab
 
-pytestmark = pytest.mark.timeout(2400)
+pytestmark = pytest.mark.timeout(3600)
 
 STAGES = ("platform", "rootfs", "kata", "image", "gpu", "network", "container", "model")
 

@@ -8,7 +8,7 @@ import pytest
 from tests.vlab.lab import ROOT, Finished, left_running
 from vlab.registry import machines_root
 
-pytestmark = pytest.mark.timeout(2400)
+pytestmark = pytest.mark.timeout(3600)
 
 
 def test_without_the_device_the_gpu_stage_fails(run_without_gpu: Finished) -> None:

@@ -16,7 +16,7 @@ from vlab.errors import VlabError
 from vlab.process import Process
 from vlab.qemu import Settings
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(3600)
 
 
 def test_a_lab_that_panics_is_named_with_its_console_and_leaves_nothing() -> None:
