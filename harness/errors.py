@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from _pytest.outcomes import Failed  # pytest.fail.Exception, as a class to derive from
 
+RECOVER = "python -m harness recover"  # hints name it: it finishes the undo of a run that died
+
 
 class LabError(Exception):
     """Something about the lab, told to an engineer: what is wrong, and what to do about it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from harness.errors import LabError
+from harness.errors import RECOVER, LabError
 from harness.host import cancellation
 from harness.host.command import CommandError, HostRebooted, HostUnreachable, deadline_argv, tail
 from harness.host.process import execute
@@ -50,7 +50,7 @@ class Connection:
         if self._rebooted:
             raise HostRebooted(
                 f"Host '{self.transport.name}' has rebooted since the run began.",
-                hint="pytest --recover",
+                hint=RECOVER,
             )
 
     def lost(self, mark: str, over: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from harness.errors import RECOVER
 from harness.profile.schema import BaseProfile
 from harness.run.stage import Provision
 
@@ -57,7 +58,7 @@ def what_to_keep(add: Add) -> None:
         "--keep",
         choices=("never", "on-failure", "always"),
         default=None,
-        help="when to leave the host as it is at the end, for a look (pytest --recover cleans up)",
+        help=f"when to leave the host as it is at the end, for a look; {RECOVER} cleans up",
     )
 
 
@@ -107,7 +108,7 @@ def profile_name(options: argparse.Namespace) -> str:
 
 def recover_line(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
     """The line for a shell that cleans up this very host, wherever the profile got it from."""
-    words = ["pytest", "--recover", "--profile", profile_name(options)]
+    words = [*RECOVER.split(), "--profile", profile_name(options)]
     if options.allow_local:
         words.append("--allow-local")
     target = [

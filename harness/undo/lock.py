@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from harness.errors import LabError, Refused
+from harness.errors import RECOVER, LabError, Refused
 from harness.host.command import CommandError
 from harness.host.connection import SWEEP
 from harness.host.host import ANY, TOKEN, Host
@@ -197,13 +197,14 @@ def _parse(host: Host, path: str, text: str) -> Holder:
 
 def _held(host: Host, path: str, other: Holder) -> LockHeld:
     if other.dead:
-        hint = "that process is gone: pytest --recover takes back what it left"
+        hint = f"that process is gone: {RECOVER} takes back what it left"
     elif other.here:
         hint = "wait for it, or stop it with Ctrl-C or SIGTERM, so that it cleans up"
     else:
         hint = (
-            f"ask on '{other.runner}', in its containers too; if that run is gone, pytest --recover"
-            f" there clears it; if that is gone too, remove '{path}' on '{host.name}', then recover"
+            f"ask on '{other.runner}', in its containers too; if that run is gone, {RECOVER} there"
+            f" clears it; if '{other.runner}' is gone too, remove '{path}' on '{host.name}', then"
+            " recover"
         )
     return LockHeld(f"Host '{host.name}' is in use by {other}.", other, hint=hint)
 
@@ -228,6 +229,6 @@ def locked(
         yield
     finally:
         if mine:
-            with contextlib.suppress(CommandError):  # the next boot or --recover clears it
+            with contextlib.suppress(CommandError):  # the next boot or recovery clears it
                 host.run("true", probe=True)
                 release(host, run_id, state)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from harness.errors import LabError
+from harness.errors import RECOVER, LabError
 from harness.host.command import HostUnreachable
 from harness.host.host import ANY, Host
 from harness.undo.journal import UNDO_TIMEOUT, Entry, Journal, load_all
@@ -161,7 +161,7 @@ def undisturbed(say: Callable[[str], None]) -> Iterator[None]:
     """Within the block a (further) Ctrl-C or SIGTERM is answered, and ends nothing."""
 
     def patience(signum: int, frame: types.FrameType | None) -> None:
-        say("[undo] still putting the host back; after kill -9: pytest --recover")
+        say(f"[undo] still putting the host back; after kill -9: {RECOVER}")
 
     before = {s: signal.signal(s, patience) for s in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -13,7 +13,7 @@ from tests.unit.mini import ROOT
 
 # What a folder may import beside itself; a line for a part of it adds to that of the whole.
 ARROWS = {
-    "suites": "fixtures harness.host harness.outcome harness.run",
+    "suites": "fixtures harness.errors harness.host harness.outcome harness.run",
     "fixtures": "harness.errors harness.host harness.profile harness.record harness.run "
     "harness.undo harness.wait",
     "fixtures.guide": "harness.plugin",  # it is a plugin itself

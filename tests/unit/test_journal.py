@@ -202,7 +202,7 @@ def test_a_lock_of_a_dead_boot_is_taken_over(local: Host, state: str) -> None:
 def test_a_lock_of_a_dead_process_is_for_recover(local: Host, state: str) -> None:
     lock.acquire(local, named("first"), state)
     _lock_of(state, started=1)
-    with pytest.raises(lock.LockHeld, match="pytest --recover"):
+    with pytest.raises(lock.LockHeld, match="python -m harness recover"):
         lock.acquire(local, named("second"), state)
     lock.acquire(local, named("second"), state, recover=True)
 

@@ -104,7 +104,9 @@ def test_after_a_reboot_a_run_does_nothing_more_on_the_host(
     journal.record("s", "make it", [["touch", str(tmp_path / "undone")]])
     break_connection(own)
     for _ in range(2):
-        with pytest.raises(HostRebooted, match=r"has rebooted(.|\n)*hint: pytest --recover"):
+        with pytest.raises(
+            HostRebooted, match=r"has rebooted(.|\n)*hint: python -m harness recover"
+        ):
             own.run("true", probe=True)
     with pytest.raises(HostRebooted):
         own.run("touch", str(tmp_path / "f"))
