@@ -165,11 +165,11 @@ def test_every_device_is_behind_a_root_port(container: Container, gpu: Gpu) -> N
 
 @pytest.mark.clause("container.device")
 def test_devices_on_the_guests_bus_are_the_leased_ones(container: Container, gpu: Gpu) -> None:
-    leased = Counter(member.id for member in gpu.members)
+    assigned = Counter(member.id for member in gpu.members)
     words = [line.split()[2] for line in container.pci if len(line.split()) > 2]
-    found = Counter(word for word in words if word in leased)
-    assert found == leased, (
-        f"passed through: {dict(leased)}; on the guest's bus: {dict(found)}. lspci -n there:\n"
+    found = Counter(word for word in words if word in assigned)
+    assert found == assigned, (
+        f"passed through: {dict(assigned)}; on the guest's bus: {dict(found)}. lspci -n there:\n"
         + "\n".join(container.pci)
     )
 
@@ -207,10 +207,10 @@ def test_nvidia_smi_lists_every_gpu(container: Container, gpu: Gpu) -> None:
 @pytest.mark.clause("container.nvidia-smi")
 def test_nvidia_smi_lists_the_leased_devices(container: Container, gpu: Gpu) -> None:
     # nvidia-smi has device before vendor: 0x20F110DE.
-    leased = sorted(f"0x{d.device}{d.vendor}".lower() for d in gpu.devices)
+    assigned = sorted(f"0x{d.device}{d.vendor}".lower() for d in gpu.devices)
     listed = sorted((smi.device_id or "").lower() for smi in smi_gpus(container))
-    assert listed == leased, (
-        f"nvidia-smi lists devices {listed}, passed through were {leased}: the container sees "
+    assert listed == assigned, (
+        f"nvidia-smi lists devices {listed}, passed through were {assigned}: the container sees "
         "another's GPU; look for a second --device, and at qemu.txt in the evidence"
     )
 

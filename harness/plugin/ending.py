@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 import pytest
 
 from harness.plugin.session import Session
-from harness.undo.undo import undisturbed
+from harness.undo.undo import deferred_signals
 
 
 class Ending:
@@ -36,7 +36,7 @@ class Ending:
         """Put the host back, whatever comes in between; the exit status, from that of pytest."""
         mine = self.session
         hook = self.config.hook
-        with undisturbed(mine.say):
+        with deferred_signals(mine.say):
             mine.outcome.pytest_status = own
             mine.close()
             mine.outcome.regression = bool(self._asked(hook.pytest_acceptance_ending))

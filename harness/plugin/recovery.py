@@ -11,7 +11,7 @@ from harness.host.command import HostUnreachable
 from harness.host.host import Host
 from harness.plugin.session import Session
 from harness.undo import lock
-from harness.undo.undo import UndoResult, recover, undisturbed
+from harness.undo.undo import UndoResult, deferred_signals, recover
 
 _STATUSES = (  # of an error alone; the first that fits
     (HostUnreachable, exits.UNREACHABLE),
@@ -60,7 +60,7 @@ def _one(session: Session, opened: contextlib.AbstractContextManager[Host], run_
         with opened as host:
             host.trace = session.trace
             with (
-                undisturbed(session.say),
+                deferred_signals(session.say),
                 lock.locked(host, run_id, session.state_dir, recover=True),
             ):
                 recover(host, session.state_dir, session.choices.restore, tell)

@@ -39,7 +39,7 @@ from harness.run.stage import DECLARED, Run
 from harness.undo import lock
 from harness.undo.journal import Journal, load_all
 from harness.undo.lock import STATE_DIR
-from harness.undo.undo import recover, undisturbed, undo
+from harness.undo.undo import deferred_signals, recover, undo
 
 Opened = contextlib.AbstractContextManager[Host]
 
@@ -218,7 +218,7 @@ class Session:
         if self.run is None:
             return
         outcome, choices = self.outcome, self.choices
-        with undisturbed(self.say), self.screen.task("undo"):
+        with deferred_signals(self.say), self.screen.task("undo"):
             run, self.run, self.host = self.run, None, None
             wanted = choices.keep == "always" or (choices.keep == "on-failure" and outcome.failed)
             outcome.kept = wanted and not outcome.interrupted

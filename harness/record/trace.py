@@ -119,7 +119,7 @@ class Trace:
         }
         with self._lock:
             if self._file is not None:
-                chain = link(self._chain, head | body)
+                chain = chain_digest(self._chain, head | body)
                 # lone surrogates need the escapes
                 line = json.dumps(head | body | {"chain": chain}, ensure_ascii=True)
                 if self._write(self._file, f"{line}\n".encode()):
@@ -162,7 +162,7 @@ class Trace:
         )
 
 
-def link(before: str, event: Mapping[str, object]) -> str:
+def chain_digest(before: str, event: Mapping[str, object]) -> str:
     """The `chain` of an event that follows one whose chain is `before`: a sha256 in hex.
 
     Of `before` and of the event as JSON, keys sorted, its own `chain` left out.

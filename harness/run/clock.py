@@ -41,7 +41,7 @@ class Limit:
         """The error for a limit that is reached now: whose, how long it was, what still runs."""
         words, running = f"{self.seconds:g} s", []
         if host is not None:
-            words, running = host.paced_words(self.seconds), host.doing.told()
+            words, running = host.paced_words(self.seconds), host.active.lines()
         hint = None
         if self.key:
             hint = (

@@ -136,7 +136,7 @@ class Job:
         They are seconds at the host's usual pace (`Host.pace`). A broken connection is borne for a
         while: the job goes on without it.
         """
-        with self.host.doing.at(shlex.join(self.argv)):
+        with self.host.active.running(shlex.join(self.argv)):
             return self._followed(time.monotonic() + self.host.paced(timeout), on_line)
 
     def _followed(self, deadline: float, on_line: OnLine | None) -> Result:

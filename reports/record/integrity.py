@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.record.trace import GENESIS, link
+from harness.record.trace import GENESIS, chain_digest
 from reports.record.record import Event, Record
 
 
@@ -69,7 +69,7 @@ def noted(run: str, *folders: Path) -> dict[str, str]:
 def _chain(record: Record) -> Iterator[str]:
     chain = GENESIS
     for number, event in enumerate(record.events, 1):
-        chain = link(chain, event)
+        chain = chain_digest(chain, event)
         if event.get("chain") != chain:
             yield f"record.jsonl line {number} is not what was written"
             break

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.errors import TimeIsUp
-from harness.host.doing import Doing
+from harness.host.active import ActiveCommands
 from harness.host.host import Host
 from harness.record.trace import at_stage
 from harness.run.clock import LEAST, Clock, Limit
@@ -34,7 +34,7 @@ def seconds() -> float:
 
 
 def scene(pace: float = 1.0) -> Any:
-    return SimpleNamespace(host=SimpleNamespace(pace=pace, doing=Doing()))
+    return SimpleNamespace(host=SimpleNamespace(pace=pace, active=ActiveCommands()))
 
 
 def started(pace: float = 1.0) -> Clock:
@@ -103,9 +103,9 @@ def test_nothing_is_raised_at_a_debugger() -> None:
 
 def test_the_message_says_whose_how_long_what_runs_and_what_to_do(local: Host) -> None:
     now = [100.0]
-    doing = Doing(clock=lambda: now[0])
+    doing = ActiveCommands(clock=lambda: now[0])
     host: Any = SimpleNamespace(pace=1.5, doing=doing, paced_words=local.paced_words)
-    with at_stage("rootfs"), doing.at("dnf install 'a b'"), doing.at("a look at it"):
+    with at_stage("rootfs"), doing.running("dnf install 'a b'"), doing.running("a look at it"):
         now[0] += 61
         error = Limit("stage 'rootfs'", 1200, "rootfs").over(host)
     assert str(error) == (

@@ -15,7 +15,7 @@ from harness.host.command import CommandFailed, HostRebooted, HostUnreachable
 from harness.host.host import Host, open_ssh
 from harness.host.ssh import SshTransport
 from harness.record.evidence import Evidence
-from harness.record.trace import GENESIS, Trace, link
+from harness.record.trace import GENESIS, Trace, chain_digest
 from harness.undo.journal import Journal, load_all
 from harness.undo.lock import locked
 from harness.undo.undo import UndoResult, recover, undo
@@ -201,7 +201,7 @@ def test_a_record_has_whole_lines_alone_that_are_chained(tmp_path: Path) -> None
     assert [event["name"] for event in events] == ["a", "c"]
     chain = GENESIS
     for event in events:
-        chain = link(chain, event)
+        chain = chain_digest(chain, event)
         assert event["chain"] == chain
 
 

@@ -77,8 +77,8 @@ def test_a_run_after_kill_9_says_what_to_do(lab: Lab) -> None:
     assert f"run {lab.journal().stem}" in out
     assert "that process is gone: python -m harness recover" in out
     lock = lab.state / "journal" / "host.lock"
-    holder = json.loads(lock.read_text())
-    lock.write_text(json.dumps(holder | {"boot": str(uuid.uuid4())}) + "\n")
+    owner = json.loads(lock.read_text())
+    lock.write_text(json.dumps(owner | {"boot": str(uuid.uuid4())}) + "\n")
     status, out = lab.pytest("-m", "acceptance")
     assert status == exits.REFUSED
     assert "still has what run" in out
