@@ -220,7 +220,7 @@ def pytest_runtest_makereport(
     error = call.excinfo.value if call.excinfo is not None else None
     full = session.trace.mask(report.longreprtext) if report.failed else ""
     if report.failed and (said := sentence(error)):
-        more = load.explained(error, session.host, budget.limits(session.profile))
+        more = load.limit_details(error, session.host, budget.limits(session.profile))
         report.longrepr = session.trace.mask("\n".join([said, *more]))  # the trace is evidence
     if report.failed:
         session.outcome.note_first_failure(error)

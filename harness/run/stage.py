@@ -66,7 +66,7 @@ class Stage(ABC, Generic[P, F]):
 
     @classmethod
     def plan(cls, profile: P) -> Sequence[str]:
-        """What `provision` changes, a line each, from the profile alone (`--plan`); none: nothing.
+        """The changes of `provision`, one line each, from the profile alone (`--plan`).
 
         By default the first line of the class's own docstring, or its name where it has none.
         """

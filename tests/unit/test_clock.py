@@ -104,7 +104,7 @@ def test_nothing_is_raised_at_a_debugger() -> None:
 def test_the_message_says_whose_how_long_what_runs_and_what_to_do(local: Host) -> None:
     now = [100.0]
     doing = ActiveCommands(clock=lambda: now[0])
-    host: Any = SimpleNamespace(pace=1.5, doing=doing, paced_words=local.paced_words)
+    host: Any = SimpleNamespace(pace=1.5, active=doing, paced_words=local.paced_words)
     with at_stage("rootfs"), doing.running("dnf install 'a b'"), doing.running("a look at it"):
         now[0] += 61
         error = Limit("stage 'rootfs'", 1200, "rootfs").over(host)
