@@ -25,7 +25,7 @@ def document(record: Record) -> dict[str, Any]:
         "started": record.started.isoformat(),
         "seconds": record.seconds,
         "verdict": whole.verdict,
-        "reasons": whole.said(),
+        "reasons": whole.sentences(),
         "exit_status": record.exit_status,
         "standins": list(record.standins),
         "tests": dict(whole.counts),
@@ -34,7 +34,7 @@ def document(record: Record) -> dict[str, Any]:
                 "name": part.name,
                 "verdict": part.verdict,
                 "tests": dict(part.counts),
-                "reasons": part.said(),
+                "reasons": part.sentences(),
             }
             for part in verdict.capabilities(record)
         ],
@@ -60,6 +60,6 @@ def lines(record: Record) -> Iterator[str]:
     if record.standins:
         names = ", ".join(record.standins)
         yield from wrapped(f"parts of the lab are stand-ins: {names}", WIDTH, "  ")
-    for _, reason in verdict.besides(record):
+    for _, reason in verdict.run_level_reasons(record):
         yield from wrapped(str(reason), WIDTH, "  ")
     yield f"{'verdict':<16} {whole.verdict}"

@@ -1,4 +1,4 @@
-"""Figures over time: one small chart each, run by run, before the band of what is usual."""
+"""Measures over time: one small chart per measure, run by run, on its band."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all pictures have in common: matplotlib's figures, as SVG to stand within a page."""
+"""Common functions for pictures: matplotlib figures as SVG inside a page."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def figure(
 
 
 def bare(axes: Any, *sides: str) -> None:
-    """Without the frame's lines on these sides."""
+    """Remove the frame's lines on these sides."""
     for side in sides:
         axes.spines[side].set_visible(False)
 
