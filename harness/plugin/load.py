@@ -1,4 +1,4 @@
-"""How busy machines are: what explains most of the time limits that are reached."""
+"""The load of runner and lab host, for messages about time limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command-line options, of pytest and of `python -m harness`, and what they come to."""
+"""The command-line options of pytest and of `python -m harness`, and their effective values."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def instead_of_running(add: Add) -> None:
 
 @dataclass(frozen=True)
 class Choices:
-    """What holds for this run: the command line first, then the profile."""
+    """The effective choices of this run: from the command line, else from the profile."""
 
     provision: Provision
     keep: str
@@ -92,7 +92,7 @@ class Choices:
 
     @classmethod
     def of(cls, options: argparse.Namespace, profile: BaseProfile) -> Choices:
-        """What a command line and a profile come to; a command need not have every option."""
+        """Combine a command line and a profile; a command need not have every option."""
         given = vars(options)
         return cls(
             provision=cast(Provision, given.get("provision") or profile.policy.provision),
@@ -107,7 +107,7 @@ def profile_name(options: argparse.Namespace) -> str:
 
 
 def recover_line(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
-    """The line for a shell that cleans up this very host, wherever the profile got it from."""
+    """The shell command that cleans up this very host, also where the environment names it."""
     words = [*RECOVER.split(), "--profile", profile_name(options)]
     if options.allow_local:
         words.append("--allow-local")

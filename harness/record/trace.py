@@ -44,7 +44,7 @@ def at_stage(name: str) -> Iterator[None]:
 
 
 class Ended(Protocol):
-    """A command that ended, as the record has it (`harness.host.host.command.Result`)."""
+    """A command that ended, as the record has it (`harness.host.command.Result`)."""
 
     @property
     def argv(self) -> tuple[str, ...]: ...
@@ -126,7 +126,7 @@ class Trace:
                     self._chain = chain
 
     def keep(self, trouble: str) -> None:
-        """Keep in mind what could not be written, if it is the first."""
+        """Remember the first error of writing."""
         self.trouble = self.trouble or trouble
 
     def _write(self, file: int, line: bytes) -> bool:

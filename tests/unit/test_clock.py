@@ -75,10 +75,10 @@ def test_what_is_late_by_a_hair_is_not_struck_in_the_next_phase_at_once() -> Non
 def test_a_stage_has_its_own_time_and_takes_none_of_the_tests() -> None:
     clock = started()
     with clock.phase():
-        with clock.lent(Limit("stage 'slow'", 5000, "slow", slack=1000)):
+        with clock.replaced_by(Limit("stage 'slow'", 5000, "slow", slack=1000)):
             assert 5000 < seconds() <= 6000
         assert 0 < seconds() <= 1000
-        with pytest.raises(KeyError), clock.lent(Limit("stage 'bad'", 5000)):
+        with pytest.raises(KeyError), clock.replaced_by(Limit("stage 'bad'", 5000)):
             raise KeyError
         assert 0 < seconds() <= 1000
 
@@ -88,7 +88,7 @@ def test_limits_go_at_the_pace_of_the_host_from_when_it_is_known() -> None:
     clock = Clock(lambda: host)
     clock.start(Limit("test 'it'", 1000))
     with clock.phase():
-        with clock.lent(Limit("stage 'host'", 2000)):
+        with clock.replaced_by(Limit("stage 'host'", 2000)):
             assert 1000 < seconds() <= 2000
             host = scene(5).host
         assert 4000 < seconds() <= 5000
