@@ -169,7 +169,7 @@ def test_devices_on_the_guests_bus_are_the_assigned_ones(container: Container, g
     words = [line.split()[2] for line in container.pci if len(line.split()) > 2]
     found = Counter(word for word in words if word in assigned)
     assert found == assigned, (
-        f"passed through: {dict(assigned)}; on the guest's bus: {dict(found)}. lspci -n there:\n"
+        f"assigned: {dict(assigned)}; on the guest's bus: {dict(found)}. lspci -n there:\n"
         + "\n".join(container.pci)
     )
 

@@ -1,4 +1,4 @@
-"""Where an image comes from, as this machine is set up for it, and what it means when that fails.
+"""The sources of an image (mirror, proxy) as this machine has them configured, and their errors.
 
 A machine behind a proxy or with a local mirror has told apt and pip so already; asking again in a
 setting of ours would only be one more thing to get wrong.
