@@ -30,7 +30,7 @@ machines_root = registry.machines_root
 
 
 def consoles_root() -> Path:
-    """Where the consoles are kept of labs that ended without being asked to, by name."""
+    """The folder of the consoles of labs that ended unexpectedly, by the lab's name."""
     return cache_root() / "consoles"
 
 

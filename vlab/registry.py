@@ -115,7 +115,7 @@ class Machine:
 
 
 def machines_root() -> Path:
-    """Where machines keep their files."""
+    """The folder of the machines' own folders."""
     return cache_root() / "machines"
 
 

@@ -50,7 +50,7 @@ def choose_mirror(listing: str) -> str:
 
 
 def apt_settings(run: Run) -> list[str]:
-    """What this machine's apt is told about reaching a mirror, as lines of apt.conf."""
+    """This machine's settings for apt to reach a mirror, as lines of apt.conf."""
     lines = run("apt-config", "dump").splitlines()
     return [line.rstrip(";") for line in lines if _KEPT_SETTINGS.match(line)]
 

@@ -51,7 +51,7 @@ class Result:
         return self.err.strip() or f"exit status {self.rc}, and nothing on stderr"
 
     def json(self) -> Any:
-        """What the command printed, parsed as JSON; LabError when it is none."""
+        """Its stdout parsed as JSON; LabError when it is none."""
         try:
             return _json.loads(self.out)
         except ValueError as error:

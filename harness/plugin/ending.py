@@ -55,7 +55,7 @@ class Ending:
             return None
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Where to look, and what is left on the host."""
+        """Print where record and evidence are, and the changes that are left on the host."""
         if self.session.run_dir is None:
             return
         terminalreporter.section("acceptance run")

@@ -148,7 +148,7 @@ def _parse(path: Path) -> tuple[dict[str, Any] | None, str]:
 
 
 def _no_file(path: Path) -> str:
-    """What is at a path in place of a file; empty for a file."""
+    """A word for the thing at a path that is not a file; empty for a file."""
     if path.is_dir():
         return "a directory"
     if not path.exists():

@@ -56,7 +56,7 @@ class Asset:
         return Path(self.source).expanduser()
 
     def cached(self, cache: Path | None = None) -> Path:
-        """Where the file is, or would be, in the cache."""
+        """The path of the file in the cache, downloaded or not."""
         return (cache or cache_dir()) / self.sha256
 
 

@@ -255,7 +255,7 @@ class Run(Generic[P]):
 
 
 def _printed(host: Host, script: str) -> str:
-    """What a script prints, however it ends."""
+    """The output of a script, however it ends."""
     result = host.run("sh", "-c", script, ok=ANY, probe=True)
     return result.out + result.err
 

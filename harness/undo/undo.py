@@ -18,7 +18,7 @@ from harness.undo.lock import STATE_DIR, end_commands
 
 @dataclass(frozen=True)
 class UndoResult:
-    """What became of one entry: 'undone', 'not needed' (its guard said so) or 'failed'."""
+    """The result for one entry: 'undone', 'not needed' (its guard said so) or 'failed'."""
 
     run_id: str
     entry: Entry

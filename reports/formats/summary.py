@@ -16,7 +16,7 @@ CAUSE_LINES = 4  # of the first failure's message
 
 
 def document(record: Record) -> dict[str, Any]:
-    """What summary.json holds."""
+    """The content of summary.json."""
     whole, failure = verdict.overall(record), record.first_failure
     return {
         "format": FORMAT,

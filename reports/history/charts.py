@@ -16,7 +16,7 @@ COLUMNS = 2
 
 @dataclass(frozen=True)
 class Dot:
-    """What one run measured; `place` is the run's own among all that are shown."""
+    """The value of one run; `place` is the run's own among all that are shown."""
 
     place: int
     value: float

@@ -69,7 +69,7 @@ class Past:
 
 @dataclass(frozen=True)
 class Point:
-    """What a run measured; `waived`: it may be worse than usual, and is no part of that."""
+    """The value of a measure in one run; `waived`: it may be worse, and is left out of the band."""
 
     run: str
     value: float
@@ -134,7 +134,7 @@ class History:
         )
 
     def lab(self, record: Record) -> str:
-        """What a run is compared within: its profile on that very host.
+        """The lab within which a run is compared: its profile on its host.
 
         A run that did not get to see its host is of the lab that the profile's target was last.
         """
@@ -178,7 +178,7 @@ class History:
         return int(number)
 
     def measures(self, lab: str, last: int = 200) -> dict[str, list[Point]]:
-        """What was measured (seconds of a stage, ...) in the newest runs, the oldest first."""
+        """The values of each measure in the newest runs, the oldest first."""
         found: dict[str, list[Point]] = {}
         for name, run, value, excused in self._newest(lab, "measure", "value, waived", last):
             found.setdefault(name, []).append(Point(run, float(value), bool(excused)))

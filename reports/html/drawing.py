@@ -14,7 +14,7 @@ INK, PAPER, SOFT, LINE = "#1f2328", "#ffffff", "#57606a", "#d0d7de"
 
 @dataclass(frozen=True)
 class Margins:
-    """What is left free around the axes, in inches."""
+    """The margins around the axes, in inches."""
 
     left: float = 0.05
     bottom: float = 0.05

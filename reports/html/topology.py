@@ -34,6 +34,6 @@ def topology(record: Record) -> Topology:
 
 
 def _devices(record: Record, place: Place, kind: type[D]) -> list[D]:
-    """Those that the record has for a place; it may know more of each than is drawn."""
+    """The devices that the record has for a place, reduced to the fields that are drawn."""
     listed = [device for one in record.shown if one.place == place for device in one.value]
     return [kind(**{f.name: device[f.name] for f in fields(kind)}) for device in listed]
