@@ -91,7 +91,7 @@ class Choices:
     restore: bool
 
     @classmethod
-    def of(cls, options: argparse.Namespace, profile: BaseProfile) -> Choices:
+    def effective(cls, options: argparse.Namespace, profile: BaseProfile) -> Choices:
         """Combine a command line and a profile; a command need not have every option."""
         given = vars(options)
         return cls(

@@ -88,7 +88,7 @@ class Session:
     @property
     def choices(self) -> Choices:
         """The effective choices, from the command line and the profile's policy."""
-        return Choices.of(self.options, self.profile)
+        return Choices.effective(self.options, self.profile)
 
     @property
     def state_dir(self) -> str:

@@ -50,7 +50,7 @@ class Masker:
     def text(self, text: str) -> str:
         """`text` with every secret in it replaced."""
         parts, end = [], 0
-        for start, stop in sorted(self._found(text)):
+        for start, stop in sorted(self._spans(text)):
             if start >= end:
                 parts += [text[end:start], MASK]
             end = max(end, stop)
@@ -80,7 +80,7 @@ class Masker:
                 if after != before:
                     path.write_bytes(after)
 
-    def _found(self, text: str) -> Iterator[tuple[int, int]]:
+    def _spans(self, text: str) -> Iterator[tuple[int, int]]:
         for form in self._forms:
             start = text.find(form)
             while start >= 0:
@@ -89,9 +89,9 @@ class Masker:
         for found in _CREDENTIALS.finditer(text):
             yield found.span(found.lastgroup or 0)
         for cut in _CUT.finditer(text):
-            yield from self._left_over(text, cut.start(), cut.end())
+            yield from self._cut_spans(text, cut.start(), cut.end())
 
-    def _left_over(self, text: str, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    def _cut_spans(self, text: str, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """The beginning of a secret before a cut, and the end of one behind it."""
         before, behind = text[max(0, start - SHORTEST) : start], text[stop : stop + SHORTEST]
         for form in self._forms:

@@ -46,7 +46,7 @@ def document(record: Record) -> dict[str, Any]:
 
 
 def lines(record: Record) -> Iterator[str]:
-    """A line a capability, the first failure with its cause, the verdict; none above WIDTH."""
+    """One line per capability, the first failure with its cause, the verdict; none above WIDTH."""
     for part in verdict.capabilities(record):
         counts = ", ".join(f"{count} {status}" for status, count in part.counts.items())
         yield cut(f"{part.name:<16} {part.verdict:<13} {counts or 'nothing ran'}", WIDTH)
