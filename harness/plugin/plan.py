@@ -1,4 +1,4 @@
-"""What a run would do (`--plan`), told from the profile and the command line alone.
+"""The plan of a run (`--plan`), from the profile and the command line alone.
 
 Nothing is connected to, so whether something durable can be reused is not known yet: that is for
 its inputs on the host to say.

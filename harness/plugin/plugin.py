@@ -1,4 +1,4 @@
-"""The pytest plugin: fixtures, one error for each broken stage, undo at the end.
+"""The pytest plugin: fixtures, one error per broken stage, undo at the end.
 
 The fixtures are `profile`, `lab_host`, `run`, which stages use, and `host`, which tests use. The
 root conftest names it in `pytest_plugins`, with plugins that answer to `harness.plugin.hooks`.
@@ -99,13 +99,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def session_of(config: pytest.Config) -> Session:
-    """What this pytest run keeps, from `pytest_configure` on."""
+    """The session of this pytest run, from `pytest_configure` on."""
     return config.stash[_SESSION]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Before -m, -k and the like take any away: a report has to say what did not run."""
+    """Note all tests before -m and -k deselect any: a report has to say what did not run."""
     tests = [item.nodeid for item in items if item.get_closest_marker(MARK)]
     only = [arg for arg in config.args if "::" in arg]
     found: dict[str, object] = {"tests": tests, "only": only}
@@ -172,7 +172,7 @@ def run(pytestconfig: pytest.Config, lab_host: Host) -> Run[BaseProfile]:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """Remember which fixture a broken stage stands behind; start what waited for a good one."""
+    """Remember a fixture that failed, or start the early stages that waited for this one."""
     stash = request.config.stash
     made = stash[_MADE]
     try:
@@ -200,7 +200,7 @@ def _first_line(error: BaseException) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what depends on a broken stage, by name."""
+    """Skip a test that depends on a failed stage, with the stage's name."""
     broken = item.config.stash[_BROKEN]
     for name in _fixtures(item):
         if name in broken:
@@ -220,7 +220,7 @@ def pytest_runtest_makereport(
     error = call.excinfo.value if call.excinfo is not None else None
     full = session.trace.mask(report.longreprtext) if report.failed else ""
     if report.failed and (said := sentence(error)):
-        more = load.explained(error, session.host, budget.limits(session.profile))
+        more = load.limit_details(error, session.host, budget.limits(session.profile))
         report.longrepr = session.trace.mask("\n".join([said, *more]))  # the trace is evidence
     if report.failed:
         session.outcome.note_first_failure(error)

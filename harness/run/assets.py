@@ -1,8 +1,8 @@
 """Assets: files by URL or path, known by their sha256, from a cache on the runner to a host.
 
-Nothing is used whose digest has not been computed from the bytes at hand. A cached file can also be
+A file is used only after its digest was computed from its own bytes. A cached file can also be
 put there by hand (`Asset.cached` says where), which is the way for a runner without a network.
-Downloads are one at a time each, resumed, and verified before they count.
+A download is resumed after a break, verified before use, and made by one process at a time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all (None
 
 
 class AssetError(LabError):
-    """An asset that cannot be had, or is not what its digest says."""
+    """An asset that cannot be fetched, or whose digest is another one."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Asset:
         return Path(self.source).expanduser()
 
     def cached(self, cache: Path | None = None) -> Path:
-        """Where the file is, or would be, in the cache."""
+        """The path of the file in the cache, downloaded or not."""
         return (cache or cache_dir()) / self.sha256
 
 
@@ -100,9 +100,9 @@ def deliver(
     progress: Progress | None = None,
     timeout: float = 1800,
 ) -> bool:
-    """Have the asset at `remote` on the host; whether it had to be sent (within `timeout` s).
+    """Put the asset at `remote` on the host, within `timeout` seconds, and set its mode.
 
-    Nothing is downloaded, either, where the host already has it. Its mode is set in any case.
+    Where the host has it already, nothing is downloaded or sent. Returns whether it was sent.
     """
     script = '[ -f "$1" ] && sha256sum <"$1" || true'
     found = host.sh(script, remote, timeout=timeout, probe=True).out.split()
@@ -131,7 +131,7 @@ LOCK_TIMEOUT = 7200.0  # seconds that another download of the same asset may tak
 
 
 def into_cache(asset: Asset, path: Path, progress: Progress | None) -> None:
-    """Have the asset at `path`, which is its own in the cache; AssetError. See `fetch`."""
+    """Download the asset to `path` in the cache, unless it is there. Raises AssetError."""
     from filelock import FileLock, Timeout  # here, as requests below: collecting needs neither
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +173,7 @@ def _download(asset: Asset, path: Path, progress: Progress | None) -> None:
 
 
 def _complete(asset: Asset, part: Path, progress: Progress | None) -> None:
-    """Download what `part` lacks, by as many connections as it takes."""
+    """Download the rest of `part`, over as many connections as it takes."""
     import requests
 
     failures = 0

@@ -1,4 +1,4 @@
-"""What runs for minutes: a job on the host that outlives the connection to it.
+"""Jobs: commands that run for minutes on the host and outlive the connection to it.
 
 A job is a transient systemd unit, or a session of its own where there is no systemd. It writes
 its output to a file on the host, which is read by offset, and its exit status to another.
@@ -90,7 +90,7 @@ class _Look:
 
 
 class Job:
-    """A process on the host, known by its unit's name."""
+    """A job on the host, identified by the name of its unit."""
 
     def __init__(self, host: Host, unit: str, directory: str, argv: Sequence[str]) -> None:
         self.host = host
@@ -133,10 +133,10 @@ class Job:
     def wait(self, timeout: float, on_line: OnLine | None = None) -> Result:
         """Follow its output until it ends; CommandTimeout after `timeout` seconds from now.
 
-        They are seconds at the host's usual pace (`Host.pace`). A broken connection is borne for a
-        while: the job goes on without it.
+        `timeout` is multiplied by `Host.pace`. A broken connection is tolerated for `PATIENCE`
+        seconds, as the job goes on without it. Raises HostUnreachable after that.
         """
-        with self.host.doing.at(shlex.join(self.argv)):
+        with self.host.active.running(shlex.join(self.argv)):
             return self._followed(time.monotonic() + self.host.paced(timeout), on_line)
 
     def _followed(self, deadline: float, on_line: OnLine | None) -> Result:
@@ -161,7 +161,7 @@ class Job:
                 cancellation.pause(INTERVAL)
 
     def _taken_in(self, look: _Look, output: Capture) -> bool:
-        """Whether the job has ended, and all of its output is here now."""
+        """Add what was read to `output`. Returns whether the job has ended and all is read."""
         output.feed(look.data)
         if output.error is not None:
             raise output.error
@@ -204,7 +204,7 @@ def start_job(
 ) -> Job:
     """Start a job that runs until it is stopped; its stop is in the journal before it starts.
 
-    `stage` is whose change it is in the journal; without it, `name`.
+    `stage` is the stage in the journal entry; by default `name`.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise ValueError(f"'{name}' is no name for a job: letters, digits, '_', '.', '-'")
@@ -238,10 +238,12 @@ def run_job(
     ok: Collection[int] = (0,),
     stage: str | None = None,
 ) -> Result:
-    """Run a job to its end, within `timeout` seconds (at its usual pace) kept on the host.
+    """Run a job to its end, within `timeout` seconds (times `Host.pace`), enforced on the host.
 
     Both streams are in `out`, in the order in which they were written. Raises CommandTimeout,
-    CommandFailed (its status is not in `ok`) or HostUnreachable (for longer than `PATIENCE`).
+    CommandFailed (status not in `ok`) or HostUnreachable (for longer than `PATIENCE`).
+
+        run_job(host, "build", ["make", "-j4"], timeout=600, journal=run.journal)
     """
     limited = deadline_argv([*env_argv(env, cwd), *argv], host.paced(timeout))
     job = start_job(host, name, limited, journal=journal, stage=stage)

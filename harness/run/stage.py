@@ -29,7 +29,7 @@ Provision = Literal["auto", "always", "never"]
 
 
 class StageFailed(LabError):
-    """A stage that did not come about: its name, and the first error as a sentence."""
+    """A stage has failed: its name, and the first error as a sentence."""
 
     def __init__(self, name: str, cause: BaseException) -> None:
         if isinstance(cause, LabError | TimeIsUp):
@@ -66,35 +66,35 @@ class Stage(ABC, Generic[P, F]):
 
     @classmethod
     def plan(cls, profile: P) -> Sequence[str]:
-        """What `provision` changes, a line each, from the profile alone (`--plan`); none: nothing.
+        """The changes of `provision`, one line each, from the profile alone (`--plan`).
 
         By default the first line of the class's own docstring, or its name where it has none.
         """
         return [(cls.__doc__ or cls.name).strip().partition("\n")[0]]
 
     def inputs(self) -> Mapping[str, object]:
-        """All that the result depends on; another value means provisioning anew."""
+        """Everything that the result depends on; a change means provisioning anew."""
         return {}
 
     def probe(self) -> F | None:
-        """Facts, if it is already so; changes nothing. None, or a LabError: it has to be made.
+        """The facts, if the stage's result is there already; None or a LabError: provision it.
 
-        It looks as closely as `verify`, which is not called on what is reused.
+        Changes nothing. It checks as much as `verify`, which is not called on a reused result.
         """
         return None
 
     @abstractmethod
     def provision(self) -> None:
-        """Make it so; every change goes to the journal first."""
+        """Carry out the stage; every change goes to the journal before it is made."""
 
     @abstractmethod
     def verify(self) -> F:
-        """Show from outside that it is so, and return the facts; changes nothing."""
+        """Check the result from outside and return the facts; changes nothing. Raises LabError."""
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What a stage's fixture says of itself: its budget in seconds, and what it is, in a line."""
+    """The declaration of a stage's fixture: its budget in seconds, and a summary of one line."""
 
     budget: float
     summary: str
@@ -104,11 +104,15 @@ DECLARED: dict[str, Declared] = {}  # every stage that has been imported, by its
 
 
 def stage(*, budget: float, early: bool = False) -> Callable[[Callable[..., Any]], object]:
-    """Make a function the fixture of a stage: once a run, its arguments are what it needs.
+    """Make a function the fixture of a stage: once per run; its arguments are its dependencies.
 
     `budget`: seconds that it may take on a host of usual pace, where the profile's [budget] does
-    not say otherwise. `early`: it is made in a thread as soon as its arguments are there, and must
-    not mind what other stages do meanwhile; TypeError where it cannot be (`Early`).
+    not say otherwise. `early`: it is carried out in a thread as soon as its arguments are there,
+    and must be independent of other stages; TypeError where it cannot be (`Early`).
+
+        @stage(budget=60)
+        def hugepages(run: Run[Profile], platform: Platform) -> HugePages:
+            return run.stage(HugePagesStage(run))
     """
 
     def declare(function: Callable[..., Any]) -> object:
@@ -151,7 +155,7 @@ class Run(Generic[P]):
         self._out = out
 
     def stage(self, stage: Stage[P, F]) -> F:
-        """Bring a stage about and return its facts; StageFailed, the same one for ever, if not."""
+        """Carry out a stage and return its facts; StageFailed, always the same one, if it fails."""
         if known := self.failed.get(stage.name):
             raise known
         with at_stage(stage.name):
@@ -198,7 +202,7 @@ class Run(Generic[P]):
         return facts, "provisioned"
 
     def _already(self, stage: Stage[P, F]) -> F | None:
-        """What is there and holds; a look that fails says what is wrong with it, and no more."""
+        """The facts of a result that can be reused, or None; a LabError of the probe is shown."""
         if not self._reusable(stage):
             return None
         try:
@@ -221,7 +225,7 @@ class Run(Generic[P]):
         return f"{self.journal.state}/stages/{stage.name}"
 
     def _reusable(self, stage: Stage[P, F]) -> bool:
-        """What is transient is asked; what is durable only where it was made of the same inputs."""
+        """Whether to probe: always for a transient stage, a durable one only with equal inputs."""
         if not stage.durable:
             return True
         path = self._digest_path(stage)
@@ -230,14 +234,14 @@ class Run(Generic[P]):
         return self.host.read(path).strip() == _digest(stage.inputs())
 
     def is_ours(self, stage: str, what: str) -> bool:
-        """Whether an earlier run made this change and kept it: the words are its journal's.
+        """Whether an earlier run made this change and kept it; `what` as in its journal entry.
 
-        What is there and is nobody's of ours belongs to somebody else.
+        A thing on the host for which this is False belongs to somebody else.
         """
         return (stage, what) in self._ours
 
     def fact(self, name: str, value: object) -> None:
-        """Put something that was read from the host into the record; TypeError if it is no JSON."""
+        """Put a value read from the host into the record; TypeError for what JSON does not have."""
         found = {"value": as_json(value, name), "shown": shown_in(value, name)}
         self.facts[name] = value
         self.trace.event("fact", name=name, **found)
@@ -251,7 +255,7 @@ class Run(Generic[P]):
 
 
 def _printed(host: Host, script: str) -> str:
-    """What a script prints, however it ends."""
+    """The output of a script, however it ends."""
     result = host.run("sh", "-c", script, ok=ANY, probe=True)
     return result.out + result.err
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from fixtures.common.install import told
+from fixtures.common.install import progress_printer
 from harness.host.cancellation import Cancellation, Cancelled
 from harness.host.command import CommandFailed
 from harness.host.host import Host
@@ -284,7 +284,7 @@ def test_half_a_file_never_arrives(any_host: Host, tmp_path: Path) -> None:
 def test_a_download_is_told_of_now_and_then() -> None:
     said: list[str] = []
     times = iter([0.0, 1.0, 5.0, 5.0, 6.0, 30.0, 30.0])
-    progress = told(said.append, "a.tar", lambda: next(times))
+    progress = progress_printer(said.append, "a.tar", lambda: next(times))
     for done, total in ((1, 100_000_000), (2_000_000, 100_000_000), (3, None), (40_000_000, None)):
         progress(done, total)
     assert said == ["a.tar: 2 of 100 MB", "a.tar: 40 MB"]

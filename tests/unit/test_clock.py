@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.errors import TimeIsUp
-from harness.host.doing import Doing
+from harness.host.active import ActiveCommands
 from harness.host.host import Host
 from harness.record.trace import at_stage
 from harness.run.clock import LEAST, Clock, Limit
@@ -34,7 +34,7 @@ def seconds() -> float:
 
 
 def scene(pace: float = 1.0) -> Any:
-    return SimpleNamespace(host=SimpleNamespace(pace=pace, doing=Doing()))
+    return SimpleNamespace(host=SimpleNamespace(pace=pace, active=ActiveCommands()))
 
 
 def started(pace: float = 1.0) -> Clock:
@@ -75,10 +75,10 @@ def test_what_is_late_by_a_hair_is_not_struck_in_the_next_phase_at_once() -> Non
 def test_a_stage_has_its_own_time_and_takes_none_of_the_tests() -> None:
     clock = started()
     with clock.phase():
-        with clock.lent(Limit("stage 'slow'", 5000, "slow", slack=1000)):
+        with clock.replaced_by(Limit("stage 'slow'", 5000, "slow", slack=1000)):
             assert 5000 < seconds() <= 6000
         assert 0 < seconds() <= 1000
-        with pytest.raises(KeyError), clock.lent(Limit("stage 'bad'", 5000)):
+        with pytest.raises(KeyError), clock.replaced_by(Limit("stage 'bad'", 5000)):
             raise KeyError
         assert 0 < seconds() <= 1000
 
@@ -88,7 +88,7 @@ def test_limits_go_at_the_pace_of_the_host_from_when_it_is_known() -> None:
     clock = Clock(lambda: host)
     clock.start(Limit("test 'it'", 1000))
     with clock.phase():
-        with clock.lent(Limit("stage 'host'", 2000)):
+        with clock.replaced_by(Limit("stage 'host'", 2000)):
             assert 1000 < seconds() <= 2000
             host = scene(5).host
         assert 4000 < seconds() <= 5000
@@ -103,9 +103,9 @@ def test_nothing_is_raised_at_a_debugger() -> None:
 
 def test_the_message_says_whose_how_long_what_runs_and_what_to_do(local: Host) -> None:
     now = [100.0]
-    doing = Doing(clock=lambda: now[0])
-    host: Any = SimpleNamespace(pace=1.5, doing=doing, paced_words=local.paced_words)
-    with at_stage("rootfs"), doing.at("dnf install 'a b'"), doing.at("a look at it"):
+    doing = ActiveCommands(clock=lambda: now[0])
+    host: Any = SimpleNamespace(pace=1.5, active=doing, paced_words=local.paced_words)
+    with at_stage("rootfs"), doing.running("dnf install 'a b'"), doing.running("a look at it"):
         now[0] += 61
         error = Limit("stage 'rootfs'", 1200, "rootfs").over(host)
     assert str(error) == (

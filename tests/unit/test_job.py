@@ -81,7 +81,7 @@ def test_a_job_is_what_runs_and_not_the_looks_at_it(journal: Journal) -> None:
         ["echo", "a b"],
         timeout=PATIENCE,
         journal=journal,
-        on_line=lambda _: seen.extend(host.doing.told()),
+        on_line=lambda _: seen.extend(host.active.lines()),
     )
     assert [line.partition(" (for ")[0] for line in seen] == ["echo 'a b'"]
 

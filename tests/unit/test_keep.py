@@ -47,9 +47,9 @@ def test_a_kept_host_can_be_entered_and_cleaned_up(sshd: Sshd, tmp_path: Path) -
     assert mini.made() == ["made-one", "made-three", "made-two"]
     entered = _pasted(_said(out, "to get in"), "ls", str(mini.host))
     assert "made-two" in entered.stdout, entered.stderr
-    program, *args = shlex.split(_said(out, "to clean up"))
-    assert program == "pytest"
-    status, out = mini.pytest(*args, local=False)
+    clean = _said(out, "to clean up")
+    assert clean.startswith("python -m harness recover ")
+    status, out = mini.harness(*shlex.split(clean)[3:])
     assert status == 0, out
     assert mini.made() == []
 
@@ -61,11 +61,11 @@ def test_a_host_from_the_environment_is_named_by_what_is_said(tmp_path: Path) ->
     )
     assert status == 0
     assert _said(out, "to get in") == "this machine"
-    clean = "ACCEPT_TARGET__KIND=local pytest --recover --profile vlab --allow-local"
+    program = "python -m harness"
+    clean = f"ACCEPT_TARGET__KIND=local {program} recover --profile vlab --allow-local"
     assert _said(out, "to clean up") == clean
-    setting, program, *args = shlex.split(clean)
-    assert mini.pytest(*args, local=False, environ=dict([setting.split("=")]))[0] == 0
-    assert program == "pytest"
+    setting, *args = shlex.split(clean.replace(program, ""))
+    assert mini.harness(*args, environ=dict([setting.split("=")]))[0] == 0
     assert mini.made() == []
 
 

@@ -15,7 +15,7 @@ from harness.host.command import CommandFailed, HostRebooted, HostUnreachable
 from harness.host.host import Host, open_ssh
 from harness.host.ssh import SshTransport
 from harness.record.evidence import Evidence
-from harness.record.trace import GENESIS, Trace, link
+from harness.record.trace import GENESIS, Trace, chain_digest
 from harness.undo.journal import Journal, load_all
 from harness.undo.lock import locked
 from harness.undo.undo import UndoResult, recover, undo
@@ -104,7 +104,9 @@ def test_after_a_reboot_a_run_does_nothing_more_on_the_host(
     journal.record("s", "make it", [["touch", str(tmp_path / "undone")]])
     break_connection(own)
     for _ in range(2):
-        with pytest.raises(HostRebooted, match=r"has rebooted(.|\n)*hint: pytest --recover"):
+        with pytest.raises(
+            HostRebooted, match=r"has rebooted(.|\n)*hint: python -m harness recover"
+        ):
             own.run("true", probe=True)
     with pytest.raises(HostRebooted):
         own.run("touch", str(tmp_path / "f"))
@@ -199,7 +201,7 @@ def test_a_record_has_whole_lines_alone_that_are_chained(tmp_path: Path) -> None
     assert [event["name"] for event in events] == ["a", "c"]
     chain = GENESIS
     for event in events:
-        chain = link(chain, event)
+        chain = chain_digest(chain, event)
         assert event["chain"] == chain
 
 

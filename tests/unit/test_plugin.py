@@ -190,7 +190,7 @@ def test_keep(tmp_path: Path, keep: str, two: str, kept: bool) -> None:
     mini = Mini(tmp_path / "m", two=two)
     _, out = mini.pytest("-m", "acceptance", "--keep", keep)
     assert bool(mini.made()) == kept
-    assert ("to clean up: pytest --recover" in out) == kept
+    assert ("to clean up: python -m harness recover" in out) == kept
     if kept:
         assert mini.pytest("--recover")[0] == 0
         assert mini.made() == []

@@ -48,7 +48,7 @@ print(child.pid, flush=True)
 if end == "launched":
     os.kill(os.getpid(), signal.SIGKILL)
 lab = registry.update(lab, process=Process.of(child.pid))
-registry.settle(lab, life, 1.0)
+registry.booted(lab, life, 1.0)
 if end == "up":
     os.kill(os.getpid(), signal.SIGKILL)
 """

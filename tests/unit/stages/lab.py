@@ -165,7 +165,7 @@ def planned(name: str, lab: Lab) -> Sequence[str]:
 @contextmanager
 def at_once() -> Iterator[None]:
     """Within the block, nothing is waited for between two looks: the next reply is there."""
-    with mock.patch.object(job, "INTERVAL", 0), mock.patch.object(model, "LOOK", 0):
+    with mock.patch.object(job, "INTERVAL", 0), mock.patch.object(model, "POLL", 0):
         yield
 
 

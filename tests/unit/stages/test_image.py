@@ -335,7 +335,7 @@ def test_a_context_that_is_a_checkout_has_its_commit_and_its_changes(ready: Lab)
     ready.host.reply("status --porcelain", out=" M Dockerfile\n?? wheels/x.whl\n M setup.py\n")
     ready.host.reply("sha256sum | sha256sum", out="d" * 64 + "  -\n")
     with at_stage("image"):
-        found = build_context.look(ready.host, CONTEXT, "Dockerfile", digest=True)
+        found = build_context.probe_context(ready.host, CONTEXT, "Dockerfile", digest=True)
     assert found == build_context.BuildContext(
         CONTEXT, "c" * 40, ("wheels/x.whl", "setup.py"), "d" * 64
     )
@@ -343,4 +343,7 @@ def test_a_context_that_is_a_checkout_has_its_commit_and_its_changes(ready: Lab)
 
 def test_a_digest_is_made_only_where_it_is_asked_for(ready: Lab) -> None:
     with at_stage("image"):
-        assert build_context.look(ready.host, CONTEXT, "Dockerfile", digest=False).sha256 == ""
+        assert (
+            build_context.probe_context(ready.host, CONTEXT, "Dockerfile", digest=False).sha256
+            == ""
+        )
