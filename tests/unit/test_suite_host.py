@@ -22,6 +22,7 @@ from harness.plugin import budget
 from harness.profile.schema import BaseProfile
 from tests.unit.conftest import break_connection
 from tests.unit.mini import INI, PLUGINS, ROOT, Mini, sample
+from tests.unit.patience import PATIENCE
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def test_a_command_has_a_deadline(any_host: Host) -> None:
         host.run("sleep 1000")
     with pytest.raises(CommandTimeout, match=r"still running after 0\.2 s"):
         host.run("sleep 1000", timeout=0.2)
-    assert host.run("sleep 0.7", timeout=30).succeeded
+    assert host.run("sleep 0.7", timeout=PATIENCE).succeeded
 
 
 def test_the_profile_says_how_long_a_command_may_take() -> None:
