@@ -71,8 +71,8 @@ def leave_what_cannot_be_undone(stage: Make) -> None:
 
 def fill_the_disk(stage: Make) -> None:
     """That of the record, which can be written no more."""
-    trace = stage.run.trace
-    os.dup2(os.open("/dev/full", os.O_WRONLY), trace._file)
+    assert stage.run.trace._file is not None
+    os.dup2(os.open("/dev/full", os.O_WRONLY), stage.run.trace._file)
 
 
 def change_for_later_runs(stage: Make) -> None:
