@@ -15,10 +15,6 @@ from harness.record.trace import FORMAT, Trace
 from reports.record.reading import load
 from reports.record.record import Record
 
-CONFTEST_PLUGINS = (
-    '"harness.plugin.plugin"]',
-    '"harness.plugin.plugin", "reports.plugin"]',
-)  # for mini suites
 NODE = "suites/test_gpu.py::test_"
 PASSED: dict[str, tuple[str, str]] = {"bound": ("passed", ""), "viable": ("passed", "")}
 LAB = {"name": "lab", "target": {"kind": "ssh", "address": "ssh://root@lab"}, "standins": []}

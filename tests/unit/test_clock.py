@@ -15,7 +15,8 @@ from harness.host.active import ActiveCommands
 from harness.host.host import Host
 from harness.record.trace import at_stage
 from harness.run.clock import LEAST, Clock, Limit
-from tests.unit.mini import CONFTEST, Mini
+from tests.sample import alarm, during
+from tests.unit.mini import PLUGINS, Mini, sample
 
 
 @pytest.fixture(autouse=True)
@@ -117,60 +118,11 @@ def test_the_message_says_whose_how_long_what_runs_and_what_to_do(local: Host) -
     assert str(idle) == "Time is up for test 'it': 5 s.\nat work: no command on the host"
 
 
-# An alarm at the worst of times: whenever this hook is called while a test's alarm is set.
-ALARM = """
-import signal
-
-
-def alarm():
-    if callable(signal.getsignal(signal.SIGALRM)):
-        print("the alarm rings")
-        signal.raise_signal(signal.SIGALRM)
-
-
-HOOK
-"""
-WRAPPER = """
-@pytest.hookimpl(wrapper=True, ORDER=True)
-def pytest_runtest_makereport():
-    alarm()
-    report = yield
-    alarm()
-    return report
-"""
-HOOKS = {
-    "logstart": "def pytest_runtest_logstart():\n    alarm()\n",
-    "report, outermost": WRAPPER.replace("ORDER", "tryfirst"),
-    "report, innermost": WRAPPER.replace("ORDER", "trylast"),
-    "logreport": "def pytest_runtest_logreport():\n    alarm()\n",
-    "status": "def pytest_report_teststatus():\n    alarm()\n",
-    "interact": "def pytest_exception_interact():\n    alarm()\n",
-    "logfinish": "def pytest_runtest_logfinish():\n    alarm()\n",
-}
-SUITE = """
-import pytest
-
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1000)]
-
-
-def test_good(two):
-    pass
-
-
-def test_bad(two):
-    assert two is None, "the failure itself"
-
-
-def test_after(two):
-    pass
-"""
-
-
-@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("hook", alarm.HOOKS)
 def test_an_alarm_beside_the_phases_ends_nothing(tmp_path: Path, hook: str) -> None:
-    conftest = CONFTEST + ALARM.replace("HOOK", HOOKS[hook])
-    mini = Mini(tmp_path / "m", suite=SUITE, conftest=conftest)
-    status, out = mini.pytest("-m", "acceptance", "-s")
+    plugins = [*PLUGINS, "tests.sample.alarm"]
+    mini = Mini(tmp_path / "m", suite=sample("suite_alarm"), plugins=plugins)
+    status, out = mini.pytest("-m", "acceptance", "-s", environ={"MINI_ALARM": hook})
     assert status == 1, out
     assert "1 failed, 2 passed" in out
     assert ("the alarm rings" in out) == (hook != "interact"), "pytest-timeout has cancelled it"
@@ -178,23 +130,8 @@ def test_an_alarm_beside_the_phases_ends_nothing(tmp_path: Path, hook: str) -> N
     assert "undo: 2 changes taken back, 0 could not be" in out
 
 
-SLOW = """
-    from contextlib import contextmanager
-
-    @contextmanager
-    def slow():
-        with open_local(become=False) as host:
-            host.pace = 2.5
-            yield host
-
-    return slow()
-"""
-
-
 def test_the_pace_of_a_slow_host_is_told_and_in_the_record(tmp_path: Path) -> None:
-    conftest = CONFTEST.replace("    return open_local(become=False)\n", SLOW)
-    two = 'self.run.host.run("sleep", "1000", timeout=0.2)'
-    mini = Mini(tmp_path / "m", two=two, conftest=conftest)
+    mini = Mini(tmp_path / "m", during.time_out, plugins=[*PLUGINS, "tests.sample.slow"])
     status, out = mini.pytest("-m", "acceptance")
     assert status == 1, out
     assert "is 2.5 times slower than usual; limits follow" in out

@@ -50,9 +50,11 @@ def test_the_guard_strikes_where_the_far_side_does_not(script: str) -> None:
 
 def test_a_daemon_may_still_be_in_the_group_when_its_starter_ends(tmp_path: Path) -> None:
     """`setsid -f` ends before its child has left for a session of its own."""
-    script = '(sleep 0.1; echo up >"$1") >/dev/null 2>&1 </dev/null &'
-    execute(["sh", "-c", script, "sh", str(tmp_path / "f")], hard_timeout=20)
-    wait_for("the child has gone on", lambda: (tmp_path / "f").exists(), PATIENCE, 0.02)
+    child = 'until [ -e "$1/ended" ]; do sleep 0.02; done; touch "$1/went on"'
+    script = f"({child}) >/dev/null 2>&1 </dev/null &"
+    execute(["sh", "-c", script, "sh", str(tmp_path)], hard_timeout=PATIENCE)
+    (tmp_path / "ended").touch()
+    wait_for("the child has gone on", (tmp_path / "went on").exists, PATIENCE, 0.02)
 
 
 def test_every_command_is_recorded(recorded: tuple[Host, Path]) -> None:

@@ -41,7 +41,7 @@ def test_a_job_streams_and_ends(any_journal: Journal, tmp_path: Path) -> None:
     )
     assert seen == [f"a b {tmp_path}", "err", "end"]
     assert result.rc == 0
-    assert all(r.ok for r in undo(any_journal, False))
+    assert [result.ok for result in undo(any_journal, False)] == [True]
 
 
 def test_a_job_that_fails_says_so(journal: Journal) -> None:
@@ -60,7 +60,9 @@ def test_a_job_is_stopped_at_its_deadline(journal: Journal) -> None:
     argv = ["sh", "-c", f"echo begun; {TIME_IS_UP}; sleep 1000"]
     with pytest.raises(CommandTimeout, match=r"still ran after 1000 s(.|\n)*begun"):
         run_job(journal.host, "hang", argv, timeout=1000, journal=journal)
-    assert all(result.ok for result in undo(journal, False)), "what it has left ends with its undo"
+    assert [result.ok for result in undo(journal, False)] == [True], (
+        "what it has left ends with its undo"
+    )
 
 
 def test_a_job_has_more_time_on_a_slow_host(
@@ -69,7 +71,7 @@ def test_a_job_has_more_time_on_a_slow_host(
     monkeypatch.setattr(journal.host, "pace", 5.0)
     with pytest.raises(CommandTimeout, match=r"after 1 s \(0\.2 s x 5, the pace of "):
         run_job(journal.host, "hang", ["sleep", "1000"], timeout=0.2, journal=journal)
-    assert all(result.ok for result in undo(journal, False))
+    assert [result.ok for result in undo(journal, False)] == [True]
 
 
 def test_a_job_is_what_runs_and_not_the_looks_at_it(journal: Journal) -> None:
@@ -91,7 +93,7 @@ def test_undo_stops_a_job_with_its_children(any_journal: Journal) -> None:
     job = start_job(any_journal.host, "serve", ["sh", "-c", script], journal=any_journal)
     pids = wait_for("the job speaks", lambda: job.tail().split(), PATIENCE, 0.05)
     assert job.alive()
-    assert all(result.ok for result in undo(any_journal, False))
+    assert [result.ok for result in undo(any_journal, False)] == [True]
     assert not any(runs(int(pid)) for pid in pids)
 
 
@@ -116,7 +118,7 @@ def test_a_job_that_always_prints_meets_its_deadline(journal: Journal) -> None:
     job = start_job(journal.host, "chatter", ["sh", "-c", script], journal=journal)
     with pytest.raises(CommandTimeout, match="still ran at its deadline"):
         job.wait(0.5)
-    assert all(result.ok for result in undo(journal, False))
+    assert [result.ok for result in undo(journal, False)] == [True]
 
 
 def test_an_observer_that_fails_ends_its_job(journal: Journal) -> None:

@@ -8,16 +8,17 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import vlab
+from harness.errors import LabError
+from harness.wait import wait_for
 from vlab.qemu import GPU_CLASS
 from vlab.registry import machines_root
 
@@ -245,21 +246,24 @@ def accept(suites: str, *, stop_at: str | None = None, **values: str) -> Finishe
     return Finished(status, (RUNS / "last").resolve(), "".join(seen))
 
 
-def left_running() -> list[str]:
-    """Command lines of processes that name a file of the virtual lab's machines."""
-    found: list[str] = []
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        found = []
-        for entry in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if f"{machines_root()}/lab-" in line:
-                found.append(line.strip())
-        if not found:
-            break
+def nothing_runs(lab: str = "lab-") -> None:
+    """No process names a file of a machine of this name, or soon does not; else an error."""
+
+    def none() -> bool:
+        if found := _naming(f"{machines_root()}/{lab}"):
+            raise LabError("\n".join(found))
+        return True
+
+    wait_for("no emulator runs", none, PATIENCE, 0.2)
+
+
+def _naming(text: str) -> list[str]:
+    """The command lines of this machine that have a text."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            found += [line] if text in line else []
     return found
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from tests.vlab.lab import ROOT, Finished, left_running
+from tests.vlab.lab import ROOT, Finished, nothing_runs
 from vlab.registry import machines_root
 
 pytestmark = pytest.mark.timeout(3600)
@@ -33,7 +33,7 @@ def test_sigterm_undoes_and_leaves_nothing(terminated_run: Finished) -> None:
     undone = {(event["stage"], event["outcome"]) for event in terminated_run.events("undo")}
     assert {("gpu", "undone"), ("network", "undone")} <= undone
     assert {outcome for _, outcome in undone} <= {"undone", "not needed"}
-    assert left_running() == []
+    nothing_runs()
     assert not list(machines_root().glob("lab-*"))
 
 
