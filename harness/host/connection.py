@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 
 from harness.errors import LabError
-from harness.host import cancellation
 from harness.host.command import CommandError, HostRebooted, HostUnreachable, deadline_argv, tail
 from harness.host.process import execute
 from harness.host.transport import Transport
@@ -62,8 +61,7 @@ class Connection:
     def end(self, mark: str) -> None:
         """End what still runs with this mark; where that fails now, it is tried again later."""
         try:
-            with cancellation.unchecked():
-                self._sweep(mark)
+            self._sweep(mark)
         except LabError:  # an error is already under way
             self._left.append(mark)
 

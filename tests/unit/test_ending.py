@@ -9,7 +9,6 @@ import pytest
 
 from harness import exits
 from tests.unit.mini import CONFTEST, Mini
-from tests.unit.test_background import suite
 
 SLOW = '''
 import time
@@ -94,28 +93,6 @@ def test_a_record_that_cannot_be_written_is_an_error_of_the_harness(tmp_path: Pa
     assert "undo: 3 changes taken back, 0 could not be" in out
     assert "lacks events: [Errno 28] No space left on device" in out
     assert mini.made() == []
-
-
-def test_a_background_stage_that_does_not_end_leaves_nothing_on_the_host(tmp_path: Path) -> None:
-    quick = (
-        "\nfrom harness.run.background import Background\n"
-        "Background.close.__defaults__ = (0, 0.1)\n"
-    )
-    stuck = "self.run.host.run('touch', f'{self.path}.stuck'); import time; time.sleep(1000)"
-    first = (
-        "from pathlib import Path; from harness.wait import wait_for;"
-        " there = Path(one.path).with_name('made-left.stuck').exists;"
-        " wait_for('it is stuck', there, 500, 0.02); raise KeyError('first')"
-    )
-    mini = Mini(tmp_path / "m", suite=suite(stuck, first=first), conftest=CONFTEST + quick)
-    status, out = mini.pytest("-m", "acceptance", "-k", "first or left", "-x")
-    assert status == exits.HARNESS_ERROR, out
-    assert "KeyError: 'first'" in out
-    assert "Background stage 'left' could not be ended." in out
-    assert "undo: 2 changes taken back, 0 could not be" in out
-    assert "to clean up" not in out
-    assert mini.record()[-1]["trouble"] == ["Background stage 'left' could not be ended."]
-    assert mini.record()[-1]["error"] is None
 
 
 def _several(folder: Path, then: str = "pass") -> Mini:
