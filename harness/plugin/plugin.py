@@ -132,13 +132,16 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 
 
 def _make_early(items: Sequence[pytest.Item]) -> None:
-    """Have the first test that has all that an early fixture takes set that one up, too."""
+    """Have the first test that has all that an early fixture takes set that one up, before its own.
+
+    What that takes comes first all the same: pytest sees to it.
+    """
     asked = {name for item in items for name in _fixtures(item)}
     for name, declared in DECLARED.items():
         if declared.early and name in asked:
             first = next(item for item in items if declared.early <= {*_fixtures(item)})
-            # pytest sets up what this says, in turn; a list that a test's variants share
-            vars(first)["fixturenames"] = list(dict.fromkeys([*_fixtures(first), name]))
+            # pytest sets up what is in this list, in turn; the variants of a test share one
+            vars(first)["fixturenames"] = [name, *_fixtures(first)]
 
 
 def _fixtures(item: pytest.Item) -> list[str]:

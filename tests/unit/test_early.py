@@ -40,6 +40,18 @@ def of_job(mini: Mini) -> list[dict[str, Any]]:
     return [e for e in mini.record() if e["kind"] == "change" and e["stage"] == "long"]
 
 
+def test_the_job_goes_on_beside_a_stage_of_the_very_first_test(mini: Mini) -> None:
+    status, out = mini.pytest("-m", "acceptance", "-k", "other or again")
+    assert status == 0, out
+    assert told(mini)[:5] == [
+        "base started",
+        "base ok",
+        "long started",
+        "other started",
+        "other ok",
+    ]
+
+
 def test_the_job_goes_on_beside_another_stage(mini: Mini) -> None:
     """Each waits for what the other makes."""
     status, out = mini.pytest("-m", "acceptance")

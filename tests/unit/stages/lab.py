@@ -108,8 +108,7 @@ class Lab:
         with at_once():
             made = function(**wanted)
             value = next(made) if inspect.isgenerator(made) else made
-        if name in STAGES:
-            self.facts[name] = value
+        self.facts[name] = value
         return value
 
     def bring(self, name: str) -> Any:
