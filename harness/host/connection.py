@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 
 from harness.errors import RECOVER, LabError
-from harness.host import cancellation
 from harness.host.command import CommandError, HostRebooted, HostUnreachable, deadline_argv, tail
 from harness.host.process import execute
 from harness.host.transport import Transport
@@ -62,8 +61,7 @@ class Connection:
     def end(self, mark: str) -> None:
         """End the processes with this mark; where that fails, `ensure_clean` tries again."""
         try:
-            with cancellation.unchecked():
-                self._sweep(mark)
+            self._sweep(mark)
         except LabError:  # an error is already under way
             self._orphans.append(mark)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from harness.errors import LabError
-from harness.host import cancellation
 from harness.host.active import ActiveCommands
 from harness.host.command import (
     HARD_MARGIN,
@@ -150,7 +149,6 @@ class Host:
         data: bytes | IO[bytes] | None,
         on_line: OnLine | None,
     ) -> Result:
-        cancellation.check()
         self._connection.check()
         generation = self._connection.made
         mark = (TOKEN, f"{self.run_id}.{uuid.uuid4().hex}")

@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from typing import IO
 
-from harness.host import cancellation
 from harness.host.command import Capture, CommandTimeout, OnLine, Result, tail
 
 DRAIN = 2.0  # seconds that a finished command's pipes may stay open (a daemon may hold them)
@@ -95,8 +94,6 @@ def _pump(
 ) -> bool:
     """Serve the pipes until the command has ended and closed them; False at the deadline.
 
-    Raises what this thread is to be ended with (`harness.host.cancellation`).
-
     Popen.wait and Popen.communicate poll in growing intervals, up to 50 ms late; the end of the
     pipes tells at once. Polling is left only for a daemon that keeps them open.
     """
@@ -107,7 +104,6 @@ def _pump(
                 event = selectors.EVENT_WRITE if isinstance(end, _Feed) else selectors.EVENT_READ
                 selector.register(end.pipe.fileno(), event, end)
         while selector.get_map():
-            cancellation.check()
             now = time.monotonic()
             if ended is None and process.poll() is not None:
                 ended = now
@@ -162,8 +158,7 @@ def execute(
 
     `hard_timeout` (seconds) is the last line of defence: the deadline proper is kept on the host.
     `input` may be an open file, which the command then reads itself. `on_line` is called in this
-    thread. Any exit status is a Result. Raises CommandTimeout at the hard timeout, and what this
-    thread is to be ended with (`harness.host.cancellation`).
+    thread. Any exit status is a Result. Raises CommandTimeout at the hard timeout.
     """
     started = time.monotonic()
     process = _start(argv, input)

@@ -235,9 +235,7 @@ class Session:
                 outcome.undo_error += f"The host could not be closed: {_text_of(error)}"
 
     def _put_back(self, run: Run[BaseProfile], restore: bool) -> None:
-        if stuck := run.background.close():
-            names = ", ".join(f"'{name}'" for name in stuck)
-            self.outcome.note_harness_error(f"Background stage {names} could not be ended.")
+        run.close()
         if not self.outcome.kept:
             undo(run.journal, restore, self.outcome.undo.append)
             if restore:

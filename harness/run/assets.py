@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from harness.errors import LabError
-from harness.host import cancellation
 from harness.host.host import Host
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all (None: not told)
@@ -137,7 +137,7 @@ def into_cache(asset: Asset, path: Path, progress: Progress | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(f"{path}.lock", timeout=LOCK_TIMEOUT)
     try:
-        with lock.acquire(cancel_check=_cancelled):
+        with lock:
             if path.exists() and digest(path) == asset.sha256:
                 return
             path.unlink(missing_ok=True)  # it has rotted: its name is its digest
@@ -148,11 +148,6 @@ def into_cache(asset: Asset, path: Path, progress: Progress | None) -> None:
             f" {LOCK_TIMEOUT:.0f} s.",
             hint=f"who holds it: fuser '{path}.lock'",
         ) from error
-
-
-def _cancelled() -> bool:
-    cancellation.check()  # raises, where this thread is to be ended
-    return False
 
 
 def _download(asset: Asset, path: Path, progress: Progress | None) -> None:
@@ -198,7 +193,7 @@ def _complete(asset: Asset, part: Path, progress: Progress | None) -> None:
                 hint=f"without a network, put the file at '{part.with_suffix('')}' yourself;"
                 f" its sha256 has to be {asset.sha256}",
             ) from reason
-        cancellation.pause(PAUSE * 2 ** (failures - 1))
+        time.sleep(PAUSE * 2 ** (failures - 1))
 
 
 def _size(path: Path) -> int:
@@ -232,7 +227,6 @@ def _once(asset: Asset, part: Path, progress: Progress | None) -> None:
         total = start + int(length) if length else None
         with part.open("ab" if start else "wb") as stream:
             for chunk in response.iter_content(CHUNK):
-                cancellation.check()
                 stream.write(chunk)
                 start += len(chunk)
                 if progress is not None:

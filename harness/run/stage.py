@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,11 +22,11 @@ from harness.host.host import ANY, Host
 from harness.record.evidence import Evidence
 from harness.record.facts import as_json, shown_in
 from harness.record.trace import STAGE, Trace, at_stage
-from harness.run.background import Background, Early
 from harness.undo.journal import Journal
 
 P = TypeVar("P")
 F = TypeVar("F")
+S = TypeVar("S", bound="Stage[Any, Any]")
 Provision = Literal["auto", "always", "never"]
 
 
@@ -83,6 +85,17 @@ class Stage(ABC, Generic[P, F]):
         """
         return None
 
+    @property
+    def idle(self) -> float:
+        """Seconds between the end of what `start` began and `provision`: none of its own."""
+        return 0.0
+
+    def start(self) -> None:
+        """Begin what takes long, as a job on the host, and return at once; the journal first.
+
+        `provision` follows: at once, or after other stages where a fixture begins it (`Run.begin`).
+        """
+
     @abstractmethod
     def provision(self) -> None:
         """Carry out the stage; every change goes to the journal before it is made."""
@@ -94,10 +107,14 @@ class Stage(ABC, Generic[P, F]):
 
 @dataclass(frozen=True)
 class Declared:
-    """The declaration of a stage's fixture: its budget in seconds, and a summary of one line."""
+    """The declaration of a stage's fixture: its budget in seconds, and a summary of one line.
+
+    `early`: the fixtures that it takes, where it is to be made as soon as they are there.
+    """
 
     budget: float
     summary: str
+    early: frozenset[str] = frozenset()
 
 
 DECLARED: dict[str, Declared] = {}  # every stage that has been imported, by its fixture's name
@@ -107,8 +124,8 @@ def stage(*, budget: float, early: bool = False) -> Callable[[Callable[..., Any]
     """Make a function the fixture of a stage: once per run; its arguments are its dependencies.
 
     `budget`: seconds that it may take on a host of usual pace, where the profile's [budget] does
-    not say otherwise. `early`: it is carried out in a thread as soon as its arguments are there,
-    and must be independent of other stages; TypeError where it cannot be (`Early`).
+    not say otherwise. `early`: it is made as soon as its arguments are there, if a selected test
+    needs it; for what begins a job (`Run.begin`), beside which other stages then go on.
 
         @stage(budget=60)
         def hugepages(run: Run[Profile], platform: Platform) -> HugePages:
@@ -117,8 +134,9 @@ def stage(*, budget: float, early: bool = False) -> Callable[[Callable[..., Any]
 
     def declare(function: Callable[..., Any]) -> object:
         summary = (function.__doc__ or "").strip().partition("\n")[0]
-        DECLARED[function.__name__] = Declared(budget, summary)
-        return pytest.fixture(scope="session")(Early(function) if early else function)
+        needs = frozenset(inspect.signature(function).parameters) if early else frozenset[str]()
+        DECLARED[function.__name__] = Declared(budget, summary, needs)
+        return pytest.fixture(scope="session")(function)
 
     return declare
 
@@ -151,55 +169,89 @@ class Run(Generic[P]):
         self._ours = frozenset(ours)  # (stage, what) of all that earlier runs made and kept
         self.facts: dict[str, object] = {}
         self.failed: dict[str, StageFailed] = {}
-        self.background = Background()
+        self._begun: dict[Stage[P, Any], Any] = {}  # with the facts of what is reused, or None
+        self._since: dict[str, float] = {}  # when each stage was begun, monotonic
         self._out = out
+
+    def begin(self, stage: S) -> S:
+        """Begin a stage that `stage` is to bring about later; return it, also where that fails.
+
+        Its error is raised by `stage`. With nothing to be provisioned, nothing is begun.
+        """
+        if self.provision != "never":
+            with at_stage(stage.name), suppress(StageFailed):
+                self._begun[stage] = self._begin(stage)
+        return stage
 
     def stage(self, stage: Stage[P, F]) -> F:
         """Carry out a stage and return its facts; StageFailed, always the same one, if it fails."""
         if known := self.failed.get(stage.name):
             raise known
         with at_stage(stage.name):
-            return self._carry_out(stage)
+            begun = stage in self._begun
+            already: F | None = self._begun.pop(stage) if begun else self._begin(stage)
+            return self._finish(stage) if already is None else already
 
-    def _carry_out(self, stage: Stage[P, F]) -> F:
-        started = time.monotonic()
+    def close(self) -> None:
+        """Put into the record what was begun, and nobody came to ask for; the undo ends its job."""
+        begun, self._begun = self._begun, {}
+        for stage in (stage for stage, already in begun.items() if already is None):
+            with at_stage(stage.name):
+                self._ended(stage, "interrupted", error="The run has ended.")
+
+    def _begin(self, stage: Stage[P, F]) -> F | None:
+        """The facts of what is there and is reused; else its long work is begun."""
+        self._since[stage.name] = time.monotonic()
         self.trace.event("stage", name=stage.name, state="started", provision=self.provision)
         for name, script in stage.evidence.items():
             self.evidence.register(name, partial(_printed, self.host, script))
+        with self._in_charge(stage):
+            if self.provision == "never":
+                return None
+            if self.provision == "auto" and (already := self._already(stage)) is not None:
+                return self._done(stage, already, "reused")
+            if stage.durable:
+                self.host.run("rm", "-f", "--", self._digest_path(stage))
+            stage.start()
+        return None
+
+    def _finish(self, stage: Stage[P, F]) -> F:
+        with self._in_charge(stage):
+            if self.provision == "never":
+                return self._done(stage, self._verify_only(stage), "verified only")
+            stage.provision()
+            facts = stage.verify()
+            if stage.durable:
+                path = self._digest_path(stage)
+                self.host.run("mkdir", "-p", "-m", "700", "--", path.rpartition("/")[0])
+                self.host.write(path, _digest(stage.inputs()) + "\n", 0o600)
+            return self._done(stage, facts, "provisioned")
+
+    def _done(self, stage: Stage[P, F], facts: F, how: str) -> F:
+        found = {"facts": as_json(facts, stage.name), "shown": shown_in(facts, stage.name)}
+        self._ended(stage, "ok", how=how, **found)
+        return facts
+
+    @contextmanager
+    def _in_charge(self, stage: Stage[P, Any]) -> Iterator[None]:
+        """Within the block, what is raised is the failure of this stage."""
         try:
-            facts, how = self._bring_about(stage)
-            found = {"facts": as_json(facts, stage.name), "shown": shown_in(facts, stage.name)}
+            yield
         except (Exception, pytest.fail.Exception) as error:  # TimeIsUp is of the latter kind
             failure = StageFailed(stage.name, error)
             self.failed[stage.name] = failure
-            self._ended(stage.name, "failed", started, error=str(failure))
+            self._ended(stage, "failed", error=str(failure))
             raise failure from error
         except BaseException as error:
-            self._ended(stage.name, "interrupted", started, error=type(error).__name__)
+            self._ended(stage, "interrupted", error=type(error).__name__)
             raise
-        self._ended(stage.name, "ok", started, how=how, **found)
-        return facts
 
-    def _ended(self, name: str, state: str, started: float, **fields: object) -> None:
-        seconds = round(time.monotonic() - started, 3)
-        self.trace.event("stage", name=name, state=state, seconds=seconds, **fields)
+    def _ended(self, stage: Stage[P, Any], state: str, **fields: object) -> None:
+        spent = time.monotonic() - self._since[stage.name] - stage.idle
+        seconds = round(max(0.0, spent), 3)
+        self.trace.event("stage", name=stage.name, state=state, seconds=seconds, **fields)
         how = f" ({fields['how']})" if "how" in fields else ""
         self.progress(f"{state}{how}, {seconds:.0f} s")
-
-    def _bring_about(self, stage: Stage[P, F]) -> tuple[F, str]:
-        if self.provision == "never":
-            return self._verify_only(stage), "verified only"
-        if self.provision == "auto" and (already := self._already(stage)) is not None:
-            return already, "reused"
-        if stage.durable:
-            self.host.run("rm", "-f", "--", self._digest_path(stage))
-        stage.provision()
-        facts = stage.verify()
-        if stage.durable:
-            path = self._digest_path(stage)
-            self.host.run("mkdir", "-p", "-m", "700", "--", path.rpartition("/")[0])
-            self.host.write(path, _digest(stage.inputs()) + "\n", 0o600)
-        return facts, "provisioned"
 
     def _already(self, stage: Stage[P, F]) -> F | None:
         """The facts of a result that can be reused, or None; a LabError of the probe is shown."""

@@ -8,14 +8,12 @@ end is of a change that was never begun, and is ignored.
 from __future__ import annotations
 
 import json
-import threading
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.errors import LabError, Refused
-from harness.host import cancellation
 from harness.host.host import ANY, Host
 from harness.undo.lock import STATE_DIR, current_owner, secure
 
@@ -79,7 +77,6 @@ class Journal:
         self.header: dict[str, Any] = {}
         self.entries: list[Entry] = []
         self.done: set[int] = set()
-        self._lock = threading.Lock()  # one entry at a time: the undo goes by their order
 
     @classmethod
     def create(cls, host: Host, run_id: str, state: str = STATE_DIR) -> Journal:
@@ -140,9 +137,7 @@ class Journal:
 
     def _append(self, data: dict[str, Any]) -> None:
         line = json.dumps(data) + "\n"
-        cancellation.check()
-        with cancellation.unchecked():  # a line is written whole, or not begun
-            self.host.sh(_APPEND, self.path, str(len(line)), input=line)
+        self.host.sh(_APPEND, self.path, str(len(line)), input=line)
 
     def record(
         self,
@@ -160,17 +155,16 @@ class Journal:
         for argv in [*undo, *([when] if when is not None else [])]:
             if isinstance(argv, str) or not argv or not all(isinstance(a, str) for a in argv):
                 raise TypeError(f"an undo is a list of commands, each a list of words: {argv!r}")
-        with self._lock:
-            entry = Entry(
-                id=len(self.entries) + 1,
-                stage=stage,
-                what=what,
-                undo=tuple(tuple(argv) for argv in undo),
-                when=None if when is None else tuple(when),
-                durable=durable,
-            )
-            self._append(asdict(entry))
-            self.entries.append(entry)
+        entry = Entry(
+            id=len(self.entries) + 1,
+            stage=stage,
+            what=what,
+            undo=tuple(tuple(argv) for argv in undo),
+            when=None if when is None else tuple(when),
+            durable=durable,
+        )
+        self._append(asdict(entry))
+        self.entries.append(entry)
         self.host.trace.event(
             "change", id=entry.id, stage=stage, what=what, durable=durable, run=self.run_id
         )

@@ -58,18 +58,6 @@ def test_a_record_that_cannot_be_written_is_an_error_of_the_harness(tmp_path: Pa
     assert mini.made() == []
 
 
-def test_a_background_stage_that_does_not_end_leaves_nothing_on_the_host(tmp_path: Path) -> None:
-    mini = Mini(tmp_path / "m", suite=sample("suite_stuck"))
-    status, out = mini.pytest("-m", "acceptance", "-x")
-    assert status == exits.HARNESS_ERROR, out
-    assert "KeyError: 'first'" in out
-    assert "Background stage 'stuck' could not be ended." in out
-    assert "undo: 2 changes taken back, 0 could not be" in out
-    assert "to clean up" not in out
-    assert mini.record()[-1]["trouble"] == ["Background stage 'stuck' could not be ended."]
-    assert mini.record()[-1]["error"] is None
-
-
 def _several(folder: Path) -> Mini:
     """A mini-suite whose recovery looks at several hosts, with something left on one."""
     mini = Mini(folder, plugins=[*PLUGINS, "tests.sample.several"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,18 @@ def test_a_job_is_what_runs_and_not_the_looks_at_it(journal: Journal) -> None:
         on_line=lambda _: seen.extend(host.active.lines()),
     )
     assert [line.partition(" (for ")[0] for line in seen] == ["echo 'a b'"]
+
+
+def test_what_a_job_is_not_looked_at_for_is_none_of_its_seconds(journal: Journal) -> None:
+    job = start_job(journal.host, "early", ["true"], journal=journal, timeout=PATIENCE)
+    ended = Path(job.directory) / "rc"
+    wait_for("the job ends", ended.exists, PATIENCE, 0.02)
+    at = ended.stat().st_mtime - 1000
+    os.utime(ended, (at, at))
+    job.started -= 1500
+    result = job.finish()
+    assert job.idle >= 1000
+    assert result.seconds < 1000
 
 
 def test_undo_stops_a_job_with_its_children(any_journal: Journal) -> None:

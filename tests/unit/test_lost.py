@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -211,3 +213,15 @@ def test_evidence_that_cannot_be_written_is_trouble_and_no_more() -> None:
         evidence.register("dmesg", lambda: "text")
         evidence.collect("a.py::t", {"failure": "text"})
         assert "The evidence in '/dev/full/evidence/a.py/t' is not whole:" in trace.trouble
+
+
+def test_a_lost_connection_is_made_anew_once_for_all_threads(sshd: Sshd) -> None:
+    """Evidence is collected in a thread, which may be left behind."""
+    before = set(sshd.connections())
+    with open_ssh(sshd.endpoint, "own", become=False) as own, ThreadPoolExecutor(4) as pool:
+        for pid in set(sshd.connections()) - before:
+            os.kill(pid, signal.SIGKILL)
+        said = pool.map(lambda n: own.run("echo", str(n), probe=True).out, range(4))
+        assert list(said) == ["0\n", "1\n", "2\n", "3\n"]
+        assert own._connection.made == 2
+        assert len(set(sshd.connections()) - before) == 1

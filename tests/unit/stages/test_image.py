@@ -132,6 +132,12 @@ def test_a_build_that_fails_has_its_likely_cause_told(lab: Lab, says: str, hint:
     ).of(lab, "image")
 
 
+def test_the_job_ends_before_anything_that_it_makes_is_taken_away(lab: Lab) -> None:
+    lab.bring("image")
+    made = [OURS[0][1], f"docker save to {lab.run.journal.state}/image.tar", OURS[1][1]]
+    assert lab.journal()[:4] == [*made, "job 'image-build'"]
+
+
 def test_a_build_is_shown_while_it_goes_on(lab: Lab) -> None:
     lab.host.job("image-build", 1, "#1 [internal] load\nlayer 1\n#1 DONE 0.1s\n")
     with pytest.raises(StageFailed):
@@ -149,7 +155,7 @@ def test_a_build_that_takes_too_long(make_lab: MakeLab) -> None:
         lab.bring("image")
 
 
-@pytest.mark.parametrize("command", ["docker save -o", "ctr image import"])
+@pytest.mark.parametrize("then", ["", f"ctr image import {REFERENCE}\n"], ids=["saved", "imported"])
 @pytest.mark.parametrize(
     ("says", "hint"),
     [
@@ -158,12 +164,12 @@ def test_a_build_that_takes_too_long(make_lab: MakeLab) -> None:
     ],
 )
 def test_an_image_that_does_not_get_to_containerd(
-    lab: Lab, command: str, says: str, hint: str
+    lab: Lab, then: str, says: str, hint: str
 ) -> None:
     Refusal(
         "",
-        lambda host: host.reply(command, status=1, err=says),
-        (command, says),
+        lambda host: host.job("image-build", 1, f"#1 DONE 0.1s\ndocker save {TAG}\n{then}{says}\n"),
+        ("Job 'image-build'", says),
         hint,
         "image.import",
     ).of(lab, "image")
