@@ -42,7 +42,7 @@ def pytest_runtest_logfinish() -> None:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True, specname="pytest_runtest_makereport")
-def outermost() -> Generator[None, object, object]:
+def pytest_outermost() -> Generator[None, object, object]:
     _in("report, outermost")
     report = yield
     _in("report, outermost")
@@ -50,7 +50,7 @@ def outermost() -> Generator[None, object, object]:
 
 
 @pytest.hookimpl(wrapper=True, trylast=True, specname="pytest_runtest_makereport")
-def innermost() -> Generator[None, object, object]:
+def pytest_innermost() -> Generator[None, object, object]:
     _in("report, innermost")
     report = yield
     _in("report, innermost")

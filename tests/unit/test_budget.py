@@ -20,7 +20,8 @@ def limits(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callab
     def run(*args: str, mark: str = "acceptance", pace: int = 1) -> list[str]:
         monkeypatch.setenv("MINI_MARK", mark)
         monkeypatch.setenv("MINI_PACE", str(pace))
-        words = ["-q", "-s", "-p", "no:cacheprovider", "-p", "tests.sample.budget", *args]
+        words = ["-q", "-s", "-p", "no:cacheprovider", "-p", "no:pytest11.testinfra"]
+        words += ["-p", "tests.sample.budget", *args]
         result = pytester.runpytest_subprocess(*words)
         result.assert_outcomes(passed=2, skipped=1)
         return [line.partition(" ")[2] for line in result.outlines if line.endswith(" s")]
