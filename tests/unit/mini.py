@@ -179,6 +179,7 @@ class Mini:
         return clean | {
             "PYTHONPATH": str(ROOT),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # a third of the time of a run, otherwise
+            "PYTEST_PLUGINS": "pytest_timeout",
             "MINI_STATE": str(self.state),
             "MINI_TWO": self.two,
             "MINI_SECRET": "s3cr3t-value",
@@ -188,7 +189,7 @@ class Mini:
         self, *args: str, local: bool = True, environ: Mapping[str, str] | None = None
     ) -> Running:
         allow = ["--allow-local"] if local else []
-        words = [*QUICK, "-p", "pytest_timeout", "-rs", *allow, *args]
+        words = [*QUICK, "-rs", *allow, *args]
         return Running(_pytest, self.folder, self.environ | dict(environ or {}), words)
 
     def pytest(
