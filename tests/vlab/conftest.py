@@ -31,7 +31,7 @@ def started(shown: Shown, lab: AbstractContextManager[Lab]) -> Iterator[Lab]:
         yield up
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lab(shown: Shown) -> Iterator[Lab]:
     """A lab to work in by hand, whose GPU has an audio function in its IOMMU group."""
     yield from started(shown, Lab.leased(multifunction=True))
