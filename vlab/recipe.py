@@ -18,7 +18,8 @@ from pathlib import Path
 from vlab import emulator, manifest, packages, sources
 from vlab.build import Build
 from vlab.errors import VlabError
-from vlab.standins import cni, gpu, guest, kata, model, nvidia
+from vlab.parts import cni
+from vlab.standins import gpu, guest, kata, model, nvidia
 from vlab.standins.nvidia import compiler
 
 HERE = Path(__file__).parent
@@ -35,7 +36,7 @@ def digest() -> str:
     files = [HERE / name for name in ("build.py", "manifest.py", "packages.py", "recipe.py")]
     files += sorted(
         path
-        for folder in ("emulator", "overlay", "standins")
+        for folder in ("emulator", "overlay", "parts", "standins")
         for path in (HERE / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     )
@@ -57,11 +58,12 @@ def carry_out(build: Build, folder: Path) -> None:
         ("kata", kata.install),
         ("guest image", guest.install),
         ("NVIDIA driver and toolkit", nvidia.install),
-        ("cnitool", cni.install),
         ("model image", model.install),
     ):
         with build.step(f"stand-in: {name}"):
             install(build)
+    with build.step("CNI"):
+        cni.install(build, build.work / compiler.FOLDER)
     with build.step("finishing the disk image"):
         _configure(build)
         emulator.install(build, build.work / compiler.FOLDER, folder / "emulator")

@@ -1,7 +1,7 @@
 """The sources of an image (mirror, proxy) as this machine has them configured, and their errors.
 
-A machine behind a proxy or with a local mirror has told apt and pip so already; asking again in a
-setting of ours would only be one more thing to get wrong.
+A machine behind a proxy or with a local mirror has told apt, pip and Go so already; asking again in
+a setting of ours would only be one more thing to get wrong.
 """
 
 import re
@@ -22,6 +22,8 @@ _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded|File too la
 _APT_FAILED = re.compile(r"^E: Failed to fetch (\S+)\s+(.*)$", re.MULTILINE)
 _APT_NO_SUITE = re.compile(r"^E: The repository '(\S+) (\S+) Release' does not have", re.MULTILINE)
 _PIP_FAILED = re.compile(r"^ERROR: No matching distribution found for (\S+)", re.MULTILINE)
+# Of the module itself, or of one that a file of it imports; where from is in the reason.
+_GO_FAILED = re.compile(r"^(?:go|\S+\.go:\d+:\d+): (\S+@\S+): (?:\1: )?(.*)$", re.MULTILINE)
 _PIP_INDEX = re.compile(r"^Looking in indexes: (.*)$", re.MULTILINE)
 
 
@@ -78,6 +80,12 @@ def reason(output: str, log: Path) -> str:
             f"the wheel '{found[1]}' could not be fetched from "
             f"{index[1] if index else 'PyPI'}: building the lab image needs it, or an index "
             f"that has it in pip's configuration (log: {log})"
+        )
+    if found := _GO_FAILED.search(output):
+        module, why = found.groups()
+        return (
+            f"the Go module '{module}' could not be had ({why.rstrip(':')}): building the lab "
+            f"image needs it, and a GOPROXY that has it where this machine needs one (log: {log})"
         )
     return ""
 

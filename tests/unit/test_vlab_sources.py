@@ -94,8 +94,90 @@ def test_a_mirror_without_a_suite_is_one_sentence(tmp_path: Path) -> None:
     assert "\n" not in text
 
 
-def test_other_failures_are_not_explained_away(tmp_path: Path) -> None:
-    assert sources.reason("E: Sub-process dpkg returned an error code (1)\n", tmp_path) == ""
+CNITOOL = "github.com/containernetworking/cni/cnitool@v1.3.0"
+AT = f"{CNITOOL.replace('@', '/@v/')}.info"
+
+
+@pytest.mark.parametrize(
+    ("said", "module", "why"),
+    [
+        # What go 1.24.4 printed of a proxy out of reach,
+        (
+            f'go: {CNITOOL}: {CNITOOL}: Get "http://127.0.0.1:9/{AT}": dial tcp 127.0.0.1:9: '
+            "connect: connection refused\n",
+            CNITOOL,
+            f'Get "http://127.0.0.1:9/{AT}": dial tcp 127.0.0.1:9: connect: connection refused',
+        ),
+        # of one that has no such version,
+        (
+            f"go: {CNITOOL}: {CNITOOL}: reading https://m.example/{AT}: 403 Forbidden\n"
+            "\tserver response: This module version is not available.\n",
+            CNITOOL,
+            f"reading https://m.example/{AT}: 403 Forbidden",
+        ),
+        # of certificates that the machine does not know,
+        (
+            f'go: {CNITOOL}: {CNITOOL}: Get "https://m.example/{AT}": tls: failed to verify '
+            "certificate: x509: certificate signed by unknown authority\n",
+            CNITOOL,
+            f'Get "https://m.example/{AT}": tls: failed to verify certificate: x509: certificate '
+            "signed by unknown authority",
+        ),
+        # of settings that forbid it,
+        (
+            f"go: {CNITOOL}: module lookup disabled by GOPROXY=off\n",
+            CNITOOL,
+            "module lookup disabled by GOPROXY=off",
+        ),
+        # of no proxy and no network,
+        (
+            "go: downloading github.com/containernetworking/cni v1.3.0\n"
+            f"go: {CNITOOL}: reading github.com/containernetworking/cni/go.mod at revision v1.3.0: "
+            "git ls-remote -q origin in /tree/go/pkg/mod/cache/vcs/4ce5: exit status 128:\n"
+            "\tfatal: unable to access 'https://github.com/containernetworking/cni/': Could not "
+            "resolve host: github.com\n",
+            CNITOOL,
+            "reading github.com/containernetworking/cni/go.mod at revision v1.3.0: git ls-remote "
+            "-q origin in /tree/go/pkg/mod/cache/vcs/4ce5: exit status 128",
+        ),
+        # of a module that another one imports,
+        (
+            "go: downloading github.com/opencontainers/runtime-spec v1.2.1\n"
+            "pkg/mod/github.com/x@v1/image/builder.go:23:2: github.com/opencontainers/runtime-"
+            "spec@v1.2.1: reading file:///proxy/spec/@v/v1.2.1.zip: no such file or directory\n",
+            "github.com/opencontainers/runtime-spec@v1.2.1",
+            "reading file:///proxy/spec/@v/v1.2.1.zip: no such file or directory",
+        ),
+        # and of one for a newer Go.
+        (
+            "go: golang.org/x/tools/gopls@v0.24.0: golang.org/x/tools/gopls@v0.24.0 requires go >= "
+            "1.27.0 (running go 1.24.4; GOTOOLCHAIN=local)\n",
+            "golang.org/x/tools/gopls@v0.24.0",
+            "golang.org/x/tools/gopls@v0.24.0 requires go >= 1.27.0 (running go 1.24.4; "
+            "GOTOOLCHAIN=local)",
+        ),
+    ],
+)
+def test_a_go_module_that_cannot_be_had_is_one_sentence(
+    said: str, module: str, why: str, tmp_path: Path
+) -> None:
+    text = sources.reason(said, tmp_path / "log")
+    assert text.startswith(f"the Go module '{module}' could not be had ({why}): ")
+    assert str(tmp_path / "log") in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "E: Sub-process dpkg returned an error code (1)\n",
+        "go: downloading github.com/containernetworking/cni v1.3.0\n"
+        "# github.com/NVIDIA/go-nvml/pkg/nvml\n"
+        "pkg/nvml/zz_generated.api.go:677:24: undefined: Return\n",
+    ],
+)
+def test_other_failures_are_not_explained_away(said: str, tmp_path: Path) -> None:
+    assert sources.reason(said, tmp_path) == ""
 
 
 def test_an_architecture_without_a_lab_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
