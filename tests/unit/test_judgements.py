@@ -253,7 +253,7 @@ def test_a_plugin_that_is_too_old_is_told() -> None:
     test = network_suite.test_plugin_knows_the_configurations_version
     line = "CNI_COMMAND=VERSION /opt/cni/bin/bridge"
     old = {line: '{"supportedVersions": ["0.3.1"]}'}
-    assert "knows versions ['0.3.1']" in told(test, NETWORK, on(NETWORK_HOST, old), "bridge")
+    assert "knows versions 0.3.1 of CNI" in told(test, NETWORK, on(NETWORK_HOST, old), "bridge")
     none = {line: 126}
     assert "ended with 126, expected 0" in told(test, NETWORK, on(NETWORK_HOST, none), "bridge")
 

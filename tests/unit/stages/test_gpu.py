@@ -36,7 +36,7 @@ def function(
     """A PCI function is otherwise than it was recorded; its driver until it is bound."""
 
     def listed(line: str) -> str:
-        words = line.split()
+        words = line.split("\t")
         if words[0] != bdf:
             return line
         bound = any("drivers_probe" in " ".join(argv) and bdf in argv for argv in host.asked)
@@ -44,8 +44,8 @@ def function(
         words[6] = group or words[6]
         words[7] = vfio.DRIVER if bound else driver or words[7]
         words[8] = override or words[8]
-        words[9:] = words[9:] if reset is None else reset.split()
-        return " ".join(words)
+        words[9] = words[9] if reset is None else reset
+        return "\t".join(words)
 
     host.filter(LIST, by=lambda out: "\n".join(map(listed, out.splitlines())))
 

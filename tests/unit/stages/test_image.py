@@ -332,13 +332,12 @@ def test_a_buildx_of_the_profiles_is_put_where_docker_looks(
 
 def test_a_context_that_is_a_checkout_has_its_commit_and_its_changes(ready: Lab) -> None:
     ready.host.reply("rev-parse HEAD", out="c" * 40 + "\n")
-    ready.host.reply("status --porcelain", out=" M Dockerfile\n?? wheels/x.whl\n M setup.py\n")
+    changes = [" M docker/Dockerfile", "?? docker/Dockerfile.bak", " M Dockerfile", '?? "a b"']
+    ready.host.reply("status --short", out="\n".join(changes) + "\n")
     ready.host.reply("sha256sum | sha256sum", out="d" * 64 + "  -\n")
     with at_stage("image"):
-        found = build_context.look(ready.host, CONTEXT, "Dockerfile", digest=True)
-    assert found == build_context.BuildContext(
-        CONTEXT, "c" * 40, ("wheels/x.whl", "setup.py"), "d" * 64
-    )
+        found = build_context.look(ready.host, CONTEXT, "./docker/Dockerfile", digest=True)
+    assert found == build_context.BuildContext(CONTEXT, "c" * 40, ("Dockerfile", "a b"), "d" * 64)
 
 
 def test_a_digest_is_made_only_where_it_is_asked_for(ready: Lab) -> None:

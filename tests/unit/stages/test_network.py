@@ -104,7 +104,7 @@ IN_USE = [
     Refusal(
         "a list that nobody can read",
         lambda host: host.reply(*CONFIGURATIONS, out=files((f"{FOLDER}/99-x.conflist", "{"))),
-        (f"{FOLDER}/99-x.conflist is no CNI configuration (JSONDecodeError",),
+        (f"{FOLDER}/99-x.conflist is no CNI configuration (Invalid JSON",),
         "mend it, or move it",
         "network.conf",
     ),
