@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from fixtures.common.findings import reported
 from fixtures.gpu import in_use, vfio
+from harness.record.trace import at_stage
 from tests.unit.replay import ReplayHost
 from tests.unit.stages.conftest import MakeLab
 from tests.unit.stages.lab import Lab, Refusal, about, record
@@ -243,3 +246,20 @@ def test_the_host_lives_on_its_disks_and_on_the_way_in(ready: Lab) -> None:
 def test_a_host_that_nobody_logged_in_to_has_no_way_in(ready: Lab) -> None:
     ready.host.reply("SSH_CONNECTION", out="\n")
     assert in_use.vital(ready.host)[INTERFACE] == "interface enp0s1 with the default route"
+
+
+@pytest.mark.parametrize(
+    ("peer", "names"),
+    [("", ["eth0", "eth1"]), ("fe80::1%eth7 50000 fe80::2%eth7 22\n", ["eth0", "eth1", "eth7"])],
+)
+def test_every_way_out_is_vital(ready: Lab, peer: str, names: list[str]) -> None:
+    # ECMP, as iproute2 prints it; not recorded.
+    routes = [{"dst": "default", "nexthops": [{"dev": "eth0", "weight": 1}, {"dev": "eth1"}]}, {}]
+    ready.host.reply("lsblk -J", out='{"blockdevices": null}')
+    ready.host.reply("ip -4 -j route show default", out=json.dumps(routes))
+    ready.host.reply("ip -6 -j route show default", out="[]")
+    ready.host.reply("SSH_CONNECTION", out=peer)
+    ready.host.reply("/sys/class/", *(f"net/{name}" for name in names))
+    with at_stage("gpu"):
+        assert in_use.vital(ready.host) == {}
+    assert ready.host.asked[-1][-len(names) :] == tuple(f"net/{name}" for name in names)
