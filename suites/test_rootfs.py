@@ -10,6 +10,7 @@ from fixtures.profile import Profile
 from fixtures.rootfs.contents import KERNEL_FILES, KERNEL_OPTIONS, KERNEL_TREE, PROGRAMS
 from fixtures.rootfs.mounted import MOUNT_POINT
 from fixtures.rootfs.stage import HOOK_MODE, Rootfs
+from harness.errors import RECOVER
 from harness.host.shape import Shape, read
 
 ANEW = "make the image anew: pytest -m 'acceptance and rootfs' --provision always"
@@ -230,7 +231,7 @@ def test_no_mount_is_left(rootfs: Rootfs, host: Host) -> None:
     left = [target for target in targets if target.startswith(MOUNT_POINT)]
     assert not left, (
         f"the guest image is mounted where the host sees it: {', '.join(left)}; 'umount -R "
-        f"{MOUNT_POINT}' takes it away, and pytest --recover what a killed run left"
+        f"{MOUNT_POINT}' takes it away, and {RECOVER} what a killed run left"
     )
     system = ("/proc", "/sys", "/dev", "/dev/pts")
     covered = [t for t in system if targets.count(t) != 1]

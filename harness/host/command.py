@@ -1,4 +1,4 @@
-"""The one door for commands: their results, their deadlines, and three kinds of failure.
+"""Results of commands, their deadlines, and the errors for three kinds of failure.
 
 Nothing here knows how a host is reached: a transport (`harness.host.transport`) turns an argv for
 the host into an argv for this machine, and `harness.host.process` runs that.
@@ -18,8 +18,8 @@ from harness.host.shape import read
 T = TypeVar("T")
 
 CAPTURE = 1 << 20  # bytes kept of each stream
-KILL_AFTER = 5.0  # seconds between TERM and KILL on the far side
-GUARD = 20.0  # seconds that this side waits beyond the far side's deadline
+KILL_AFTER = 5.0  # seconds between TERM and KILL on the host
+HARD_MARGIN = 20.0  # seconds that this side waits beyond the deadline on the host
 MESSAGE_TAIL = 2000  # characters of a stream that an error message shows
 
 OnLine = Callable[[str], None]
@@ -49,11 +49,11 @@ class Result:
 
     @property
     def said(self) -> str:
-        """What it wrote to stderr; where that is nothing, how it ended."""
+        """Its stderr; where that is empty, its exit status in words."""
         return self.err.strip() or f"exit status {self.rc}, and nothing on stderr"
 
     def json(self, shape: type[T], *, hint: str | None = None, clause: str | None = None) -> T:
-        """What the command printed, as JSON of a shape (`harness.host.shape`); else LabError."""
+        """Its stdout, as JSON of a shape (`harness.host.shape`); else LabError."""
         wanted = f"Command '{self.line}' should have printed JSON"
         return read(self.out, shape, wanted, hint=hint, clause=clause)
 
@@ -159,7 +159,7 @@ class Capture:
         self._on_line = on_line
 
     def feed(self, chunk: bytes) -> None:
-        """Take in what has come."""
+        """Add a chunk of the stream."""
         self.total += len(chunk)
         self._kept += chunk
         if len(self._kept) > 2 * CAPTURE:
@@ -175,7 +175,7 @@ class Capture:
         self._line = rest
 
     def end(self) -> None:
-        """Nothing more comes: what is left is a line, too."""
+        """Call this at the end of the stream: a last line without an end is handed on, too."""
         rest, self._line = self._line, b""
         self._emit(rest)
 

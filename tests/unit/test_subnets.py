@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.common.elf import machine
+from fixtures.common.elf import elf_machine
 from fixtures.common.iproute import Route
 from fixtures.network import subnets
 from fixtures.network.cni import Programs, require, result_file
@@ -126,7 +126,7 @@ def elf(number: int, bits: int = 64) -> bytes:
     ],
 )
 def test_a_programs_machine_is_in_its_header(header: bytes, name: str | None) -> None:
-    assert machine(header) == name
+    assert elf_machine(header) == name
 
 
 @pytest.mark.parametrize(

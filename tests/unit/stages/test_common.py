@@ -24,14 +24,14 @@ def test_a_failed_command_gets_the_first_hint_that_fits(lab: Lab, says: str, hin
     lab.host.reply("cp", status=1, err=says)
     with (
         pytest.raises(CommandFailed) as caught,
-        diagnostics.explained("gpu.bind", "look there", HINTS),
+        diagnostics.with_hint("gpu.bind", "look there", HINTS),
     ):
-        lab.host.run("cp", "a", "b")
+        lab.host.run("cp", "a", "of a disk full of it")
     assert (caught.value.clause, caught.value.hint) == ("gpu.bind", hint)
 
 
 def test_an_error_with_a_cause_of_its_own_keeps_it() -> None:
-    with pytest.raises(LabError) as caught, diagnostics.explained("gpu.bind", "look there"):
+    with pytest.raises(LabError) as caught, diagnostics.with_hint("gpu.bind", "look there"):
         raise LabError("no", hint="its own", clause="gpu.safe")
     assert (caught.value.clause, caught.value.hint) == ("gpu.safe", "its own")
 
@@ -58,7 +58,7 @@ def clock(*times: float) -> Iterator[float]:
 def test_a_download_that_takes_long_is_told_of_now_and_then() -> None:
     lines: list[str] = []
     ticks = clock(0, 1, 6, 6, 7, 12, 12)
-    progress = install.told(lines.append, "image.tar", lambda: next(ticks))
+    progress = install.progress_printer(lines.append, "image.tar", lambda: next(ticks))
     for done in (1_000_000, 5_000_000, 6_000_000):
         progress(done, 9_000_000)
     progress(9_000_000, None)

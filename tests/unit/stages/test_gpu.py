@@ -240,19 +240,21 @@ def test_a_group_that_vfio_does_not_find_viable_is_told_as_such(ready: Lab) -> N
 
 
 def test_the_host_lives_on_its_disks_and_on_the_way_in(ready: Lab) -> None:
-    assert in_use.vital(ready.host) == record().facts["gpu"]["vital"]
+    assert in_use.functions_in_use(ready.host) == record().facts["gpu"]["vital"]
 
 
 def test_a_host_that_nobody_logged_in_to_has_no_way_in(ready: Lab) -> None:
     ready.host.reply("SSH_CONNECTION", out="\n")
-    assert in_use.vital(ready.host)[INTERFACE] == "interface enp0s1 with the default route"
+    assert (
+        in_use.functions_in_use(ready.host)[INTERFACE] == "interface enp0s1 with the default route"
+    )
 
 
 @pytest.mark.parametrize(
     ("peer", "names"),
     [("", ["eth0", "eth1"]), ("fe80::1%eth7 50000 fe80::2%eth7 22\n", ["eth0", "eth1", "eth7"])],
 )
-def test_every_way_out_is_vital(ready: Lab, peer: str, names: list[str]) -> None:
+def test_every_way_out_is_in_use(ready: Lab, peer: str, names: list[str]) -> None:
     # ECMP, as iproute2 prints it; not recorded.
     routes = [{"dst": "default", "nexthops": [{"dev": "eth0", "weight": 1}, {"dev": "eth1"}]}, {}]
     ready.host.reply("lsblk -J", out='{"blockdevices": null}')
@@ -261,5 +263,5 @@ def test_every_way_out_is_vital(ready: Lab, peer: str, names: list[str]) -> None
     ready.host.reply("SSH_CONNECTION", out=peer)
     ready.host.reply("/sys/class/", *(f"net/{name}" for name in names))
     with at_stage("gpu"):
-        assert in_use.vital(ready.host) == {}
+        assert in_use.functions_in_use(ready.host) == {}
     assert ready.host.asked[-1][-len(names) :] == tuple(f"net/{name}" for name in names)
