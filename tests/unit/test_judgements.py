@@ -368,7 +368,7 @@ def test_a_name_that_is_not_served_is_told() -> None:
 
 def test_a_guest_kernel_of_openeulers_own_configuration_passes() -> None:
     # openEuler's arch/arm64/configs/openeuler_defconfig, 6.6: nouveau is a module there.
-    options = {name: "y" for name in KERNEL_OPTIONS} | {"CONFIG_DRM_NOUVEAU": "m"}
+    options = {name: good[0] for name, good in KERNEL_OPTIONS.items()} | {"CONFIG_DRM_NOUVEAU": "m"}
     facts = SimpleNamespace(kernel_release="6.6.0", kernel_options=options)
     rootfs_suite.test_guest_kernel_can_load_the_driver(facts)  # type: ignore[arg-type]
     facts.kernel_options = options | {"CONFIG_DRM_NOUVEAU": "y"}
