@@ -7,8 +7,7 @@ import pytest
 from testinfra.host import Host
 
 from fixtures.common.findings import reported
-from fixtures.container import hook_chain
-from fixtures.image import dockerfile
+from fixtures.image import dockerfile, environment
 from fixtures.image.stage import ARCHITECTURES, GET_BUILDX, ROOT, Image
 from fixtures.platform.stage import Platform
 from fixtures.profile import Profile
@@ -78,8 +77,9 @@ def test_dockerfile_is_the_one_that_the_profile_names(image: Image, profile: Pro
 
 @pytest.mark.clause("image.build")
 def test_image_is_built_to_the_last_stage(image: Image) -> None:
-    assert image.target == image.stages[-1], (
-        f"built up to stage '{image.target}', the last one is '{image.stages[-1]}'; the guide's "
+    last = "".join(image.stages[-1:])
+    assert image.target.lower() == last.lower(), (  # any case will do for docker
+        f"built up to stage '{image.target}', the last one is '{last}'; the guide's "
         "'--target vllm-base' leaves out modelscope, timm and pciutils, which its later steps "
         "use: the server then ends with an ImportError (corrected in virtCCA_sdk a2f856c)"
     )
@@ -116,18 +116,15 @@ def test_image_has_the_programs(image: Image, profile: Profile) -> None:
 
 @pytest.mark.clause("image.contents")
 def test_image_asks_for_the_gpu(image: Image) -> None:
-    assert hook_chain.asks_for_gpu(image.environment), (
-        "the image's environment asks for no GPU by NVIDIA_VISIBLE_DEVICES (or an old CUDA_VERSION)"
-        f": the guest's hook then does nothing, without a word. It has {image.environment}; add "
-        "ENV NVIDIA_VISIBLE_DEVICES=all to the Dockerfile"
-    )
+    why = environment.no_gpu(image.environment)
+    assert not why, f"by {image.tag}'s environment a container gets no GPU: {why}"
 
 
 @pytest.mark.clause("image.security")
 def test_security_findings_are_in_the_record(image: Image, host: Host, run: Run[Profile]) -> None:
     told = {finding.id for finding in reported(run) if finding.here}
-    text = host.file(image.dockerfile).content_string
-    found = {rule.id for rule in dockerfile.RULES if dockerfile.present(rule, text)}
+    text, given = host.file(image.dockerfile).content_string, run.profile.image.build_args
+    found = {rule.id for rule in dockerfile.RULES if dockerfile.present(rule, text, given)}
     assert found <= told, (
         f"{image.dockerfile} has what no finding of this run tells of: {found - told}; it was "
         "changed since it was looked at: see who did, and build anew (--provision always)"
@@ -137,7 +134,8 @@ def test_security_findings_are_in_the_record(image: Image, host: Host, run: Run[
 @pytest.mark.clause("image.import")
 def test_containerd_has_the_image(image: Image, platform: Platform) -> None:
     wanted = f"linux/{ARCHITECTURES.get(platform.machine, platform.machine)}"
-    assert wanted in image.containerd.platforms, (
+    found = image.containerd.platforms
+    assert any(f"{platform}/".startswith(f"{wanted}/") for platform in found), (
         f"'ctr image ls' has {image.reference} for {image.containerd.platforms}, not for {wanted}: "
         "'ctr image rm' removes it; then build and import it on this machine"
     )

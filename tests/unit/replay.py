@@ -159,6 +159,11 @@ class ReplayHost(Host):
 
         self.reply(*texts, by=filtered)
 
+    def outdated(self, *texts: str, by: Callable[[str], str]) -> None:
+        """As `filter`, for all tests: the record is of a host that lacked something."""
+        self.filter(*texts, by=by)
+        self.changes[0].used = True
+
     def edit(self, *texts: str, old: str, new: str) -> None:
         """The recorded output, with another text in it."""
 
@@ -173,14 +178,18 @@ class ReplayHost(Host):
         given = Reply(status, out, err)
         self.spares.append(Change(texts, lambda words: given))
 
-    def spare_older(self, text: str) -> None:
-        """A script with this text has changed since: its reply is the recorded script's."""
+    def spare_older(self, text: str, by: Callable[[str], str] = str) -> None:
+        """A script with this text has changed since: its reply is the recorded script's.
+
+        `by` makes today's output of the recorded one.
+        """
 
         def of_before(words: Words) -> Reply:
             stage, _ = self._key(words)
             older = [w for s, w in self.record.replies if s == stage and text in " ".join(w)]
             assert len(older) == 1, f"{len(older)} scripts of the record have {text!r}"
-            return self._recorded(older[0])
+            reply = self._recorded(older[0])
+            return replace(reply, out=by(reply.out))
 
         self.spares.append(Change((text,), of_before))
 

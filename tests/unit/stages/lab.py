@@ -30,6 +30,7 @@ from fixtures.network.stage import FOLDERS, NetworkStage
 from fixtures.platform import stage as platform
 from fixtures.platform.stage import PlatformStage
 from fixtures.profile import Profile
+from fixtures.rootfs import driver
 from fixtures.rootfs import stage as rootfs
 from fixtures.rootfs.stage import RootfsStage
 from harness.errors import LabError
@@ -55,6 +56,7 @@ STAGES: Mapping[str, ModuleType] = {
 }
 NO_GPU = "RuntimeError: Failed to infer device type\n"  # vLLM, of a machine without one
 RECORD = PASSED / "record.jsonl"
+INSTALLER = PASSED.parent / "nvidia" / "installer"  # of the real one
 
 
 def record() -> Recorded:
@@ -219,9 +221,36 @@ def _complete(host: ReplayHost) -> None:
     host.spare("setsid -f", "-image-build.service")  # with save and import, not in the record yet
     host.spare("date +%s%3N", out="0")
     host.spare_older("printf 'hostname")
+    _driver(host)
+    host.spare_older("for d in /sys/bus/pci/devices/*", by=_tabbed)
+    host.spare_older("--untracked-files=all")
+    host.spare("dmesg | tail -n 1", out="[    9.0] vfio-pci 0000:00:10.0: enabling device\n")
+    host.spare("log=$(dmesg)")
     for folder in FOLDERS:
         host.spare('[ -e "$1" ] ||', f"sh {folder}", status=1)
     host.spare("arch-bare-", "vllm.entrypoints", status=1, err=NO_GPU)
+
+
+def _driver(host: ReplayHost) -> None:
+    """The recorded stand-in's driver is nvidia.ko alone, and nobody read its installer's log."""
+    log = (INSTALLER / "ok.log").read_text(encoding="utf-8")
+    more = "CONFIG_FW_LOADER=y\nCONFIG_SECCOMP_FILTER=y\nCONFIG_PID_NS=y\nCONFIG_IPC_NS=y\n"
+    host.spare("mount -o bind /dev/null")
+    host.spare("sh -euc", driver.PREPARE)
+    host.spare("setsid -f", "-rootfs-driver.service")
+    host.spare(f"cat {driver.INSTALLER_LOG}", out=log)
+    host.spare("modinfo", "-F license", out="GPL\n")
+    host.spare("modinfo", "nvidia-uvm", out="/lib/modules/x/nvidia-uvm.ko\n")
+    host.spare("ls /lib/firmware/nvidia/", out="gsp_ga10x.bin\ngsp_tu10x.bin\n")
+    host.spare_older("grep -E ^(CONFIG_MODULES", by=lambda out: out + more)
+    host.outdated(
+        'echo "program', by=lambda out: out.replace("nodes ", "nodes /dev/nvidia-uvm ", 1)
+    )
+
+
+def _tabbed(listing: str) -> str:
+    """The record's listing of PCI functions has blanks between its fields."""
+    return "".join("\t".join(line.split(" ", 9)) + "\n" for line in listing.splitlines())
 
 
 def _kernel_config() -> str:

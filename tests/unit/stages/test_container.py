@@ -85,8 +85,11 @@ BROKEN = [
     (DRIVER, Reply(out="program \nnodes /dev/nvidia0 /dev/nvidiactl\nmodule nvidia 1 0 -\n"),
      hook_chain.PROGRAM, "NVIDIA_DRIVER_CAPABILITIES lacks 'utility'"),
     (DRIVER, Reply(out="program /usr/bin/nvidia-smi\nnodes /dev/nvidia*\nmodule nvidia 1 0 -\n"),
-     hook_chain.NODES, "no-cgroups"),
-    (SMI, Reply(9, "No devices were found\n"), hook_chain.ANSWERS, "NVRM"),
+     hook_chain.NODES, "RmInitAdapter failed"),
+    (DRIVER, Reply(out="program /usr/bin/nvidia-smi\nnodes /dev/nvidia0 /dev/nvidiactl\n"
+     "module nvidia 1 0 -\n"), hook_chain.NODES, "nvidia-uvm was not loaded"),
+    (SMI, Reply(9, "No devices were found\n"), hook_chain.ANSWERS, "driver is not loaded"),
+    (SMI, Reply(99, "No devices were found\n"), hook_chain.ANSWERS, "NVRM"),
 ]  # fmt: skip
 
 
@@ -163,8 +166,8 @@ def test_of_two_machines_it_is_the_one_with_more_of_the_groups(lab: Lab) -> None
 def test_the_kernels_messages_are_those_since_the_start(lab: Lab) -> None:
     attached = "attach confidential dev: 0000:00:10.0"
     full = "swiotlb buffer is full (sz: 4096 bytes)"
-    lab.host.reply("cat -- /proc/uptime", out="4321.5 99.0\n")
-    lab.host.reply("dmesg |", "4321.5", out=f"{attached}\n{virtcca.DESTROYED}\n")
+    lab.host.reply(virtcca.NEWEST, out="[4321.5] the newest\n")
+    lab.host.reply(virtcca.SINCE, "[4321.5] the newest", out=f"{attached}\n{virtcca.DESTROYED}\n")
     lab.host.reply("journalctl -t kata", virtcca.SWIOTLB_FULL, out=f"{full}\n")
     found = lab.bring("container")
     assert found.kernel_log == (attached, virtcca.DESTROYED)
