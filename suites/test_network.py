@@ -12,6 +12,7 @@ from fixtures.common.iproute import Link, Route, names
 from fixtures.network import cni
 from fixtures.network.stage import Network
 from fixtures.profile import Profile
+from harness.host.command import without_usage
 from harness.host.shape import read
 from harness.outcome import not_assessed
 
@@ -55,7 +56,7 @@ def test_cnitool_is_the_pinned_one(network: Network, host: Host, profile: Profil
         )
     assert found == pinned.sha256, (
         f"{path} has sha256 {found}, and network.cnitool of the profile is {pinned.sha256}: "
-        "somebody replaced it, or one that comes first on PATH was taken; v1.2.3 and v1.3.0 have "
+        "somebody replaced it, or one that comes first on PATH was taken; v1.2.3 to v1.3.1 have "
         "the command line that is used here"
     )
 
@@ -149,7 +150,7 @@ def test_namespace_is_nobody_elses(network: Network, host: Host) -> None:
 def test_cnitool_check_agrees(network: Network, host: Host, profile: Profile) -> None:
     argv = cni.cnitool_argv(profile.network, network.programs, "check")
     result = host.run(" ".join(["%s"] * len(argv)), *argv, timeout=90)
-    said = f"{result.stderr}{result.stdout}"
+    said = without_usage(f"{result.stderr}{result.stdout}".rstrip())
     otherwise = (
         "something changed the namespace after 'cnitool add'; cni.txt and network.txt in the "
         "evidence have the result that CNI expects and what there is"

@@ -24,6 +24,7 @@ MESSAGE_TAIL = 2000  # characters of a stream that an error message shows
 
 OnLine = Callable[[str], None]
 
+_USAGE = re.compile(r"^Error: (.+)\n(?:Usage:\n|Run ')(?:.*\n)*?\1$", re.MULTILINE)
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -84,6 +85,14 @@ class CommandFailed(CommandError):
     """The command ran and ended with a status that its caller does not accept."""
 
 
+def without_usage(text: str) -> str:
+    """What a program said, without a usage text between its error and the same error once more.
+
+    That is how programs with cobra end, a library for command lines in Go (cnitool since 1.3.1).
+    """
+    return _USAGE.sub(r"\1", text)
+
+
 def tail(result: Result) -> str:
     """The end of both streams, for an error message; empty when the command said nothing."""
     parts = []
@@ -93,7 +102,7 @@ def tail(result: Result) -> str:
     ):
         if text.strip():
             cut = f" (the end of {size} bytes)" if size > MESSAGE_TAIL else ""
-            shown = text.rstrip()
+            shown = without_usage(text.rstrip())
             if len(shown) > MESSAGE_TAIL:  # the dots tell masking that a secret may be cut
                 shown = f"...{shown[-MESSAGE_TAIL:]}"
             parts.append(f"\n{name}{cut}:\n{shown}")

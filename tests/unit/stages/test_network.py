@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,9 @@ import pytest
 from fixtures.common.findings import reported
 from fixtures.network import cni
 from harness.errors import LabError
+from harness.host.command import without_usage
+from harness.host.shape import read
+from tests.unit.kept import PASSED
 from tests.unit.replay import ReplayHost
 from tests.unit.stages.conftest import MakeLab
 from tests.unit.stages.lab import Lab, Refusal, about, record
@@ -210,23 +216,6 @@ SAYS = [
     ('failed to find plugin "bridge" in path [/opt/cni/bin]', "network.plugins of the profile"),
     ('no net configuration with name "vllmnet" in /etc/cni/net.d', "is malformed"),
     ("error parsing configuration: invalid character", "is malformed"),
-    # Of cnitool 1.3.1 with Debian's plugins, recorded.
-    ("no net configurations found in nodir", "is malformed"),
-    (
-        'plugin type="bridge" failed (add): incompatible CNI versions; config is "9.9.9", plugin '
-        'supports ["0.1.0" "0.2.0" "0.3.0" "0.3.1" "0.4.0" "1.0.0"]',
-        "unpack a newer release",
-    ),
-    (
-        'plugin type="bridge" failed (add): container veth name provided (eth0) already exists',
-        "was never undone",
-    ),
-    (
-        'plugin type="bridge" failed (add): failed to open netns "cnit": failed to Statfs "cnit": '
-        "no such file or directory",
-        "the namespace is gone",
-    ),
-    ('unknown command "frob" for "cnitool"', "another command line"),
     ("something that nobody knows yet", "cni.txt in the evidence"),
 ]
 
@@ -241,6 +230,103 @@ def test_what_cni_says_has_its_likely_cause_told(lab: Lab, says: str, hint: str)
         "network.add",
     )
     refusal.of(lab, "network")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of the real cnitool 1.3.1 with Debian's plugins, as recorded."""
+
+    name: str
+    status: int
+    out: str = ""
+    err: str = ""
+
+    @property
+    def error(self) -> str:
+        """The error alone, which is all that cnitool 1.2 and 1.3.0 print."""
+        return self.err.strip().splitlines()[-1]
+
+
+def recorded() -> Iterator[Call]:
+    text = (PASSED.parent / "cni/cnitool-1.3.1.txt").read_text()
+    for part in text.split("## ")[1:]:
+        head, *said = re.split(r"^-- (out|err)\n", part, flags=re.MULTILINE)
+        name, status = head.split()
+        yield Call(name, int(status), **dict(zip(said[::2], said[1::2], strict=True)))
+
+
+CALLS = {call.name: call for call in recorded()}
+FAILED = [call for call in CALLS.values() if call.status]
+# Of what can happen to our 'cnitool add'; 'check' has the suite's own advice.
+CAUSES = {
+    "05-add-again": "was never undone",
+    "11-unknown-network": "is malformed",
+    "12-no-netns": "the namespace is gone",
+    "13-plugin-missing": "network.plugins of the profile",
+    "20-future": "unpack a newer release",
+    "21-bad-json": "is malformed",
+    "22-empty-dir": "is malformed",
+    "23-no-dir": "is malformed",
+    "24-cni-path-wrong": "network.plugins of the profile",
+    "25-verb": "v1.2.3 to v1.3.1",
+    "26-too-few": "v1.2.3 to v1.3.1",
+    "29-relative-netns": "the namespace is gone",
+}
+USAGE_12 = """cnitool: Add, check, or remove network interfaces from a network namespace
+  cnitool add   <net> <netns>
+  cnitool check <net> <netns>
+  cnitool del   <net> <netns>
+"""
+
+
+def test_all_calls_are_there() -> None:
+    assert len(CALLS) == 30
+    checks = {"03-check-before-add", "07-check-address-gone", "08-check-link-gone", "18-old-check"}
+    assert {call.name for call in FAILED} == CAUSES.keys() | checks
+
+
+@pytest.mark.parametrize("name", CAUSES)
+@pytest.mark.parametrize("form", ["err", "error"])
+def test_what_cnitool_says_is_shown_once_with_its_cause(lab: Lab, name: str, form: str) -> None:
+    call = CALLS[name]
+    error = Refusal(
+        "",
+        lambda host: host.reply(f"{CNITOOL} add", status=1, err=getattr(call, form)),
+        (f"cnitool add {NAME}",),
+        CAUSES[name],
+        "network.add",
+    ).of(lab, "network")
+    assert error.message.endswith(f"stderr:\n{call.error}")
+
+
+def test_a_usage_alone_is_another_command_line(lab: Lab) -> None:
+    Refusal(
+        "",
+        lambda host: host.reply(f"{CNITOOL} add", status=1, err=USAGE_12),
+        (USAGE_12.strip(),),
+        "v1.2.3 to v1.3.1",
+        "network.add",
+    ).of(lab, "network")
+
+
+@pytest.mark.parametrize("call", FAILED, ids=lambda call: call.name)
+def test_an_error_is_told_without_the_usage(call: Call) -> None:
+    assert without_usage(call.err.strip()) == call.error
+    assert without_usage(call.error) == call.error
+    behind = f"a plugin's own words\n{call.err.strip()}"
+    assert without_usage(behind) == f"a plugin's own words\n{call.error}"
+
+
+@pytest.mark.parametrize("name", ["04-add", "14-single", "17-old-add"])
+def test_a_result_of_every_version_has_its_address(name: str) -> None:
+    (ip,) = read(CALLS[name].out, cni.Added, "").ips
+    assert str(ip.address).endswith(".0.2/16")
+    assert ip.gateway.endswith(".0.1")
+
+
+def test_the_result_is_where_cnitool_keeps_it() -> None:
+    (container,) = re.findall(r"cnitool-\w+", CALLS["03-check-before-add"].error)
+    assert container in cni.result_file("vllmnet", cni.netns_path("cnit"))
 
 
 def test_a_namespace_that_cannot_be_made(lab: Lab) -> None:
