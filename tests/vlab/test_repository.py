@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.vlab.lab import Lab
+from vlab.packages import TOOLKIT_VERSION
 
 # An installroot with the guest's rpm database and a copy of the repository, so that nothing of
 # the lab's is touched. Each step below is one more lie that somebody without the key can tell.
@@ -21,7 +22,7 @@ sed s,/srv/lab/repo$,$repo, /srv/lab/nvidia-container-toolkit.repo > $root/etc/y
 """
 INSTALL = "dnf --installroot=/tmp/installroot --assumeyes install nvidia-container-toolkit"
 FLIP = r"""
-file=$(echo /tmp/repo/nvidia-container-toolkit-*.rpm) size=$(stat -c %s /tmp/repo/nvidia-*.rpm)
+file=$(echo /tmp/repo/nvidia-container-toolkit-[0-9]*.rpm) size=$(stat -c %s "$file")
 byte=$(tail -c 100 "$file" | head -c 1 | od -An -tu1)
 printf "\\$(printf %o $((byte ^ 1)))" | dd of="$file" bs=1 seek=$((size - 100)) conv=notrunc
 """
@@ -35,7 +36,10 @@ def test_dnf_installs_signed_packages_and_keeps_the_key(lab: Lab) -> None:
     lab.do(INSTALL)
     packages = lab.do("rpm --root=/tmp/installroot -qa")
     lab.do(CLEAN)
-    assert "nvidia-container-toolkit-" in packages
+    for name in ("nvidia-container-toolkit", "nvidia-container-toolkit-base"):
+        assert f"{name}-{TOOLKIT_VERSION}-" in packages
+    for name in ("libnvidia-container-tools-", "libnvidia-container1-"):
+        assert name in packages
     assert "gpg-pubkey-" in packages
 
 

@@ -9,7 +9,7 @@ from vlab.build import Build
 from vlab.standins.nvidia import compiler
 
 HERE = Path(__file__).parent / "driver"
-LIBRARIES = ("libnvidia-ml.so", "libcuda.so")
+LIBRARIES = {"libnvidia-ml.so": "nvml.c", "libcuda.so": "libstandin.c"}
 KERNEL_SOURCES = ("Kbuild", "nvidia.c", "nvidia-uvm.c", "nvidia-standin.h")
 FIRMWARE = ("gsp_ga10x.bin", "gsp_tu10x.bin")  # names alone: the virtual GPU takes none
 SCRIPTS = ("nvidia-installer", "nvidia-modprobe")
@@ -28,9 +28,9 @@ def make(build: Build, tree: Path, folder: Path, version: str) -> Path:
             build, tree, *("nvidia-smi", "nvidia-smi.c", "query.c", "device.c"), macros=macros
         ).read_bytes()
     }
-    for name in LIBRARIES:
+    for name, source in LIBRARIES.items():
         files[f"{name}.{version}"] = compiler.library(
-            *(build, tree, f"{name}.{version}", "libstandin.c"), soname=f"{name}.1", macros=macros
+            *(build, tree, f"{name}.{version}", source), soname=f"{name}.1", macros=macros
         ).read_bytes()
     machine = build.arch.machine
     package = folder / package_name(version, machine)

@@ -6,9 +6,11 @@ those are two, and it is read from the lab's own disk.
 """
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from vlab.build import Build
+from vlab.packages import TOOLKIT_VERSION
 from vlab.standins.guest import debs
 from vlab.standins.nvidia import rewrap, signing
 
@@ -47,8 +49,8 @@ def fetch(build: Build) -> None:
     debs.fetch_alone(build, build.debs, *REMOVED_FROM_GUEST)
 
 
-def make(build: Build, shelf: Path, hook: Path, toolkit_version: str) -> None:
-    """Build all packages in the lab's tree and index them under ``shelf/repo``."""
+def make(build: Build, shelf: Path, toolkit: Iterable[Path]) -> None:
+    """Build all packages in the lab's tree, the toolkit's of its files; index ``shelf/repo``."""
     scratch = build.root / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
     (scratch / "SOURCES").mkdir(parents=True)
@@ -57,11 +59,11 @@ def make(build: Build, shelf: Path, hook: Path, toolkit_version: str) -> None:
         rewrap.spec(packages, f"/{SCRATCH}/trees"), encoding="utf-8"
     )
     spec = (HERE / "toolkit.spec").read_text(encoding="utf-8")
-    (scratch / "toolkit.spec").write_text(
-        spec.replace("@TOOLKIT_VERSION@", toolkit_version), encoding="utf-8"
-    )
-    shutil.copy2(hook, scratch / "SOURCES")
-    shutil.copy2(HERE / "config.toml", scratch / "SOURCES")
+    spec = spec.replace("@VERSION@", TOOLKIT_VERSION)
+    spec = spec.replace("@LIBRARIES@", f"/usr/lib/{build.arch.machine}-linux-gnu")
+    (scratch / "toolkit.spec").write_text(spec, encoding="utf-8")
+    for file in toolkit:
+        shutil.copy2(file, scratch / "SOURCES")
     defines = [word for name, value in MACROS for word in ("--define", f"{name} {value}")]
     for name in ("rewrapped", "toolkit"):
         build.chroot(build.root, "rpmbuild", "-bb", *defines, f"/{SCRATCH}/{name}.spec")

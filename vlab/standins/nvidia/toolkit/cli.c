@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What nvidia-container-cli does for the hook: see that driver and device work at all, then, in
- * the container's mount namespace, bind what belongs to them into its root file system. Paths in
- * the container are resolved inside it, so that a link in an image cannot lead out of it.
+ * Stands for: nvidia-container-cli of libnvidia-container, which NVIDIA's hook runs.
+ * Real: the options that the hook of 1.17.8 gives to `configure`, the sentences of its failures,
+ *   and its effect: where driver and device work at all, the driver's program, libraries and
+ *   device nodes are bound into the root file system of the container, in its mount namespace.
+ * Not real: GPUs are asked for by index or "all" and not by UUID; --require, MIG, IMEX, device
+ *   cgroups and the container's loader cache are left alone; nothing of what only the real driver
+ *   has comes along; there are no other commands.
+ * Paths in the container are resolved inside it, so that a link in an image cannot lead out of it.
  */
 #define _GNU_SOURCE
-#include "hook.h"
-
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,17 +25,61 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "nvidia-standin.h"
 
-#ifndef DEVICES
-#define DEVICES "/dev" /* a test has others */
+#ifndef MODPROBE
+#define MODPROBE "/sbin/modprobe" /* a test has others */
 #endif
+#ifndef DEVICES
+#define DEVICES "/dev"
+#endif
+
+/* What is asked for; no devices is the driver without a GPU. */
+struct request {
+	const char *debug, *devices, *ldconfig, *root;
+	int load_kmods, compute, utility, pid;
+};
 
 static const char *const library_folders[] = {
 	"/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64"
 };
+
+static FILE *log_file;
+
+static void trace(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static int fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void trace(const char *format, ...)
+{
+	char when[32];
+	time_t now = time(NULL);
+	va_list words;
+
+	if (!log_file)
+		return;
+	strftime(when, sizeof(when), "I%m%d %H:%M:%S", localtime(&now));
+	fprintf(log_file, "%s ", when);
+	va_start(words, format);
+	vfprintf(log_file, format, words);
+	va_end(words);
+	fputc('\n', log_file);
+	fflush(log_file);
+}
+
+static int fail(const char *format, ...)
+{
+	va_list words;
+
+	fputs("nvidia-container-cli: ", stderr);
+	va_start(words, format);
+	vfprintf(stderr, format, words);
+	va_end(words);
+	fputc('\n', stderr);
+	return 1;
+}
 
 static void load_module(const char *name)
 {
@@ -37,8 +87,7 @@ static void load_module(const char *name)
 	pid_t child = fork();
 
 	if (child == 0) {
-		/* By its path: kata's agent runs hooks with an empty environment. */
-		execl("/sbin/modprobe", "modprobe", "-q", name, (char *)NULL);
+		execl(MODPROBE, "modprobe", "-q", name, (char *)NULL);
 		_exit(127);
 	}
 	if (child > 0)
@@ -139,29 +188,26 @@ static int enter(int pid)
 	char path[64];
 	int fd, error;
 
-	if (pid <= 0)
-		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/ns/mnt", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	error = fd < 0 || setns(fd, CLONE_NEWNS);
 	if (error)
-		return fail("container error: cannot enter the mount namespace of process %d: %s",
-			    pid, strerror(errno));
+		return fail("container error: open failed: %s: %s", path, strerror(errno));
 	close(fd);
 	return 0;
 }
 
-static int bring_files(int root, const char *capabilities, const char *folder)
+static int bring_files(int root, const struct request *request, const char *folder)
 {
-	int all = listed(capabilities, "all"), failed = 0;
+	int failed = 0;
 	char path[PATH_MAX];
 
-	if (all || listed(capabilities, "utility")) {
+	if (request->utility) {
 		failed = bind_into(root, "/usr/bin/nvidia-smi", 0);
 		snprintf(path, sizeof(path), "%s/libnvidia-ml.so.1", folder);
 		failed = failed || bind_into(root, path, 0);
 	}
-	if (!failed && (all || listed(capabilities, "compute"))) {
+	if (!failed && request->compute) {
 		snprintf(path, sizeof(path), "%s/libcuda.so.1", folder);
 		failed = bind_into(root, path, 0);
 		/* without it the real one warns in its log, and goes on */
@@ -185,7 +231,7 @@ static int bring_devices(int root, const int *wanted)
 	return 0;
 }
 
-/* The index that a word of NVIDIA_VISIBLE_DEVICES means, if that GPU is there; else -1. */
+/* The index that a word of --device means, if that GPU is there; else -1. */
 static int present(const char *word)
 {
 	char path[sizeof(DEVICES) + 16], *end;
@@ -205,14 +251,13 @@ static int present(const char *word)
 /* Which GPUs are asked for; 0, or 1 after saying which of them is not there. */
 static int choose(const char *devices, int *wanted)
 {
-	char list[sizeof(((struct container *)0)->devices)], word[16], *rest = list, *one;
-	int every = listed(devices, "all"), chosen = 0;
+	char list[1024], word[16], *rest = list, *one;
+	int every = listed(devices, "all");
 
 	snprintf(list, sizeof(list), "%s", devices);
 	for (int index = 0; index < NVS_MAX_GPUS; index++) {
 		snprintf(word, sizeof(word), "%d", index);
 		wanted[index] = every && present(word) >= 0;
-		chosen += wanted[index];
 	}
 	while (!every && (one = strsep(&rest, ","))) {
 		if (!*one)
@@ -220,22 +265,18 @@ static int choose(const char *devices, int *wanted)
 		if (present(one) < 0)
 			return fail("device error: %s: unknown device", one);
 		wanted[present(one)] = 1;
-		chosen++;
 	}
-	return chosen ? 0 : fail("device error: %s: unknown device", devices);
+	return 0;
 }
 
-int cli_configure(const struct container *container, const struct settings *settings)
+/* Whether the guest has what is needed: 0, or 1 after saying what it has not. */
+static int detect(const struct request *request, const char *folder)
 {
-	int wanted[NVS_MAX_GPUS], control, root;
 	struct nvs_version version = { "" };
-	const char *folder;
+	int control;
 
-	if (settings->load_kmods) {
-		load_module("nvidia");
-		load_module("nvidia-uvm");
-	}
-	folder = library_folder();
+	if (!getenv("PATH"))
+		return fail("detection error: environment variable PATH not found");
 	if (!folder)
 		return fail("initialization error: load library failed: libnvidia-ml.so.1: "
 			    "cannot open shared object file: no such file or directory");
@@ -243,11 +284,99 @@ int cli_configure(const struct container *container, const struct settings *sett
 	if (control < 0 || ioctl(control, NVS_IOC_VERSION, &version))
 		return fail("initialization error: nvml error: driver not loaded");
 	trace("driver %s", version.version);
-	if (choose(container->devices, wanted) || enter(container->pid))
+	if (access("/etc/ld.so.cache", R_OK))
+		return fail("detection error: open failed: /etc/ld.so.cache: "
+			    "no such file or directory");
+	if (request->ldconfig[0] == '@' && access(request->ldconfig + 1, X_OK))
+		return fail("ldcache error: open failed: %s: no such file or directory",
+			    request->ldconfig + 1);
+	return 0;
+}
+
+static int configure(const struct request *request)
+{
+	const char *folder = library_folder();
+	int wanted[NVS_MAX_GPUS], root;
+
+	if (request->load_kmods) {
+		load_module("nvidia");
+		load_module("nvidia-uvm");
+	}
+	if (detect(request, folder) || choose(request->devices, wanted) || enter(request->pid))
 		return 1;
-	root = open(container->rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	root = open(request->root, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
-		return fail("container error: root file system '%s': %s", container->rootfs,
-			    strerror(errno));
-	return bring_files(root, container->capabilities, folder) || bring_devices(root, wanted);
+		return fail("container error: open failed: %s: %s", request->root, strerror(errno));
+	return bring_files(root, request, folder) || bring_devices(root, wanted);
+}
+
+/* Options that the hook may give and that change nothing here, and those that do. */
+static const struct option general[] = {
+	{ "load-kmods", no_argument, NULL, 'k' },	{ "debug", required_argument, NULL, 'd' },
+	{ "no-pivot", no_argument, NULL, 0 },		{ "no-create-imex-channels", no_argument, NULL, 0 },
+	{ "ldcache", required_argument, NULL, 0 },	{ "root", required_argument, NULL, 0 },
+	{ "user", required_argument, NULL, 0 },		{ "version", no_argument, NULL, 'V' },
+	{ NULL, 0, NULL, 0 },
+};
+static const struct option of_configure[] = {
+	{ "device", required_argument, NULL, 'D' },	{ "ldconfig", required_argument, NULL, 'l' },
+	{ "compute", no_argument, NULL, 'c' },		{ "utility", no_argument, NULL, 'u' },
+	{ "pid", required_argument, NULL, 'p' },	{ "compat32", no_argument, NULL, 0 },
+	{ "display", no_argument, NULL, 0 },		{ "graphics", no_argument, NULL, 0 },
+	{ "ngx", no_argument, NULL, 0 },		{ "video", no_argument, NULL, 0 },
+	{ "no-cgroups", no_argument, NULL, 0 },		{ "require", required_argument, NULL, 0 },
+	{ "mig-config", required_argument, NULL, 0 },	{ "mig-monitor", required_argument, NULL, 0 },
+	{ "imex-channel", required_argument, NULL, 0 }, { "cuda-compat-mode", required_argument, NULL, 0 },
+	{ NULL, 0, NULL, 0 },
+};
+
+/* 0; 1 where an option is wrong, which getopt has said; -1 where there is nothing more to do. */
+static int take(int argc, char **argv, const struct option *options, struct request *request)
+{
+	int option;
+
+	while ((option = getopt_long(argc, argv, "+kd:", options, NULL)) != -1) {
+		switch (option) {
+		case 'k': request->load_kmods = 1; break;
+		case 'd': request->debug = optarg; break;
+		case 'D': request->devices = optarg; break;
+		case 'l': request->ldconfig = optarg; break;
+		case 'c': request->compute = 1; break;
+		case 'u': request->utility = 1; break;
+		case 'p': request->pid = atoi(optarg); break;
+		case 'V':
+			printf("cli-version: " TOOLKIT_VERSION " (stand-in)\n");
+			return -1;
+		case '?': return 1;
+		}
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct request request = { .devices = "", .ldconfig = "", .root = "" };
+	static char command[] = "nvidia-container-cli configure";
+	int wrong = take(argc, argv, general, &request);
+
+	if (wrong)
+		return wrong > 0;
+	if (optind >= argc || strcmp(argv[optind], "configure")) {
+		fputs("nvidia-container-cli: this stand-in knows no command but configure\n", stderr);
+		return 1;
+	}
+	argv += optind;
+	argc -= optind;
+	argv[0] = command;
+	optind = 1;
+	if (take(argc, argv, of_configure, &request))
+		return 1;
+	if (optind != argc - 1) {
+		fputs("nvidia-container-cli configure: one root file system is to be named\n", stderr);
+		return 1;
+	}
+	request.root = argv[optind];
+	if (request.debug) /* where it cannot be opened, the real one goes on, too */
+		log_file = fopen(request.debug, "ae");
+	return configure(&request);
 }
