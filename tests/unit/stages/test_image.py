@@ -227,16 +227,28 @@ def test_a_listing_without_a_digest_is_an_error_that_shows_it(ready: Lab) -> Non
         ready.bring("image")
 
 
-def test_an_index_leads_to_the_manifest_of_this_machine(ready: Lab) -> None:
-    index = {
-        "manifests": [
-            {"digest": OTHER, "platform": {"architecture": "arm64"}},
-            {"digest": MANIFEST, "platform": {"architecture": "amd64"}},
-        ]
-    }
+# Of OCI's image-spec (image-index.md) and BuildKit's attestations; not recorded.
+INDEXES = {
+    "of several machines": [
+        {"digest": OTHER, "platform": {"architecture": "arm64", "os": "linux", "variant": "v8"}},
+        {"digest": OTHER, "platform": {"architecture": "amd64", "os": "windows"}},
+        {"digest": MANIFEST, "platform": {"architecture": "amd64", "os": "linux"}},
+    ],
+    "with an attestation": [
+        {"digest": OTHER, "platform": {"architecture": "unknown", "os": "unknown"}},
+        {"digest": MANIFEST, "platform": {"architecture": "amd64", "os": "linux"}},
+    ],
+    "without a platform": [{"digest": MANIFEST}],
+}
+
+
+@pytest.mark.parametrize("manifests", INDEXES.values(), ids=INDEXES)
+def test_an_index_leads_to_the_manifest_of_this_machine(
+    ready: Lab, manifests: list[dict[str, Any]]
+) -> None:
     top = "sha256:" + "1" * 64
     ready.host.edit(LISTING, old=MANIFEST, new=top)
-    ready.host.reply(f"ctr content get {top}", out=json.dumps(index))
+    ready.host.reply(f"ctr content get {top}", out=json.dumps({"manifests": manifests}))
     with at_stage("image"):
         listed = inspect.in_containerd(ready.host, REFERENCE, "amd64")
     assert listed == inspect.Listed(top, ID, ("linux/amd64",))
