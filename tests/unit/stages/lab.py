@@ -221,7 +221,7 @@ def _complete(host: ReplayHost) -> None:
     host.spare_older("printf 'hostname")
     host.spare_older("for d in /sys/bus/pci/devices/*", by=_tabbed)
     host.spare_older("--untracked-files=all")
-    host.spare("dmesg | tail -n 1", out="[    9.0] vfio-pci 0000:00:10.0: enabling device\n")
+    host.spare("dmesg | grep -n ''", out="7:[    9.0] vfio-pci 0000:00:10.0: enabling device\n")
     host.spare("log=$(dmesg)")
     for folder in FOLDERS:
         host.spare('[ -e "$1" ] ||', f"sh {folder}", status=1)

@@ -252,7 +252,11 @@ def test_a_host_that_nobody_logged_in_to_has_no_way_in(ready: Lab) -> None:
 
 @pytest.mark.parametrize(
     ("peer", "names"),
-    [("", ["eth0", "eth1"]), ("fe80::1%eth7 50000 fe80::2%eth7 22\n", ["eth0", "eth1", "eth7"])],
+    [
+        ("", ["eth0", "eth1"]),
+        ("UNKNOWN 65535 UNKNOWN 65535\n", ["eth0", "eth1"]),
+        ("fe80::1%eth7 50000 fe80::2%eth7 22\n", ["eth0", "eth1", "eth7"]),
+    ],
 )
 def test_every_way_out_is_in_use(ready: Lab, peer: str, names: list[str]) -> None:
     # ECMP, as iproute2 prints it; not recorded.
