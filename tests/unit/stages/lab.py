@@ -215,6 +215,7 @@ def _complete(host: ReplayHost) -> None:
     """Replies that the record lacks: too long for it, or to commands that are newer than it is."""
     host.spare("/proc/config.gz", out=_kernel_config())
     host.spare_older("printf 'hostname")
+    host.spare_older("curl --fail-with-body")
     for folder in FOLDERS:
         host.spare('[ -e "$1" ] ||', f"sh {folder}", status=1)
     host.spare("arch-bare-", "vllm.entrypoints", status=1, err=NO_GPU)
