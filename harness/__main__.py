@@ -1,4 +1,4 @@
-"""``python -m harness``: all that is no test; `pytest -m acceptance` is for those."""
+"""``python -m harness``: the commands that run no test; tests are run by `pytest -m acceptance`."""
 
 from __future__ import annotations
 

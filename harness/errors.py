@@ -1,15 +1,19 @@
-"""What every expected error of the harness and of the stages is: a sentence to act upon."""
+"""The expected errors of the harness and the stages: each message is a sentence to act upon."""
 
 from __future__ import annotations
 
 from _pytest.outcomes import Failed  # pytest.fail.Exception, as a class to derive from
 
+RECOVER = "python -m harness recover"  # hints name it: it finishes the undo of a run that died
+
 
 class LabError(Exception):
-    """Something about the lab, told to an engineer: what is wrong, and what to do about it.
+    """An error for the engineer at the lab: what is wrong, and what to do about it.
 
     ``hint`` says what to try next; ``clause`` is the id of the guide's clause that is not met.
     Subclasses may set either as a class attribute.
+
+        raise LabError("no GPU on 'a'", hint="see 'lspci -nn'", clause="gpu.present")
     """
 
     hint: str | None = None
@@ -41,9 +45,9 @@ class BadUsage(LabError):
 
 
 class TimeIsUp(Failed):
-    """What a test or a stage may take is over.
+    """A test or a stage has used up its budget.
 
-    No LabError: that may mean "not yet", or "try again", and here nothing more is to be tried.
+    It is no LabError, because callers retry after one ("not yet"), and nothing may be retried now.
     """
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
@@ -53,9 +57,9 @@ class TimeIsUp(Failed):
 
 
 def sentence(error: BaseException | None) -> str:
-    """What a person can act upon without reading code; empty for what only a trace explains.
+    """The message that a person can act upon; empty for an error that only a traceback explains.
 
-    Of a failed assertion that is its message, without what pytest made of the expression.
+    Of a failed assertion it is the test's own message, without pytest's rewritten expression.
     """
     if isinstance(error, LabError | TimeIsUp):
         return str(error)

@@ -1,7 +1,7 @@
-"""The exit statuses: what a CI job may go by. README.md has the same table.
+"""The exit statuses, for CI jobs to act on. README.md has the same table.
 
-`harness.outcome` finds that of a run. pytest's own (0 to 5) keep their meaning; ours come after
-them.
+`harness.outcome` chooses the one of a run. pytest's own (0 to 5) keep their meaning; ours come
+after them.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ RESIDUE = 11  # something could not be put back, and is still on the host
 REGRESSION = 12  # passed, but a time or a rate left its band (--baseline)
 REFUSED = 13  # the host is in use, or still has what a dead run left; nothing was touched
 
-# What has to be seen to first: a host that cannot be reached comes before what is left on it, which
-# can be put back only once it is there again.
-_FIRST = (UNREACHABLE, RESIDUE, INTERRUPTED, USAGE, HARNESS_ERROR, REFUSED, FAILED)
+# The most urgent first: a host has to be reachable before its leftovers can be undone.
+_URGENCY = (UNREACHABLE, RESIDUE, INTERRUPTED, USAGE, HARNESS_ERROR, REFUSED, FAILED)
 
 
 def worst(statuses: Iterable[int]) -> int:
     """The most urgent of several statuses."""
-    return min(statuses, key=lambda status: (*_FIRST, status).index(status))
+    return min(statuses, key=lambda status: (*_URGENCY, status).index(status))

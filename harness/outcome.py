@@ -1,4 +1,4 @@
-"""How a test may end besides passed and failed, and what is known of how a run ended."""
+"""The outcome of a run, from which its exit status follows; and tests that are not assessed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def not_assessed(reason: str) -> NoReturn:
 
 @dataclass
 class Outcome:
-    """All that the exit status of a run follows from; filled while the run goes on."""
+    """Everything that decides the exit status of a run; filled during the run."""
 
     pytest_status: int = exits.PASSED  # how pytest alone would end
     unreachable: bool | None = None  # whether that is the first failure; None: no failure yet
@@ -64,10 +64,7 @@ class Outcome:
 
     @property
     def exit_status(self) -> int:
-        """The most urgent of the statuses that hold (`harness.exits`).
-
-        A regression is worth the name in a run that passed alone.
-        """
+        """The most urgent status that applies; REGRESSION only in a run that passed otherwise."""
         ours = {
             exits.UNREACHABLE: self.unreachable,
             exits.RESIDUE: self.undo_error or self.left,

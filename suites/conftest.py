@@ -1,4 +1,4 @@
-"""The marks of the suites, and their order: neither is said in a suite itself.
+"""The marks of the suites, and their order, which no suite states itself.
 
 `test_gpu.py` is the suite of stage `gpu`; its tests have the mark `gpu`. Suites run in the order
 of their clauses in docs/clauses.toml; after them a lab's own tests, which are in `local/`.

@@ -8,7 +8,7 @@ from testinfra.host import Host
 
 from fixtures.container import hook_chain
 from fixtures.container.nvidia_smi import SmiGpu
-from fixtures.container.qemu import Machine
+from fixtures.container.qemu import QemuProcess
 from fixtures.container.stage import SERVER_PATIENCE, BareContainer, Container
 from fixtures.gpu.stage import Gpu
 from fixtures.kata.stage import Kata
@@ -24,7 +24,7 @@ NO_GPU = re.compile("Failed to infer device type|No CUDA GPUs are available|Foun
 VIRTCCA = ("kvm-type=cvm", "tmm-guest", "virtcca_cvm_guest=1", "swiotlb=")
 
 
-def machine_of(container: Container) -> Machine:
+def qemu_of(container: Container) -> QemuProcess:
     """The container's QEMU, or a failure that says that there is none."""
     assert container.machine is not None, (
         "no QEMU process has a group's node open: the container runs without the device, or not "
@@ -72,7 +72,7 @@ def test_container_runs_the_guests_kernel(container: Container, rootfs: Rootfs) 
 
 @pytest.mark.clause("container.isolation")
 def test_machine_boots_katas_image(container: Container, kata: Kata) -> None:
-    qemu = machine_of(container)
+    qemu = qemu_of(container)
     image = str(kata.hypervisor["image"])
     assert any(image in word for word in qemu.argv), (
         f"QEMU {qemu.pid} does not boot {image}: kata read another configuration than the one "
@@ -82,7 +82,7 @@ def test_machine_boots_katas_image(container: Container, kata: Kata) -> None:
 
 @pytest.mark.clause("container.isolation", "kata.memory")
 def test_machine_has_the_memory(container: Container, profile: Profile) -> None:
-    qemu, wanted = machine_of(container), profile.kata.default_memory
+    qemu, wanted = qemu_of(container), profile.kata.default_memory
     assert qemu.memory == wanted, (
         f"QEMU {qemu.pid} has {qemu.memory} MiB, expected {wanted} (kata.default_memory): kata "
         "read another configuration than the one that was set (kata suite), or the value is too "
@@ -95,7 +95,7 @@ def test_machine_is_confidential(container: Container, profile: Profile) -> None
     kind = profile.platform.tee.kind
     if kind == "none":
         not_assessed("the profile's host has no TEE (platform.tee.kind is 'none')")
-    line = " ".join(machine_of(container).argv)
+    line = " ".join(qemu_of(container).argv)
     missing = [flag for flag in VIRTCCA if flag not in line]
     assert not missing, (
         f"QEMU lacks {', '.join(missing)}: kata started an ordinary machine, and what runs in it "
@@ -134,7 +134,7 @@ def test_guest_has_bounce_buffers_enough(container: Container, profile: Profile)
 @pytest.mark.clause("container.device")
 def test_machine_holds_every_group(container: Container, gpu: Gpu) -> None:
     wanted = {group.node for group in gpu.groups}
-    held = set(machine_of(container).groups)
+    held = set(qemu_of(container).groups)
     assert held == wanted, (
         f"the container's QEMU holds {held or 'no group'}, expected {wanted}: are they all given "
         "to 'ctr run' by --device? Another group may be an earlier container's: 'ctr task ls'"
@@ -143,7 +143,7 @@ def test_machine_holds_every_group(container: Container, gpu: Gpu) -> None:
 
 @pytest.mark.clause("container.device")
 def test_machine_has_every_device(container: Container, gpu: Gpu) -> None:
-    missing = [member.bdf for member in gpu.members if not machine_of(container).vfio(member.bdf)]
+    missing = [member.bdf for member in gpu.members if not qemu_of(container).vfio(member.bdf)]
     assert not missing, (
         f"of group {[g.number for g in gpu.groups]} QEMU has no {', '.join(missing)} on its "
         "command line: all of a group is passed through (cold_plug_vfio)"
@@ -152,7 +152,7 @@ def test_machine_has_every_device(container: Container, gpu: Gpu) -> None:
 
 @pytest.mark.clause("container.device")
 def test_every_device_is_behind_a_root_port(container: Container, gpu: Gpu) -> None:
-    qemu = machine_of(container)
+    qemu = qemu_of(container)
     ports = {device.get("id") for device in qemu.devices("pcie-root-port")}
     buses = {member.bdf: (qemu.vfio(member.bdf) or {}).get("bus") for member in gpu.members}
     bare = {bdf: bus for bdf, bus in buses.items() if bus not in ports}
@@ -164,12 +164,12 @@ def test_every_device_is_behind_a_root_port(container: Container, gpu: Gpu) -> N
 
 
 @pytest.mark.clause("container.device")
-def test_devices_on_the_guests_bus_are_the_leased_ones(container: Container, gpu: Gpu) -> None:
-    leased = Counter(member.id for member in gpu.members)
+def test_devices_on_the_guests_bus_are_the_assigned_ones(container: Container, gpu: Gpu) -> None:
+    assigned = Counter(member.id for member in gpu.members)
     words = [line.split()[2] for line in container.pci if len(line.split()) > 2]
-    found = Counter(word for word in words if word in leased)
-    assert found == leased, (
-        f"passed through: {dict(leased)}; on the guest's bus: {dict(found)}. lspci -n there:\n"
+    found = Counter(word for word in words if word in assigned)
+    assert found == assigned, (
+        f"assigned: {dict(assigned)}; on the guest's bus: {dict(found)}. lspci -n there:\n"
         + "\n".join(container.pci)
     )
 
@@ -205,12 +205,12 @@ def test_nvidia_smi_lists_every_gpu(container: Container, gpu: Gpu) -> None:
 
 
 @pytest.mark.clause("container.nvidia-smi")
-def test_nvidia_smi_lists_the_leased_devices(container: Container, gpu: Gpu) -> None:
+def test_nvidia_smi_lists_the_assigned_devices(container: Container, gpu: Gpu) -> None:
     # nvidia-smi has device before vendor: 0x20F110DE.
-    leased = sorted(f"0x{d.device}{d.vendor}".lower() for d in gpu.devices)
+    assigned = sorted(f"0x{d.device}{d.vendor}".lower() for d in gpu.devices)
     listed = sorted((smi.device_id or "").lower() for smi in smi_gpus(container))
-    assert listed == leased, (
-        f"nvidia-smi lists devices {listed}, passed through were {leased}: the container sees "
+    assert listed == assigned, (
+        f"nvidia-smi lists devices {listed}, passed through were {assigned}: the container sees "
         "another's GPU; look for a second --device, and at qemu.txt in the evidence"
     )
 

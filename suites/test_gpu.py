@@ -8,6 +8,7 @@ from testinfra.host import Host
 from fixtures.common.pci import BRIDGES
 from fixtures.gpu.stage import Gpu
 from fixtures.profile import Profile
+from harness.errors import RECOVER
 from harness.outcome import not_assessed
 from harness.run.stage import Run
 
@@ -157,5 +158,5 @@ def test_every_device_has_its_way_back(gpu: Gpu, run: Run[Profile]) -> None:
     members = {member.bdf for member in gpu.members}
     assert set(gpu.before) == members, (
         f"bound were {sorted(gpu.before)}, and in the GPUs' groups are now {sorted(members)}: a "
-        "group has changed meanwhile. Undo this run (pytest --recover), then run again"
+        f"group has changed meanwhile. Undo this run ({RECOVER}), then run again"
     )

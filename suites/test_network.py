@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from testinfra.host import Host
 
-from fixtures.common.diagnostics import likely
+from fixtures.common.diagnostics import best_hint
 from fixtures.network import cni
 from fixtures.network.stage import Network
 from fixtures.profile import Profile
@@ -144,7 +144,7 @@ def test_cnitool_check_agrees(network: Network, host: Host, profile: Profile) ->
     )
     assert result.succeeded, (
         f"'cnitool check {network.name}' ended with {result.rc}, expected 0: {said}\n"
-        f"{likely(said, cni.HINTS, otherwise)}"
+        f"{best_hint(said, cni.HINTS, otherwise)}"
     )
 
 

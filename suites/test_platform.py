@@ -142,7 +142,7 @@ def test_there_is_memory_for_the_guest(platform: Platform, profile: Profile) -> 
 
 @pytest.fixture
 def tee(platform: Platform, profile: Profile) -> Tee:
-    """What the host says of its TEE; where the profile expects none, the test is not assessed."""
+    """The facts about the host's TEE; not assessed where the profile expects no TEE."""
     if platform.tee is None:
         not_assessed(
             f"profile '{profile.name}' says that its host has no TEE (platform.tee.kind = "

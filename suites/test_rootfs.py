@@ -11,6 +11,7 @@ from fixtures.profile import Profile
 from fixtures.rootfs.contents import KERNEL_FILES, KERNEL_OPTIONS, KERNEL_TREE, PROGRAMS
 from fixtures.rootfs.mounted import MOUNT_POINT
 from fixtures.rootfs.stage import HOOK_MODE, Rootfs
+from harness.errors import RECOVER
 
 ANEW = "make the image anew: pytest -m 'acceptance and rootfs' --provision always"
 
@@ -216,7 +217,7 @@ def test_no_mount_is_left(rootfs: Rootfs, host: Host) -> None:
     left = [m["target"] for m in mounts if m["target"].startswith(MOUNT_POINT)]
     assert not left, (
         f"the guest image is mounted where the host sees it: {', '.join(left)}; 'umount -R "
-        f"{MOUNT_POINT}' takes it away, and pytest --recover what a killed run left"
+        f"{MOUNT_POINT}' takes it away, and {RECOVER} what a killed run left"
     )
     system = ("/proc", "/sys", "/dev", "/dev/pts")
     covered = [t for t in system if [m["target"] for m in mounts].count(t) != 1]

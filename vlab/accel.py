@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 
 
 def choose(image: Image, settings: Settings, say: Say) -> str:
-    """The accelerator for a lab: ``kvm`` where it runs one, else ``tcg``, and why is said.
+    """Choose the accelerator for a lab: ``kvm`` where it works, else ``tcg``; says why.
 
     Raises VlabError where the settings want KVM and it does not.
     """
@@ -73,7 +73,7 @@ def why_not(image: Image, settings: Settings, say: Say, *, anew: bool = False) -
 
 
 def obstacle() -> str:
-    """What can be seen without booting anything that is in KVM's way; empty if nothing."""
+    """An obstacle to KVM that shows without booting anything; empty if there is none."""
     if not DEVICE.exists():
         return f"there is no {DEVICE}"
     if not os.access(DEVICE, os.R_OK | os.W_OK):

@@ -1,4 +1,4 @@
-"""Waiting for a machine's boot to be over, and telling what became of one that is gone."""
+"""Wait for the end of a machine's boot, and explain why a machine has ended."""
 
 import contextlib
 import re
@@ -48,7 +48,7 @@ def wait(machine: Machine) -> float:
 
 
 def why_ended(machine: Machine, patience: float = 0.0) -> str | None:
-    """One line on why nothing more is to be had of the machine; None while it is well.
+    """One line that says why the machine has ended or stands still; None while it is well.
 
     Its end can come a moment after that of its connections: ``patience`` seconds are given to it.
     """
@@ -57,7 +57,7 @@ def why_ended(machine: Machine, patience: float = 0.0) -> str | None:
 
 
 def fate(machine: Machine, patience: float = 0.0) -> str | None:
-    """The same, for one who knows where the console is."""
+    """The same without the console's place."""
     if machine.process is None:
         return None
     if not machine.process.wait(patience):
@@ -66,7 +66,7 @@ def fate(machine: Machine, patience: float = 0.0) -> str | None:
 
 
 def cause(machine: Machine) -> str:
-    """What ended a machine that has ended, as far as it can be known."""
+    """Why a machine has ended, as far as it can be known."""
     if found := PANIC.search(_text(machine.console)):
         return f"kernel panic: {found.group().strip()}"
     status = machine.child.poll() if machine.child is not None else None
@@ -78,7 +78,7 @@ def cause(machine: Machine) -> str:
 
 
 def _stall(machine: Machine) -> str | None:
-    """Why a machine stands still that has not ended.
+    """Why a machine that has not ended stands still.
 
     QEMU stops one that writes to a full disk (its drives' default, werror=enospc), and for ever.
     """
@@ -133,7 +133,7 @@ def _check(machine: Machine, patience: Patience, symptom: str) -> None:
 
 
 def _ask(machine: Machine, patience: Patience, *words: str) -> str:
-    """What a command in the lab prints; nothing while it cannot be asked yet."""
+    """The output of a command in the lab; empty while the lab does not answer yet."""
     try:
         done = subprocess.run(
             [*machine.ssh, *words],

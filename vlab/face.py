@@ -1,4 +1,4 @@
-"""What others use of the virtual lab, by ``import vlab``; everything else is its own affair.
+"""The public interface of the virtual lab, by ``import vlab``; everything else is private.
 
 ``lease`` is for a program that wants a lab for a while, ``up`` and ``down`` are for one that is to
 stay. Every failure is a ``VlabError``, whose text is for people: what is wrong and what helps.
@@ -42,7 +42,7 @@ Say = Callable[[str], None]
 
 
 class Ending(Enum):
-    """What became of a lab when its lease ended."""
+    """The state of a lab after its lease."""
 
     LEFT = "it was up before, and is left as it is"
     KEPT = "it stays up, with what was changed on it, and is in no later lease"
@@ -197,7 +197,7 @@ def pace_of(lab: Machine) -> float:
 
 
 def cleaned(lab: Machine) -> None:
-    """Say that nothing is left on a lab of what it was kept for: it can be leased again.
+    """Mark a kept lab as cleaned up: it can be leased again.
 
     For one who uses it (see ``use`` for an example).
     """
@@ -205,7 +205,7 @@ def cleaned(lab: Machine) -> None:
 
 
 def why_ended(lab: Machine, patience: float = 0.0) -> str | None:
-    """One line on why nothing more is to be had of a lab, with its console; None while it is well.
+    """One line that says why a lab has ended or stands still, and where its console is; else None.
 
     A machine's end can come a moment after that of its connections: ``patience`` seconds are given
     to it.

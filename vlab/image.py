@@ -62,7 +62,7 @@ class Image:
 
 
 def cache_root() -> Path:
-    """Where images and machines are kept; VLAB_CACHE moves it."""
+    """The folder of images and machines; VLAB_CACHE moves it."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     folder = os.environ.get("VLAB_CACHE") or f"{base}/passthrough-acceptance/vlab"
     return Path(folder).absolute()

@@ -1,4 +1,4 @@
-"""Key, disk and process of a machine; the process stands when its monitor answers."""
+"""Key, disk and process of a machine; it is launched when its monitor answers."""
 
 import contextlib
 import os

@@ -1,6 +1,6 @@
-"""The lab's machine: started, waited for, found again, and gone without a trace.
+"""The lab's machine: start it, wait for it, find it again, remove it.
 
-What it is made of is in ``vlab.qemu``; who may use it and who keeps it, in ``vlab.registry``.
+Its hardware is in ``vlab.qemu``; who may use it and who keeps it, in ``vlab.registry``.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ machines_root = registry.machines_root
 
 
 def consoles_root() -> Path:
-    """Where the consoles are kept of labs that ended without being asked to, by name."""
+    """The folder of the consoles of labs that ended unexpectedly, by the lab's name."""
     return cache_root() / "consoles"
 
 
@@ -60,7 +60,7 @@ def start(
         say(f"vlab: booting the lab ({mode}, {settings.cpus} cpus, {settings.memory} MiB) ...")
         _console(machine, console)
         machine = _launch(machine, image, life)
-        machine = registry.settle(machine, life, boot.wait(machine))
+        machine = registry.booted(machine, life, boot.wait(machine))
     except OSError as error:
         _give_up(machine, unusable(cache_root(), error), say)
     except BaseException as error:

@@ -1,4 +1,4 @@
-"""What this computer must have for a lab to be started on it; each lack is one sentence."""
+"""Requirements on this computer for a lab; each one that is not met is a sentence."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What this computer can do for a lab, and how fast a lab is on it."""
+"""Report whether a lab runs on this computer, and measure how fast it is."""
 
 import json
 import os
@@ -47,7 +47,7 @@ class Figure:
 
 
 def report(say: Say) -> bool:
-    """Print what a lab would find here; whether one can be started.
+    """Print the computer's properties for a lab. Returns whether one can be started.
 
     Raises VlabError on a processor that has no lab.
     """
@@ -77,7 +77,7 @@ def report(say: Say) -> bool:
 
 
 def version(lab: Image) -> str:
-    """What the lab's QEMU says it is."""
+    """The version of the lab's QEMU."""
     argv = [*lab.emulator("qemu-system-x86_64"), "--version"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:

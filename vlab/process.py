@@ -18,9 +18,9 @@ def boot_id() -> str:
 
 
 def home() -> str:
-    """Where a process's number and a port of loopback mean what they mean to us.
+    """An id of this boot, PID namespace and network namespace.
 
-    That is this boot of this computer, and in it this PID and this network namespace.
+    Process numbers and ports of loopback mean the same only within one of them.
     """
     return " ".join([boot_id(), *(os.readlink(f"/proc/self/ns/{kind}") for kind in ("pid", "net"))])
 

@@ -1,4 +1,4 @@
-"""What the lab's machine is made of, as QEMU's command line.
+"""The hardware of the lab's machine, as QEMU's command line.
 
 Recipe (q35): an emulated Intel IOMMU with interrupt remapping, caching mode and device IOTLB, so
 that VFIO in the lab works as on hardware; a PCI Express function behind a root port for each GPU
@@ -38,7 +38,7 @@ CONSOLE = "console.log"
 
 @dataclass(frozen=True)
 class Settings:
-    """What the machine is made of. Memory in MiB."""
+    """The machine's hardware. Memory in MiB."""
 
     gpus: int = 1
     memory: int = 5120

@@ -19,7 +19,7 @@ class Silent(VlabError):
 
 
 def ask(folder: Path, command: str, **arguments: object) -> Any:
-    """What the QEMU of this machine's folder answers to a command.
+    """Send a command to the QEMU of this machine's folder; returns its answer.
 
     Raises Silent when it does not answer, VlabError when it refuses.
     """

@@ -1,4 +1,4 @@
-"""Which machines there are, whose they are, and who uses them.
+"""The registry of machines: which there are, their owners and their users.
 
 Each machine has a folder with its state in it (``machine.json``). Whether its emulator runs, its
 owner lives and somebody uses it is told by locks on files of that folder, which the kernel lets go
@@ -37,7 +37,7 @@ _owned: dict[Path, int] = {}  # the locks of this process's machines: let go whe
 
 
 class Life(Enum):
-    """What ends a machine."""
+    """How long a machine lives: until its owner ends, or until it is taken down."""
 
     BOUND = "the kernel, in the moment in which its owner dies"
     OWNED = "its owner, who may decide to keep it; the next start, where the owner was killed"
@@ -115,7 +115,7 @@ class Machine:
 
 
 def machines_root() -> Path:
-    """Where machines keep their files."""
+    """The folder of the machines' own folders."""
     return cache_root() / "machines"
 
 
@@ -156,8 +156,8 @@ def enter(name: str, image: Image, settings: Settings, mode: str) -> Machine:
     return machine
 
 
-def settle(machine: Machine, life: Life, ssh_after: float) -> Machine:
-    """Its boot is over: one that stays is nobody's from now on."""
+def booted(machine: Machine, life: Life, ssh_after: float) -> Machine:
+    """Note the end of its boot; a machine that stays has no owner from now on."""
     owner = None if life is Life.FREE else machine.owner
     return update(machine, ready=True, owner=owner, ssh_after=ssh_after)
 

@@ -1,4 +1,4 @@
-"""Where an image comes from, as this machine is set up for it, and what it means when that fails.
+"""The sources of an image (mirror, proxy) as this machine has them configured, and their errors.
 
 A machine behind a proxy or with a local mirror has told apt and pip so already; asking again in a
 setting of ours would only be one more thing to get wrong.
@@ -50,7 +50,7 @@ def choose_mirror(listing: str) -> str:
 
 
 def apt_settings(run: Run) -> list[str]:
-    """What this machine's apt is told about reaching a mirror, as lines of apt.conf."""
+    """This machine's settings for apt to reach a mirror, as lines of apt.conf."""
     lines = run("apt-config", "dump").splitlines()
     return [line.rstrip(";") for line in lines if _KEPT_SETTINGS.match(line)]
 

@@ -1,1 +1,1 @@
-"""The way to a host: commands, files, forwards, over ssh or on this machine."""
+"""Hosts: commands, files and port forwards, over ssh or on this machine."""

@@ -1,4 +1,4 @@
-"""The one door for commands: their results, their deadlines, and three kinds of failure.
+"""Results of commands, their deadlines, and the errors for three kinds of failure.
 
 Nothing here knows how a host is reached: a transport (`harness.host.transport`) turns an argv for
 the host into an argv for this machine, and `harness.host.process` runs that.
@@ -16,8 +16,8 @@ from typing import Any
 from harness.errors import LabError
 
 CAPTURE = 1 << 20  # bytes kept of each stream
-KILL_AFTER = 5.0  # seconds between TERM and KILL on the far side
-GUARD = 20.0  # seconds that this side waits beyond the far side's deadline
+KILL_AFTER = 5.0  # seconds between TERM and KILL on the host
+HARD_MARGIN = 20.0  # seconds that this side waits beyond the deadline on the host
 MESSAGE_TAIL = 2000  # characters of a stream that an error message shows
 
 OnLine = Callable[[str], None]
@@ -47,11 +47,11 @@ class Result:
 
     @property
     def said(self) -> str:
-        """What it wrote to stderr; where that is nothing, how it ended."""
+        """Its stderr; where that is empty, its exit status in words."""
         return self.err.strip() or f"exit status {self.rc}, and nothing on stderr"
 
     def json(self) -> Any:
-        """What the command printed, parsed as JSON; LabError when it is none."""
+        """Its stdout parsed as JSON; LabError when it is none."""
         try:
             return _json.loads(self.out)
         except ValueError as error:
@@ -161,7 +161,7 @@ class Capture:
         self._on_line = on_line
 
     def feed(self, chunk: bytes) -> None:
-        """Take in what has come."""
+        """Add a chunk of the stream."""
         self.total += len(chunk)
         self._kept += chunk
         if len(self._kept) > 2 * CAPTURE:
@@ -177,7 +177,7 @@ class Capture:
         self._line = rest
 
     def end(self) -> None:
-        """Nothing more comes: what is left is a line, too."""
+        """Call this at the end of the stream: a last line without an end is handed on, too."""
         rest, self._line = self._line, b""
         self._emit(rest)
 

@@ -1,18 +1,17 @@
-"""The way to a host: made anew when it is lost, and what its loss has left running over there."""
+"""A connection that is made again when it is lost, and the commands that a loss left running."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 
-from harness.errors import LabError
-from harness.host import cancellation
+from harness.errors import RECOVER, LabError
 from harness.host.command import CommandError, HostRebooted, HostUnreachable, deadline_argv, tail
 from harness.host.process import execute
 from harness.host.transport import Transport
 
 SWEEP_TIMEOUT = 15.0  # seconds on the host
-SWEEP_GUARD = 30.0  # seconds on this side
+SWEEP_HARD_TIMEOUT = 30.0  # seconds on this side
 
 # Ends whatever carries $1 in its environment, also what left the process group: TERM, then KILL.
 # With "G" as $2, $1 is a basic regular expression.
@@ -29,75 +28,74 @@ done
 
 
 class Connection:
-    """A transport that counts how often it was made, and remembers the commands that it lost.
+    """A transport that is reconnected on demand, and the commands that were lost with it.
 
-    A command goes on over there when its connection breaks, up to its deadline: nothing that comes
-    after may begin, least of all the undo of what it does, before it has been ended. `greet` asks a
-    host that is reached again who it is: whether it still is in the same boot.
+    A command goes on running on the host when its connection breaks, up to its deadline. It has to
+    be ended before anything else may begin, above all before the undo of what it does. `generation`
+    counts the connections. `handshake` is called on a new one: False means another boot.
     """
 
-    def __init__(self, transport: Transport, greet: Callable[[], bool]) -> None:
+    def __init__(self, transport: Transport, handshake: Callable[[], bool]) -> None:
         self.transport = transport
-        self.made = 1
-        self._greet = greet
+        self.made = 1  # the current generation
+        self._handshake = handshake
         self._lock = threading.Lock()
         self._broken = False
         self._rebooted = False
-        self._left: list[str] = []  # marks (NAME=VALUE) of what may still run on the host
+        self._orphans: list[str] = []  # marks (NAME=VALUE) of what may still run on the host
 
     def check(self) -> None:
-        """HostRebooted when the host has; nothing that a run knows of it holds any more."""
+        """Raise HostRebooted when the host has rebooted: what the run knows of it is void."""
         if self._rebooted:
             raise HostRebooted(
                 f"Host '{self.transport.name}' has rebooted since the run began.",
-                hint="pytest --recover",
+                hint=RECOVER,
             )
 
-    def lost(self, mark: str, over: int) -> None:
-        """Connection number `over` broke under the command with this mark in its environment."""
-        self._left.append(mark)
-        if over == self.made:
+    def connection_lost(self, mark: str, generation: int) -> None:
+        """Note that this generation broke under the command with `mark` in its environment."""
+        self._orphans.append(mark)
+        if generation == self.made:
             self._broken = True
 
     def end(self, mark: str) -> None:
-        """End what still runs with this mark; where that fails now, it is tried again later."""
+        """End the processes with this mark; where that fails, `ensure_clean` tries again."""
         try:
-            with cancellation.unchecked():
-                self._sweep(mark)
+            self._sweep(mark)
         except LabError:  # an error is already under way
-            self._left.append(mark)
+            self._orphans.append(mark)
 
-    def remake(self, over: int) -> None:
-        """Make connection number `over` anew, unless another thread has, and end what it left.
+    def reconnect(self, generation: int) -> None:
+        """Replace this generation, unless another thread has done so, and end its lost commands.
 
-        HostUnreachable when there is no way; HostRebooted; LabError when something does not end.
+        Raises HostUnreachable, HostRebooted, or LabError when a command cannot be ended.
         """
         with self._lock:
             self.check()
-            if over == self.made:
+            if generation == self.made:
                 self.transport.reconnect()
                 self.made += 1
                 self._broken = False
-                self._rebooted = not self._greet()
+                self._rebooted = not self._handshake()
                 self.check()
-            self._end_left()
+            self._end_orphans()
 
-    def settle(self) -> None:
-        """Have a connection that works, and nothing running that an earlier one has left."""
+    def ensure_clean(self) -> None:
+        """Reconnect where the connection is broken, and end all lost commands; as `reconnect`."""
         if self._broken:
-            self.remake(self.made)
+            self.reconnect(self.made)
         self.check()
         with self._lock:
-            self._end_left()
+            self._end_orphans()
 
-    def _end_left(self) -> None:
-        while self._left:
-            self._sweep(self._left[0])
-            del self._left[0]
+    def _end_orphans(self) -> None:
+        while self._orphans:
+            self._sweep(self._orphans[0])
+            del self._orphans[0]
 
     def _sweep(self, mark: str) -> None:
         far = deadline_argv(sweep_argv(mark), SWEEP_TIMEOUT)
-        result = execute(self.transport.argv(far), guard=SWEEP_GUARD)
+        result = execute(self.transport.argv(far), hard_timeout=SWEEP_HARD_TIMEOUT)
         if why := self.transport.lost(result):
             self._broken = True
             raise HostUnreachable(f"Host '{self.transport.name}' was lost: {why}", result=result)

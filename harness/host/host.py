@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from harness.errors import LabError
-from harness.host import cancellation
+from harness.host.active import ActiveCommands
 from harness.host.command import (
-    GUARD,
+    HARD_MARGIN,
     KILL_AFTER,
     CommandError,
     CommandFailed,
@@ -28,7 +28,6 @@ from harness.host.command import (
     tail,
 )
 from harness.host.connection import Connection, sweep_argv
-from harness.host.doing import Doing
 from harness.host.process import execute
 from harness.host.ssh import SshTransport
 from harness.host.transport import LocalTransport, SshEndpoint, Transport
@@ -65,24 +64,24 @@ class Target(Protocol):
 class Host:
     """A lab host. Every command has a deadline, is quoted by construction and is recorded.
 
-    `pace`: how many times longer than usual, and than a deadline says, all may take on it: 1 or
-    more, set by who opens it. `doing`: what runs on it now.
+    `pace`: how many times slower than usual it is, 1 or more, set by the opener; every deadline is
+    multiplied by it. `active`: the commands that run on it now.
     """
 
     def __init__(self, transport: Transport, trace: Trace) -> None:
         self.name = transport.name
         self.trace = trace
         self._transport = transport
-        self._connection = Connection(transport, self.greet)
+        self._connection = Connection(transport, self.handshake)
         self.pace = 1.0
-        self.doing = Doing()
+        self.active = ActiveCommands()
         self.boot_id = ""
         self.run_id = ""  # the lock sets it: the mark of all that this run's commands start
 
-    def greet(self) -> bool:
-        """Check that the host is what the harness needs; whether its boot is that of before.
+    def handshake(self) -> bool:
+        """Check that the host has the required tools. Returns whether its boot id is unchanged.
 
-        The first time, learn its boot id.
+        The first time, the boot id is learnt. Raises LabError or HostUnreachable.
         """
         script = (
             'for tool; do command -v "$tool" >/dev/null || { echo "$tool" >&2; exit 3; }; done;'
@@ -121,22 +120,25 @@ class Host:
     ) -> Result:
         """Run a command and return its result.
 
-        `timeout` (seconds, times `pace`) holds on the host itself and ends the whole process group.
-        `ok` lists the exit statuses that are an answer. A `probe` changes nothing: it alone is
-        repeated, once, after a lost connection. An `input` that is an open file is read where it
-        stands, by the command itself. Raises HostUnreachable, CommandTimeout or CommandFailed.
+        `timeout` (seconds, times `pace`) is enforced on the host and ends the whole process group.
+        `ok` lists the exit statuses that are an answer. `probe`: the command changes nothing, so it
+        is repeated, once, after a lost connection. An `input` that is an open file is read by the
+        command itself, from its current position. Raises HostUnreachable, CommandTimeout or
+        CommandFailed.
+
+            kernel = host.run("uname", "-r", probe=True).out.strip()
         """
         if not argv:
             raise ValueError("a command needs at least its name")
         words = [*env_argv(env, cwd), *argv]
         data = encode(input) if isinstance(input, str) else input
-        over = self._connection.made
+        generation = self._connection.made
         try:
             return self._once(words, timeout, ok, data, on_line)
         except HostUnreachable:
             if not probe:
                 raise
-            self._connection.remake(over)
+            self._connection.reconnect(generation)
         return self._once(words, timeout, ok, data, on_line)
 
     def _once(
@@ -147,26 +149,25 @@ class Host:
         data: bytes | IO[bytes] | None,
         on_line: OnLine | None,
     ) -> Result:
-        cancellation.check()
         self._connection.check()
-        over = self._connection.made
+        generation = self._connection.made
         mark = (TOKEN, f"{self.run_id}.{uuid.uuid4().hex}")
         token = "=".join(mark)
         far = deadline_argv(words, self.paced(timeout))
         try:
-            with self.doing.at(shlex.join(words)):
+            with self.active.running(shlex.join(words)):
                 result = execute(
                     self._transport.argv(far, mark=mark, sweep=sweep_argv(token)),
-                    guard=self.paced(timeout + GUARD) + KILL_AFTER,
+                    hard_timeout=self.paced(timeout + HARD_MARGIN) + KILL_AFTER,
                     input=data,
                     on_line=on_line,
-                    shown=words,
+                    display_argv=words,
                 )
             self._judge(result, timeout, ok)
         except BaseException as error:
             self._record_failure(error, words)
             if isinstance(error, HostUnreachable):
-                self._connection.lost(token, over)
+                self._connection.connection_lost(token, generation)
             elif isinstance(error, CommandTimeout) or not isinstance(error, Exception):
                 self._connection.end(token)
             raise
@@ -174,7 +175,7 @@ class Host:
         return result
 
     def _judge(self, result: Result, timeout: float, ok: Collection[int]) -> None:
-        """Raise what this result means, if it is no answer."""
+        """Raise the error that this result means, if it is not an answer."""
         if why := self._transport.lost(result):
             raise HostUnreachable(
                 f"Host '{self.name}' was lost during '{result.line}': {why}", result=result
@@ -199,20 +200,21 @@ class Host:
         self.trace.command(self.name, result, error=type(error).__name__)
 
     def paced(self, seconds: float) -> float:
-        """Seconds that what usually takes at most so many may take on this host."""
+        """A time limit in seconds, multiplied by this host's pace."""
         return seconds * self.pace
 
     def paced_words(self, seconds: float) -> str:
-        """The same for a message, with where it comes from."""
+        """The same in words, with the pace that it comes from."""
         how = f" ({seconds:g} s x {self.pace:g}, the pace of '{self.name}')"
         return f"{round(self.paced(seconds), 1):g} s{how if self.pace > 1 else ''}"
 
-    def settle(self) -> None:
-        """Make a lost connection anew and end what still runs of the commands that it has lost.
+    def ensure_clean(self) -> None:
+        """Restore a lost connection and end the commands that were lost with it.
 
-        Does nothing where nothing was lost. HostUnreachable; LabError when something does not end.
+        Does nothing where nothing was lost. Raises HostUnreachable, or LabError when a command
+        cannot be ended.
         """
-        self._connection.settle()
+        self._connection.ensure_clean()
 
     def sh(self, script: str, *args: str, **options: Any) -> Result:
         """Run a constant script by `sh -euc`; `args` are its "$1", "$2", ... Options as `run`."""
@@ -259,7 +261,7 @@ def _opened(
     try:
         connect()
         host = Host(transport, trace or Trace(None))
-        host.greet()
+        host.handshake()
         yield host
     finally:
         transport.close()

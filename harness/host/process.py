@@ -1,4 +1,4 @@
-"""A process of this machine run to its end: capture within bounds, lines as they come, a guard."""
+"""Run a process on this machine to its end: bounded capture, lines as they come, hard timeout."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ import time
 from collections.abc import Sequence
 from typing import IO
 
-from harness.host import cancellation
 from harness.host.command import Capture, CommandTimeout, OnLine, Result, tail
 
 DRAIN = 2.0  # seconds that a finished command's pipes may stay open (a daemon may hold them)
-LOOK = 0.1  # seconds between two looks at whether a command has ended that keeps its pipes open
+POLL = 0.1  # seconds between two checks whether a command that keeps its pipes open has ended
 
 
 class _Stream:
@@ -28,8 +27,8 @@ class _Stream:
         self.open = True
         self.capture = Capture(on_line)
 
-    def move(self) -> None:
-        """Take what is there, without waiting where there is something; ends at the end."""
+    def pump(self) -> None:
+        """Read what is there; closes itself at the end of the stream."""
         chunk = os.read(self.pipe.fileno(), 1 << 16)
         if chunk:
             self.capture.feed(chunk)
@@ -41,8 +40,8 @@ class _Stream:
         self.open = False
         self.capture.end()
 
-    def let_go(self) -> None:
-        """A daemon that still holds the pipe must neither block nor die of writing to it."""
+    def detach(self) -> None:
+        """Leave the pipe to a thread: a daemon that still has it must neither block nor die."""
         if self.open:
             self._end()
             threading.Thread(target=_drain, args=(self.pipe,), daemon=True).start()
@@ -63,8 +62,8 @@ class _Feed:
         self._left = memoryview(data)
         os.set_blocking(pipe.fileno(), False)
 
-    def move(self) -> None:
-        """Give as much as fits."""
+    def pump(self) -> None:
+        """Write as much as fits."""
         try:
             if self._left:
                 self._left = self._left[os.write(self.pipe.fileno(), self._left[: 1 << 16]) :]
@@ -73,10 +72,10 @@ class _Feed:
         except OSError:  # nobody reads any more
             self._left = self._left[:0]
         if not self._left:
-            self.let_go()
+            self.detach()
 
-    def let_go(self) -> None:
-        """No more is given."""
+    def detach(self) -> None:
+        """Write no more."""
         if self.open:
             self.open = False
             with contextlib.suppress(OSError):
@@ -90,15 +89,13 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _move(
+def _pump(
     process: subprocess.Popen[bytes], ends: Sequence[_Stream | _Feed], deadline: float
 ) -> bool:
     """Serve the pipes until the command has ended and closed them; False at the deadline.
 
-    Raises what this thread is to be ended with (`harness.host.cancellation`).
-
-    Popen.wait and Popen.communicate look in growing intervals, up to 50 ms late: the pipes' end
-    tells at once. What is there to be looked at is only a daemon that keeps them open.
+    Popen.wait and Popen.communicate poll in growing intervals, up to 50 ms late; the end of the
+    pipes tells at once. Polling is left only for a daemon that keeps them open.
     """
     ended: float | None = None
     with selectors.PollSelector() as selector:
@@ -107,15 +104,14 @@ def _move(
                 event = selectors.EVENT_WRITE if isinstance(end, _Feed) else selectors.EVENT_READ
                 selector.register(end.pipe.fileno(), event, end)
         while selector.get_map():
-            cancellation.check()
             now = time.monotonic()
             if ended is None and process.poll() is not None:
                 ended = now
             limit = deadline if ended is None else ended + DRAIN
             if now >= limit:
                 return ended is not None
-            for key, _ in selector.select(min(LOOK, limit - now)):
-                key.data.move()
+            for key, _ in selector.select(min(POLL, limit - now)):
+                key.data.pump()
                 if not key.data.open:
                     selector.unregister(key.fd)
     return _ended(process, deadline)
@@ -153,17 +149,16 @@ def _start(argv: Sequence[str], input: bytes | IO[bytes] | None) -> subprocess.P
 def execute(
     argv: Sequence[str],
     *,
-    guard: float,
+    hard_timeout: float,
     input: bytes | IO[bytes] | None = None,
     on_line: OnLine | None = None,
-    shown: Sequence[str] | None = None,
+    display_argv: Sequence[str] | None = None,
 ) -> Result:
-    """Run a command of this machine; `shown` is the argv that the result and messages name.
+    """Run a command on this machine; the result and messages name it as `display_argv`.
 
-    `guard` (seconds) is the last line of defence: the deadline proper is the far side's. `input`
-    may be an open file, which the command then reads itself. `on_line` is called in this thread.
-    Raises CommandTimeout when the guard struck, and what this thread is to be ended with
-    (`harness.host.cancellation`); any exit status is a Result.
+    `hard_timeout` (seconds) is the last line of defence: the deadline proper is kept on the host.
+    `input` may be an open file, which the command then reads itself. `on_line` is called in this
+    thread. Any exit status is a Result. Raises CommandTimeout at the hard timeout.
     """
     started = time.monotonic()
     process = _start(argv, input)
@@ -176,30 +171,37 @@ def execute(
         ends.append(_Feed(process.stdin, input))
     ended = False
     try:
-        ended = _move(process, ends, started + guard)
+        ended = _pump(process, ends, started + hard_timeout)
     finally:
         # Not after a good end: a daemon that is just being started has not left the group yet.
         if not ended:
             kill_group(process)
     if not ended:
-        _move(process, ends, time.monotonic() + DRAIN)
+        _pump(process, ends, time.monotonic() + DRAIN)
     for end in ends:
-        end.let_go()
-    return _finished(process, streams, started, shown if shown is not None else argv, ended, guard)
+        end.detach()
+    return _finished(
+        process,
+        streams,
+        started,
+        display_argv if display_argv is not None else argv,
+        ended,
+        hard_timeout,
+    )
 
 
 def _finished(
     process: subprocess.Popen[bytes],
     streams: tuple[_Stream, _Stream],
     started: float,
-    shown: Sequence[str],
+    display_argv: Sequence[str],
     ended: bool,
-    guard: float,
+    hard_timeout: float,
 ) -> Result:
     out, err = (stream.capture for stream in streams)
     rc = process.returncode
     result = Result(
-        argv=tuple(shown),
+        argv=tuple(display_argv),
         rc=rc if rc >= 0 else 128 - rc,
         out=out.text(),
         err=err.text(),
@@ -209,7 +211,7 @@ def _finished(
     )
     if not ended:
         raise CommandTimeout(
-            f"Command '{result.line}' gave no answer within {guard:.0f} s.{tail(result)}",
+            f"Command '{result.line}' gave no answer within {hard_timeout:.0f} s.{tail(result)}",
             result=result,
         )
     for capture in (out, err):

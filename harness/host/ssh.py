@@ -1,4 +1,4 @@
-"""A host by ssh(1), over one master connection a run."""
+"""A host by ssh(1), over one master connection per run."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ _SSH_SAYS = re.compile(
     re.MULTILINE,
 )
 
-# Of a user's configuration that which would keep the master from being a child of ours that lasts
-# as long as its input and carries our commands alone.
+# Options of a user's configuration that would keep the master from being our child process, from
+# ending with its input, or from carrying our commands alone.
 _OURS = ("ControlPersist=no", "RemoteCommand=none", "ClearAllForwardings=yes")
 _OURS_SINCE_8_7 = ("ForkAfterAuthentication=no", "SessionType=default", "StdinNull=no")
 
@@ -49,7 +49,7 @@ def _knows(option: str) -> bool:
 
     IgnoreUnknown would replace the user's own one, on which his configuration may depend.
     """
-    return execute(["ssh", "-o", option, "-V"], guard=CONTROL_TIMEOUT).rc == 0
+    return execute(["ssh", "-o", option, "-V"], hard_timeout=CONTROL_TIMEOUT).rc == 0
 
 
 class SshTransport:
@@ -113,7 +113,7 @@ class SshTransport:
         return [*self._client(), *self.endpoint.target, f"{script}; exit $rc"]
 
     def _line(self, argv: Sequence[str], mark: tuple[str, str] | None = None) -> str:
-        """The command as the shell over there is told it, as root where that takes sudo."""
+        """The command line for the host's shell; with sudo where the user is not root."""
         if self.become:
             kept = " ".join(f'"{name}=${{{name}-}}"' for name in KEPT)
             return f"sudo -n -- env {kept} {shlex.join([*marked(mark), *argv])}"
@@ -199,7 +199,7 @@ class SshTransport:
 
     def _control(self, request: str, *args: str) -> Result:
         argv = [*self._client(), "-O", request, *args, *self.endpoint.target]
-        return execute(argv, guard=CONTROL_TIMEOUT)
+        return execute(argv, hard_timeout=CONTROL_TIMEOUT)
 
     def reconnect(self) -> None:
         self._end_master()

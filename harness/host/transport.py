@@ -1,4 +1,4 @@
-"""What the way to a host has to give, and the shortest of them: this machine."""
+"""The interface of a transport to a host, and the one for this machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SshEndpoint:
 
     @property
     def options(self) -> list[str]:
-        """The ssh options ("Name=value") that it comes to."""
+        """The endpoint as ssh options ("Name=value")."""
         options = []
         if self.identity is not None:
             options += [f'IdentityFile="{self.identity}"', "IdentitiesOnly=yes"]

@@ -1,1 +1,1 @@
-"""The pytest plugin, and all that knows a pytest session."""
+"""The pytest plugin, the session of a run, and the work of `python -m harness`."""

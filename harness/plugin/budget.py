@@ -88,7 +88,7 @@ class Budget:
         name = fixturedef.argname
         with contextlib.ExitStack() as stack:
             if self.clock.counts and name in (found := limits(self.session.profile)):
-                stack.enter_context(self.clock.lent(found[name]))
+                stack.enter_context(self.clock.replaced_by(found[name]))
             return (yield)
 
 

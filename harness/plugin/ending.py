@@ -1,4 +1,4 @@
-"""The end of a run: undo, the exit status, what others make of the record, what is left to say."""
+"""The end of a pytest run: undo, reports, exit status, last lines on the terminal."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable, Generator, Iterator
 import pytest
 
 from harness.plugin.session import Session
-from harness.undo.undo import undisturbed
+from harness.undo.undo import deferred_signals
 
 
 class Ending:
-    """A plugin: `last_resort` is for what pytest's own hooks do not come to."""
+    """A plugin; `last_resort` does the same where pytest's own hooks are not called."""
 
     def __init__(self, config: pytest.Config, session: Session) -> None:
         self.config = config
         self.session = session
-        self._said = False
+        self._printed = False
 
     # The innermost of the wrappers: pytest's reporter is one, and writes its summary after this.
     @pytest.hookimpl(wrapper=True, trylast=True)
@@ -33,19 +33,19 @@ class Ending:
         return result
 
     def _finish(self, own: int) -> int:
-        """Put the host back, whatever comes in between; the exit status, from that of pytest."""
+        """Undo, whatever fails on the way. Returns the exit status; `own` is pytest's."""
         mine = self.session
         hook = self.config.hook
-        with undisturbed(mine.say):
+        with deferred_signals(mine.say):
             mine.outcome.pytest_status = own
             mine.close()
-            mine.outcome.regression = bool(self._asked(hook.pytest_acceptance_ending))
+            mine.outcome.regression = bool(self._call(hook.pytest_acceptance_ending))
             mine.end()
-            self._asked(hook.pytest_acceptance_ended)
+            self._call(hook.pytest_acceptance_ended)
             return mine.exit_status
 
-    def _asked(self, hook: Callable[..., object]) -> object:
-        """What the reports answer. Whatever breaks there, the host is put back and recorded."""
+    def _call(self, hook: Callable[..., object]) -> object:
+        """Call a hook of the reports; its error becomes a harness error and stops nothing."""
         try:
             return hook(config=self.config, folder=self.session.run_dir)
         except Exception as error:
@@ -55,28 +55,28 @@ class Ending:
             return None
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Where to look, and what is left on the host."""
+        """Print where record and evidence are, and the changes that are left on the host."""
         if self.session.run_dir is None:
             return
         terminalreporter.section("acceptance run")
         for line, bad in self._lines():
             terminalreporter.write_line(self.session.trace.mask(line), red=bad)
-        self._said = True
+        self._printed = True
 
     def last_resort(self) -> None:
-        """Where an interruption struck beside all of this: the same, and the same lines."""
+        """Finish, and print the last lines, where an interruption kept pytest from doing so."""
         mine = self.session
         if mine.run_dir is None:
             return
         if not mine.ended:
             self._finish(int(pytest.ExitCode.INTERRUPTED))
-        if not self._said:
-            self._said = True
+        if not self._printed:
+            self._printed = True
             for line, _ in self._lines():
                 mine.say(line)
 
     def _lines(self) -> Iterator[tuple[str, bool]]:
-        """What is left to say, and whether it is bad."""
+        """The last lines, each with whether it is bad news."""
         run_dir, outcome = self.session.run_dir, self.session.outcome
         assert run_dir is not None
         done = len(outcome.undo) - len(outcome.left)

@@ -1,4 +1,4 @@
-"""The harness's hooks: what it asks the project for, and what the reports make of a run.
+"""The harness's hooks: what a project provides for a run, and what happens at its end.
 
 A plugin implements one by a function of its name, in pytest's way; `python -m harness` asks the
 same plugins, those that the root conftest names. So the harness knows none of them.

@@ -1,4 +1,4 @@
-"""How busy machines are: what explains most of the time limits that are reached."""
+"""The load of runner and lab host, for messages about time limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.wait import WaitTimeout
 ASK = 10.0  # seconds for a host to say its load; one that takes longer is busy enough
 
 
-def explained(
+def limit_details(
     error: BaseException | None, host: Host | None, limits: Mapping[str, Limit]
 ) -> list[str]:
     """Lines that tell more of a time limit that was reached; none for any other failure.
@@ -30,18 +30,18 @@ def explained(
     if isinstance(error, StageFailed) and error.name in limits and not isinstance(cause, TimeIsUp):
         seconds = limits[error.name].seconds
         lines.append(f"budget of the stage: {error.name} = {seconds:g} in [budget] of the profile")
-    return [*lines, told(host)]
+    return [*lines, load_line(host)]
 
 
-def told(host: Host | None) -> str:
+def load_line(host: Host | None) -> str:
     """A line: load and cores of this machine and, where it is another that answers, of the host."""
     here = f"{os.getloadavg()[0]:.1f} on the {len(os.sched_getaffinity(0))} cores of this machine"
     if host is None or host.boot_id == Path(BOOT_ID).read_text().strip():
         return f"load: {here}"
-    return f"load: {here}, {_of(host)}"
+    return f"load: {here}, {_load_of(host)}"
 
 
-def _of(host: Host) -> str:
+def _load_of(host: Host) -> str:
     try:
         said = host.sh("cut -d ' ' -f 1 /proc/loadavg; nproc", timeout=ASK).out.split()
     except LabError as error:

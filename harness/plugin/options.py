@@ -1,4 +1,4 @@
-"""The command-line options, of pytest and of `python -m harness`, and what they come to."""
+"""The command-line options of pytest and of `python -m harness`, and their effective values."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from harness.errors import RECOVER
 from harness.profile.schema import BaseProfile
 from harness.run.stage import Provision
 
@@ -57,7 +58,7 @@ def what_to_keep(add: Add) -> None:
         "--keep",
         choices=("never", "on-failure", "always"),
         default=None,
-        help="when to leave the host as it is at the end, for a look (pytest --recover cleans up)",
+        help=f"when to leave the host as it is at the end, for a look; {RECOVER} cleans up",
     )
 
 
@@ -83,15 +84,15 @@ def instead_of_running(add: Add) -> None:
 
 @dataclass(frozen=True)
 class Choices:
-    """What holds for this run: the command line first, then the profile."""
+    """The effective choices of this run: from the command line, else from the profile."""
 
     provision: Provision
     keep: str
     restore: bool
 
     @classmethod
-    def of(cls, options: argparse.Namespace, profile: BaseProfile) -> Choices:
-        """What a command line and a profile come to; a command need not have every option."""
+    def effective(cls, options: argparse.Namespace, profile: BaseProfile) -> Choices:
+        """Combine a command line and a profile; a command need not have every option."""
         given = vars(options)
         return cls(
             provision=cast(Provision, given.get("provision") or profile.policy.provision),
@@ -106,8 +107,8 @@ def profile_name(options: argparse.Namespace) -> str:
 
 
 def recover_line(options: argparse.Namespace, environ: Mapping[str, str]) -> str:
-    """The line for a shell that cleans up this very host, wherever the profile got it from."""
-    words = ["pytest", "--recover", "--profile", profile_name(options)]
+    """The shell command that cleans up this very host, also where the environment names it."""
+    words = [*RECOVER.split(), "--profile", profile_name(options)]
     if options.allow_local:
         words.append("--allow-local")
     target = [

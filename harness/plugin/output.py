@@ -1,4 +1,4 @@
-"""What pytest itself writes: masked before anybody sees it, and through the run's screen.
+"""pytest's own output: masked before anybody sees it, and written through the run's screen.
 
 A report is masked as a whole, before the terminal, junit.xml and the cache get it: tracebacks with
 their locals, captured output, properties, reasons, names. The screen masks what goes to the

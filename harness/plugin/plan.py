@@ -1,4 +1,4 @@
-"""What a run would do (`--plan`), told from the profile and the command line alone.
+"""The plan of a run (`--plan`), from the profile and the command line alone.
 
 Nothing is connected to, so whether something durable can be reused is not known yet: that is for
 its inputs on the host to say.
@@ -52,9 +52,8 @@ def stages_of(config: pytest.Config, items: Sequence[pytest.Item]) -> Stages:
     """
     known = {stage.name: stage for stage in stage_classes()}
     setups = _Setups()
-    config.option.setupplan = (
-        True  # pytest's --setup-plan: every fixture has its turn, none is made
-    )
+    # pytest's --setup-plan: every fixture has its turn, and none is made.
+    config.option.setupplan = True
     config.pluginmanager.register(setups)
     for item, following in pairwise([*items, None]):
         assert item is not None

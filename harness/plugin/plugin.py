@@ -1,4 +1,4 @@
-"""The pytest plugin: fixtures, one error for each broken stage, undo at the end.
+"""The pytest plugin: fixtures, one error per broken stage, undo at the end.
 
 The fixtures are `profile`, `lab_host`, `run`, which stages use, and `host`, which tests use. The
 root conftest names it in `pytest_plugins`, with plugins that answer to `harness.plugin.hooks`.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -24,15 +24,12 @@ from harness.plugin.output import Output
 from harness.plugin.session import Session, opened
 from harness.profile.schema import BaseProfile
 from harness.record.trace import NOT_ASSESSED
-from harness.run.background import KNOWN, Early
-from harness.run.stage import Run, StageFailed
+from harness.run.stage import DECLARED, Run, StageFailed
 
 MARK = "acceptance"
 _SESSION = pytest.StashKey[Session]()
 _ENDING = pytest.StashKey[Ending]()
 _BROKEN = pytest.StashKey[dict[str, str]]()  # fixture -> the one line that says why
-_MADE = pytest.StashKey[dict[str, object]]()  # the session's fixtures that are there, with values
-_EARLY = pytest.StashKey[dict[str, Early[Any]]]()  # those that wait for their arguments
 _COLLECTED = pytest.StashKey[dict[str, object]]()
 _BLOCKED = pytest.StashKey[bool]()  # this item was skipped by us, for a broken stage
 
@@ -84,7 +81,7 @@ def pytest_configure(config: pytest.Config) -> None:
     ending = config.stash[_ENDING] = Ending(config, session)
     for part in (Output(config, session), budget.Budget(session, MARK), ending):
         config.pluginmanager.register(part)
-    config.stash[_BROKEN], config.stash[_MADE], config.stash[_EARLY] = {}, {}, {}
+    config.stash[_BROKEN] = {}
     with usage_errors():
         if options.may_run_acceptance(config.option) or config.option.profile is not None:
             _ = session.profile
@@ -99,13 +96,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def session_of(config: pytest.Config) -> Session:
-    """What this pytest run keeps, from `pytest_configure` on."""
+    """The session of this pytest run, from `pytest_configure` on."""
     return config.stash[_SESSION]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Before -m, -k and the like take any away: a report has to say what did not run."""
+    """Note all tests before -m and -k deselect any: a report has to say what did not run."""
     tests = [item.nodeid for item in items if item.get_closest_marker(MARK)]
     only = [arg for arg in config.args if "::" in arg]
     found: dict[str, object] = {"tests": tests, "only": only}
@@ -130,9 +127,21 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     with usage_errors():
         mine.begin()
     mine.trace.event("fact", name="collected", value=config.stash[_COLLECTED])
-    asked = {name for item in items for name in _fixtures(item)}
-    config.stash[_EARLY] = {name: early for name, early in KNOWN.items() if name in asked}
+    _make_early(items)
     return None
+
+
+def _make_early(items: Sequence[pytest.Item]) -> None:
+    """Have the first test that has all that an early fixture takes set that one up, before its own.
+
+    What that takes comes first all the same: pytest sees to it.
+    """
+    asked = {name for item in items for name in _fixtures(item)}
+    for name, declared in DECLARED.items():
+        if declared.early and name in asked:
+            first = next(item for item in items if declared.early <= {*_fixtures(item)})
+            # pytest sets up what is in this list, in turn; the variants of a test share one
+            vars(first)["fixturenames"] = [name, *_fixtures(first)]
 
 
 def _fixtures(item: pytest.Item) -> list[str]:
@@ -172,24 +181,15 @@ def run(pytestconfig: pytest.Config, lab_host: Host) -> Run[BaseProfile]:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """Remember which fixture a broken stage stands behind; start what waited for a good one."""
-    stash = request.config.stash
-    made = stash[_MADE]
+    """Remember which fixture a broken stage stands behind."""
     try:
-        value = yield
+        return (yield)
     except (Exception, pytest.fail.Exception) as error:
         if isinstance(error, StageFailed) or fixturedef.scope == "session":
             reason = f'fixture "{fixturedef.argname}" failed: {_first_line(error)}'
             brief = error.brief if isinstance(error, StageFailed) else reason
-            stash[_BROKEN].setdefault(fixturedef.argname, brief)
+            request.config.stash[_BROKEN].setdefault(fixturedef.argname, brief)
         raise
-    if fixturedef.scope == "session":
-        made[fixturedef.argname] = value
-    mine = session_of(request.config)
-    if mine.run is not None and mine.run.provision != "never":
-        limits = budget.limits(mine.profile)
-        mine.run.background.start_ready(stash[_EARLY], made, limits)
-    return value
 
 
 def _first_line(error: BaseException) -> str:
@@ -200,7 +200,7 @@ def _first_line(error: BaseException) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip what depends on a broken stage, by name."""
+    """Skip a test that depends on a failed stage, with the stage's name."""
     broken = item.config.stash[_BROKEN]
     for name in _fixtures(item):
         if name in broken:
@@ -220,7 +220,7 @@ def pytest_runtest_makereport(
     error = call.excinfo.value if call.excinfo is not None else None
     full = session.trace.mask(report.longreprtext) if report.failed else ""
     if report.failed and (said := sentence(error)):
-        more = load.explained(error, session.host, budget.limits(session.profile))
+        more = load.limit_details(error, session.host, budget.limits(session.profile))
         report.longrepr = session.trace.mask("\n".join([said, *more]))  # the trace is evidence
     if report.failed:
         session.outcome.note_first_failure(error)

@@ -11,7 +11,7 @@ from harness.host.command import HostUnreachable
 from harness.host.host import Host
 from harness.plugin.session import Session
 from harness.undo import lock
-from harness.undo.undo import UndoResult, recover, undisturbed
+from harness.undo.undo import UndoResult, deferred_signals, recover
 
 _STATUSES = (  # of an error alone; the first that fits
     (HostUnreachable, exits.UNREACHABLE),
@@ -23,10 +23,10 @@ _STATUSES = (  # of an error alone; the first that fits
 
 
 def run(session: Session) -> int:
-    """Recover every host in turn, tell what became of each change; the exit status.
+    """Recover every host in turn and print the result of each change. Returns the exit status.
 
-    A host that stands in the way (unreachable, in use) is told, and does not keep the others from
-    being put back. Raises BadUsage before anything is touched.
+    A host that cannot be recovered (unreachable, in use) is reported and does not stop the others.
+    Raises BadUsage before anything is touched.
     """
     directory = session.begin()
     outcome = session.outcome
@@ -34,7 +34,7 @@ def run(session: Session) -> int:
     try:
         with session.screen.task("recover"):
             for opened in session.leftovers(directory):
-                statuses.append(_one(session, opened, directory.name))
+                statuses.append(_recover(session, opened, directory.name))
     except KeyboardInterrupt:
         session.say("Interrupted: what is not named here has not been looked at.")
         statuses.append(exits.INTERRUPTED)
@@ -47,7 +47,7 @@ def run(session: Session) -> int:
     return status
 
 
-def _one(session: Session, opened: contextlib.AbstractContextManager[Host], run_id: str) -> int:
+def _recover(session: Session, opened: contextlib.AbstractContextManager[Host], run_id: str) -> int:
     ok = True
 
     def tell(result: UndoResult) -> None:
@@ -60,7 +60,7 @@ def _one(session: Session, opened: contextlib.AbstractContextManager[Host], run_
         with opened as host:
             host.trace = session.trace
             with (
-                undisturbed(session.say),
+                deferred_signals(session.say),
                 lock.locked(host, run_id, session.state_dir, recover=True),
             ):
                 recover(host, session.state_dir, session.choices.restore, tell)
@@ -70,7 +70,7 @@ def _one(session: Session, opened: contextlib.AbstractContextManager[Host], run_
 
 
 def _failed(session: Session, error: Exception) -> int:
-    """Tell an error; the exit status that it alone would come to."""
+    """Report an error. Returns the exit status for it alone."""
     if isinstance(error, LabError):
         session.say(f"ERROR: {error}")
         session.outcome.undo_error += f"{error} "

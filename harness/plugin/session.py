@@ -39,14 +39,14 @@ from harness.run.stage import DECLARED, Run
 from harness.undo import lock
 from harness.undo.journal import Journal, load_all
 from harness.undo.lock import STATE_DIR
-from harness.undo.undo import recover, undisturbed, undo
+from harness.undo.undo import deferred_signals, recover, undo
 
 Opened = contextlib.AbstractContextManager[Host]
 
 
 @dataclass
 class Session:
-    """One run, or one recovery: it opens the host when first asked, and puts it back; no pytest."""
+    """One run or one recovery: opens the host on demand, and undoes its changes at the end."""
 
     hook: Any  # that of a plugin manager; `harness.plugin.hooks` says what is asked
     root: Path  # the project's folder, with profiles/ and reports/runs/
@@ -78,7 +78,7 @@ class Session:
     def profile(self) -> BaseProfile:
         """The profile, read when first asked; BadUsage when it is not as it should be."""
         if self._profile is None:
-            schema: type[BaseProfile] = self._asked("schema")
+            schema: type[BaseProfile] = self._required("schema")
             budgets = {name: declared.budget for name, declared in DECLARED.items()}
             name, folder = profile_name(self.options), self.root / "profiles"
             self._profile = load(name, schema, os.environ, folder, budgets)
@@ -87,15 +87,15 @@ class Session:
 
     @property
     def choices(self) -> Choices:
-        """What the command line and the profile's policy come to."""
-        return Choices.of(self.options, self.profile)
+        """The effective choices, from the command line and the profile's policy."""
+        return Choices.effective(self.options, self.profile)
 
     @property
     def state_dir(self) -> str:
         """The harness's own folder on the host."""
         return self.hook.pytest_acceptance_state_dir() or STATE_DIR
 
-    def _asked(self, what: str, **words: object) -> Any:
+    def _required(self, what: str, **words: object) -> Any:
         """The answer of a hook that the project has to implement; BadUsage if it does not."""
         name = f"pytest_acceptance_{what}"
         found = getattr(self.hook, name)(**words)
@@ -110,7 +110,9 @@ class Session:
 
     def connect(self, run_dir: Path) -> Opened:
         """The profile's host, open for the length of the block; LabError if it cannot be."""
-        found: Opened = self._asked("connect", session=self, profile=self.profile, run_dir=run_dir)
+        found: Opened = self._required(
+            "connect", session=self, profile=self.profile, run_dir=run_dir
+        )
         return found
 
     def leftovers(self, run_dir: Path) -> Iterable[Opened]:
@@ -120,7 +122,7 @@ class Session:
         return [self.connect(run_dir)] if found is None else found
 
     def consent(self) -> None:
-        """BadUsage where this very machine would be changed, and nobody has agreed."""
+        """Raise BadUsage where this very machine would be changed without --allow-local."""
         if self.profile.target.kind == "local" and not self.options.allow_local:
             raise BadUsage(
                 f"Profile '{self.profile.name}' would change this very machine;"
@@ -214,11 +216,11 @@ class Session:
         self.screen.say(text)
 
     def close(self) -> None:
-        """Undo, unless it is to be kept, and let go of everything; can be called again."""
+        """Undo, unless the host is to be kept, and close the host; can be called again."""
         if self.run is None:
             return
         outcome, choices = self.outcome, self.choices
-        with undisturbed(self.say), self.screen.task("undo"):
+        with deferred_signals(self.say), self.screen.task("undo"):
             run, self.run, self.host = self.run, None, None
             wanted = choices.keep == "always" or (choices.keep == "on-failure" and outcome.failed)
             outcome.kept = wanted and not outcome.interrupted
@@ -226,16 +228,14 @@ class Session:
                 self._put_back(run, choices.restore)
             except Exception as error:
                 outcome.unreachable = outcome.unreachable or isinstance(error, HostUnreachable)
-                outcome.undo_error += f"The undo could not be finished: {_said(error)}"
+                outcome.undo_error += f"The undo could not be finished: {_text_of(error)}"
             try:
                 self._stack.close()
             except Exception as error:
-                outcome.undo_error += f"The host could not be closed: {_said(error)}"
+                outcome.undo_error += f"The host could not be closed: {_text_of(error)}"
 
     def _put_back(self, run: Run[BaseProfile], restore: bool) -> None:
-        if stuck := run.background.close():
-            names = ", ".join(f"'{name}'" for name in stuck)
-            self.outcome.note_harness_error(f"Background stage {names} could not be ended.")
+        run.close()
         if not self.outcome.kept:
             undo(run.journal, restore, self.outcome.undo.append)
             if restore:
@@ -243,12 +243,12 @@ class Session:
 
     @property
     def exit_status(self) -> int:
-        """The exit status of a run, as far as is known; of the record, too, which may fail last."""
+        """The exit status so far; an error in writing the record counts, too."""
         self.outcome.note_harness_error(self.trace.trouble)
         return self.outcome.exit_status
 
     def cleanup_instructions(self) -> list[str]:
-        """What to tell of a host that is not as it was: how to get in, and how to clean up."""
+        """The lines for a host that is not as it was: how to log in, and how to clean up."""
         return self.cleanup_hints or [
             f"to get in: {self.login}",
             f"to clean up: {recover_line(self.options, os.environ)}",
@@ -306,7 +306,7 @@ def opened(
         session.screen.close()
 
 
-def _said(error: Exception) -> str:
+def _text_of(error: Exception) -> str:
     return str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
 
 
@@ -317,5 +317,5 @@ def _point_last(runs: Path, run_id: str) -> None:
 
 
 def _digest(profile: object) -> str:
-    """Of the effective profile, secrets masked; it tells that a value was changed, not which."""
+    """The sha256 of the effective profile, secrets masked."""
     return hashlib.sha256(json.dumps(profile, sort_keys=True).encode()).hexdigest()

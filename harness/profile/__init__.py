@@ -1,1 +1,1 @@
-"""Profiles: read, checked, explained."""
+"""Profiles: reading, checking, and messages for errors in them."""

@@ -25,7 +25,7 @@ _SHOWN = 60  # characters of a found value
 
 
 class UnknownName(ValueError):
-    """A key of a map that is none of those `known`."""
+    """A key of a map that is not in `known`."""
 
     def __init__(self, known: Iterable[str]) -> None:
         super().__init__("a known name")
@@ -35,7 +35,7 @@ class UnknownName(ValueError):
 def explain(
     error: pydantic.ValidationError, schema: type[pydantic.BaseModel], source: Source
 ) -> list[str]:
-    """One line an error: source, key path, expected, found, and for a typo the nearest key."""
+    """One line per error: source, key path, expected, found, and for a typo the nearest key."""
     return [_line(dict(item), schema, source) for item in error.errors(include_url=False)]
 
 
@@ -48,18 +48,18 @@ def _line(item: dict[str, Any], schema: type[pydantic.BaseModel], source: Source
         keys = cause.known if isinstance(cause, UnknownName) else _keys(schema, loc[:-1])
         near = difflib.get_close_matches(str(loc[-1]), keys, 1, 0.6)
         advice = f"; did you mean '{near[0]}'?" if near else ""
-        return _one(
+        return _printable_line(
             f"{head}expected one of {', '.join(keys) or 'no keys'}, found '{loc[-1]}'{advice}"
         )
     if item["type"] == "missing":
-        return _one(f"{head}expected a value, found nothing")
+        return _printable_line(f"{head}expected a value, found nothing")
     expected = str(item["msg"])
     for prefix in ("Input should be ", "Value error, ", "Assertion failed, "):
         expected = expected.removeprefix(prefix)
-    return _one(f"{head}expected {expected}, found {_found(item.get('input'))}")
+    return _printable_line(f"{head}expected {expected}, found {_kind_and_value(item.get('input'))}")
 
 
-def _found(value: Any) -> str:
+def _kind_and_value(value: Any) -> str:
     kind = type(value).__name__
     if isinstance(value, dict | list):
         return f"{_TOML_NAMES[kind]} of {len(value)}"
@@ -68,8 +68,8 @@ def _found(value: Any) -> str:
     return f"{_TOML_NAMES.get(kind, kind)} {shown}"
 
 
-def _one(text: str) -> str:
-    """One line, and printable, whatever the keys and values hold."""
+def _printable_line(text: str) -> str:
+    """A text as one printable line, whatever its keys and values hold."""
     return shown(" ".join(text.split()))
 
 

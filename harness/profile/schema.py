@@ -38,7 +38,7 @@ class Section(pydantic.BaseModel):
 
 
 class Target(Section):
-    """Where the lab host is."""
+    """The address of the lab host."""
 
     kind: Literal["vlab", "ssh", "local"]
     address: str | None = None  # ssh://user@host:port, for kind ssh alone
@@ -75,7 +75,7 @@ class Target(Section):
 
 
 class Policy(Section):
-    """What a run may do, where the command line does not say."""
+    """Choices for a run, where the command line makes none."""
 
     provision: Literal["auto", "always", "never"] = "auto"
     keep: Literal["never", "on-failure", "always"] = "never"
@@ -104,7 +104,7 @@ Budgets = dict[
 
 
 class BaseProfile(Section):
-    """What the harness itself needs of a profile."""
+    """The sections of a profile that the harness itself needs."""
 
     name: str = pydantic.Field(min_length=1)
     target: Target

@@ -127,27 +127,33 @@ def _read_file(source: Source, path: Path, chain: tuple[Path, ...]) -> None:
 
 
 def _parse(path: Path) -> tuple[dict[str, Any] | None, str]:
+    """The file's values; or None, and what is wrong with it."""
     try:
-        if path.is_dir():
-            return None, "expected a TOML file, found a directory"
-        if not path.exists():
-            return None, "expected a TOML file, found nothing"
-        if not path.is_file():
-            return None, "expected a TOML file, found something that is no file"
+        if found := _no_file(path):
+            return None, f"expected a TOML file, found {found}"
         raw = path.read_bytes()[: MAX_BYTES + 1]
         if len(raw) > MAX_BYTES:
             return None, f"expected at most {MAX_BYTES} bytes, found more"
         return tomllib.loads(raw.decode("utf-8")), ""
     except UnicodeDecodeError as error:
-        return None, f"expected UTF-8, found byte 0x{error.object[error.start]:02x}" + (
-            f" at offset {error.start}"
-        )
+        byte = error.object[error.start]
+        problem = f"expected UTF-8, found byte 0x{byte:02x} at offset {error.start}"
     except OSError as error:
-        return None, f"expected a readable TOML file, found: {error.strerror}"
+        problem = f"expected a readable TOML file, found: {error.strerror}"
     except RecursionError:
-        return None, "expected TOML, found values nested too deeply"
+        problem = "expected TOML, found values nested too deeply"
     except ValueError as error:  # TOMLDecodeError is one; so are numbers and paths beyond bounds
-        return None, f"expected TOML, found: {' '.join(str(error).split())}"
+        problem = f"expected TOML, found: {' '.join(str(error).split())}"
+    return None, problem
+
+
+def _no_file(path: Path) -> str:
+    """A word for the thing at a path that is not a file; empty for a file."""
+    if path.is_dir():
+        return "a directory"
+    if not path.exists():
+        return "nothing"
+    return "" if path.is_file() else "something that is no file"
 
 
 def _read_environ(source: Source, environ: Mapping[str, str]) -> None:

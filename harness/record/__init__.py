@@ -1,1 +1,1 @@
-"""What a run writes down: events, evidence, with secrets masked."""
+"""The record of a run: events, facts and evidence, with secrets masked."""

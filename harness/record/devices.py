@@ -1,4 +1,4 @@
-"""The devices of a report's picture: what was passed through, and where it came out."""
+"""The devices of a report's picture: assigned functions of the host, and those of the guest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class HostDevice:
 
 @facts
 class GuestDevice:
-    """A PCI function of the guest, of a model that was passed through.
+    """A PCI function of the guest, of the same model as an assigned device.
 
     `name`: nvidia-smi's, or ''. `host`: its address on the host, and `port`: QEMU's id of the root
     port that it is behind; both are '' where that is not known.

@@ -1,4 +1,4 @@
-"""What a person would go and look at after a failure, gathered while it is still there."""
+"""Evidence: files that explain a failure, collected from the host while they are there."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ class Evidence:
         return self.directory.joinpath(*(part for part in safe if part.strip(".")))
 
     def collect(self, nodeid: str, extra: dict[str, str] | None = None) -> Path | None:
-        """Run every collector; what one cannot get, it says why in its file, and no more.
+        """Run every collector; the file of one that fails has its error instead.
 
-        `extra` are texts to store beside (the failure itself). None when there is nothing at all.
+        `extra` are texts to store as well (the failure itself). None when there is nothing at all.
         """
         if not self._collectors and not extra:
             return None
@@ -92,9 +92,9 @@ class Evidence:
 
 
 def list_rest(run_dir: Path, trace: Trace) -> None:
-    """An event for each file of a run's evidence that has none: what others wrote for it.
+    """Record an event for each evidence file that has none yet, such as a lab's console.
 
-    Such as a lab's console; all of it is there and masked when a run ends.
+    It is called at the end of a run, when these files are complete and masked.
     """
     lines = (run_dir / "record.jsonl").read_bytes().splitlines()
     events = [json.loads(line) for line in lines if b'"evidence"' in line]

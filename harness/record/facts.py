@@ -113,7 +113,7 @@ def as_json(value: object, name: str) -> Any:
 
 
 def shown_in(value: object, name: str) -> list[dict[str, Any]]:
-    """What a report shows of the facts called `name`, those within them included, as JSON."""
+    """The fields of the facts called `name` that a report shows, nested ones included, as JSON."""
     found: dict[str, Shown] = {}
     for one, several in _declared(value, name, several=False):
         before = found.get(one.field)

@@ -1,13 +1,14 @@
-"""Secrets out of texts: those that are known, by value, and credentials that nobody named, by form.
+"""Redact configured secrets (in their usual encodings) and strings that look like credentials.
 
-By form: the password of a URL, a long token that stands as its user, and what follows
-`Authorization:` or `Bearer`. By value: as they are, and as programs commonly write them.
+Looking like credentials are the password of a URL, a long token in the place of its user, and what
+follows `Authorization:` or `Bearer`.
 
-Recognised are the value itself; JSON, Python (`repr` of text and of bytes, a test's id), shell
-quoting, URL and XML escapes of it, two of them within each other included; its base64, also within
-a longer text that was encoded as a whole (`user:secret`); every line of a value with several lines;
-and what pytest leaves of a value where it shortens a text to `...`. Not recognised is what no
-search by value can find: hashes, encryption, compression, and a value that some program wrapped.
+Recognised of a secret are the value itself; JSON, Python (`repr` of text and of bytes, a test's
+id), shell quoting, URL and XML escapes of it, two of them within each other included; its base64,
+also within a longer text that was encoded as a whole (`user:secret`); every line of a value with
+several lines; and what pytest leaves of a value where it shortens a text to `...`. Not recognised
+is what no search by value can find: hashes, encryption, compression, and a value that some program
+wrapped.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _CREDENTIALS = re.compile(
 
 
 class Masker:
-    """Knows the secrets of a run."""
+    """Redacts the secrets of a run."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._values = {secret for secret in secrets if secret}
@@ -49,7 +50,7 @@ class Masker:
     def text(self, text: str) -> str:
         """`text` with every secret in it replaced."""
         parts, end = [], 0
-        for start, stop in sorted(self._found(text)):
+        for start, stop in sorted(self._spans(text)):
             if start >= end:
                 parts += [text[end:start], MASK]
             end = max(end, stop)
@@ -79,7 +80,7 @@ class Masker:
                 if after != before:
                     path.write_bytes(after)
 
-    def _found(self, text: str) -> Iterator[tuple[int, int]]:
+    def _spans(self, text: str) -> Iterator[tuple[int, int]]:
         for form in self._forms:
             start = text.find(form)
             while start >= 0:
@@ -88,9 +89,9 @@ class Masker:
         for found in _CREDENTIALS.finditer(text):
             yield found.span(found.lastgroup or 0)
         for cut in _CUT.finditer(text):
-            yield from self._left_over(text, cut.start(), cut.end())
+            yield from self._cut_spans(text, cut.start(), cut.end())
 
-    def _left_over(self, text: str, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    def _cut_spans(self, text: str, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """The beginning of a secret before a cut, and the end of one behind it."""
         before, behind = text[max(0, start - SHORTEST) : start], text[stop : stop + SHORTEST]
         for form in self._forms:
@@ -106,7 +107,7 @@ class Masker:
 
 
 def _forms(value: str) -> set[str]:
-    """All the texts by which a secret is known."""
+    """A secret in all its encodings."""
     whole = {value, value.strip()}
     lines = {line.strip() for line in value.splitlines()}
     found = whole | {line for line in lines if len(line) >= _LINE}
@@ -135,7 +136,7 @@ def _escaped(text: str) -> Iterator[str]:
 
 
 def _base64(data: bytes) -> set[str]:
-    """Its base64; and what stays the same of it wherever the secret stands in what is encoded."""
+    """Its base64, and the parts of it that are the same wherever it stands in a longer text."""
     alone = base64.b64encode(data).decode().rstrip("=")
     found = {alone}
     for width in (64, 76):  # the lines of openssl and of base64(1)

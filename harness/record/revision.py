@@ -1,11 +1,11 @@
-"""Which version of the project a run was made by."""
+"""The version of this project, for the record."""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
 
-CHANGED = "+changes"  # ends the name of a commit that is not what lies there
+CHANGED = "+changes"  # suffix where the files differ from the commit
 
 
 def commit(folder: Path = Path(__file__).parents[2]) -> str | None:

@@ -44,7 +44,7 @@ def at_stage(name: str) -> Iterator[None]:
 
 
 class Ended(Protocol):
-    """A command that ended, as the record has it (`harness.host.host.command.Result`)."""
+    """A command that ended, as the record has it (`harness.host.command.Result`)."""
 
     @property
     def argv(self) -> tuple[str, ...]: ...
@@ -119,14 +119,14 @@ class Trace:
         }
         with self._lock:
             if self._file is not None:
-                chain = link(self._chain, head | body)
+                chain = chain_digest(self._chain, head | body)
                 # lone surrogates need the escapes
                 line = json.dumps(head | body | {"chain": chain}, ensure_ascii=True)
                 if self._write(self._file, f"{line}\n".encode()):
                     self._chain = chain
 
     def keep(self, trouble: str) -> None:
-        """Keep in mind what could not be written, if it is the first."""
+        """Remember the first error of writing."""
         self.trouble = self.trouble or trouble
 
     def _write(self, file: int, line: bytes) -> bool:
@@ -162,7 +162,7 @@ class Trace:
         )
 
 
-def link(before: str, event: Mapping[str, object]) -> str:
+def chain_digest(before: str, event: Mapping[str, object]) -> str:
     """The `chain` of an event that follows one whose chain is `before`: a sha256 in hex.
 
     Of `before` and of the event as JSON, keys sorted, its own `chain` left out.

@@ -1,1 +1,1 @@
-"""What a run is made of: stages, jobs on the host, assets."""
+"""The parts of a run: stages, jobs on the host, assets, time limits."""

@@ -1,8 +1,8 @@
 """Assets: files by URL or path, known by their sha256, from a cache on the runner to a host.
 
-Nothing is used whose digest has not been computed from the bytes at hand. A cached file can also be
+A file is used only after its digest was computed from its own bytes. A cached file can also be
 put there by hand (`Asset.cached` says where), which is the way for a runner without a network.
-Downloads are one at a time each, resumed, and verified before they count.
+A download is resumed after a break, verified before use, and made by one process at a time.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import time
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,14 +19,13 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from harness.errors import LabError
-from harness.host import cancellation
 from harness.host.host import Host
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all (None: not told)
 
 
 class AssetError(LabError):
-    """An asset that cannot be had, or is not what its digest says."""
+    """An asset that cannot be fetched, or whose digest is another one."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Asset:
         return Path(self.source).expanduser()
 
     def cached(self, cache: Path | None = None) -> Path:
-        """Where the file is, or would be, in the cache."""
+        """The path of the file in the cache, downloaded or not."""
         return (cache or cache_dir()) / self.sha256
 
 
@@ -100,9 +100,9 @@ def deliver(
     progress: Progress | None = None,
     timeout: float = 1800,
 ) -> bool:
-    """Have the asset at `remote` on the host; whether it had to be sent (within `timeout` s).
+    """Put the asset at `remote` on the host, within `timeout` seconds, and set its mode.
 
-    Nothing is downloaded, either, where the host already has it. Its mode is set in any case.
+    Where the host has it already, nothing is downloaded or sent. Returns whether it was sent.
     """
     script = '[ -f "$1" ] && sha256sum <"$1" || true'
     found = host.sh(script, remote, timeout=timeout, probe=True).out.split()
@@ -131,13 +131,13 @@ LOCK_TIMEOUT = 7200.0  # seconds that another download of the same asset may tak
 
 
 def into_cache(asset: Asset, path: Path, progress: Progress | None) -> None:
-    """Have the asset at `path`, which is its own in the cache; AssetError. See `fetch`."""
+    """Download the asset to `path` in the cache, unless it is there. Raises AssetError."""
     from filelock import FileLock, Timeout  # here, as requests below: collecting needs neither
 
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(f"{path}.lock", timeout=LOCK_TIMEOUT)
     try:
-        with lock.acquire(cancel_check=_cancelled):
+        with lock:
             if path.exists() and digest(path) == asset.sha256:
                 return
             path.unlink(missing_ok=True)  # it has rotted: its name is its digest
@@ -148,11 +148,6 @@ def into_cache(asset: Asset, path: Path, progress: Progress | None) -> None:
             f" {LOCK_TIMEOUT:.0f} s.",
             hint=f"who holds it: fuser '{path}.lock'",
         ) from error
-
-
-def _cancelled() -> bool:
-    cancellation.check()  # raises, where this thread is to be ended
-    return False
 
 
 def _download(asset: Asset, path: Path, progress: Progress | None) -> None:
@@ -173,7 +168,7 @@ def _download(asset: Asset, path: Path, progress: Progress | None) -> None:
 
 
 def _complete(asset: Asset, part: Path, progress: Progress | None) -> None:
-    """Download what `part` lacks, by as many connections as it takes."""
+    """Download the rest of `part`, over as many connections as it takes."""
     import requests
 
     failures = 0
@@ -198,7 +193,7 @@ def _complete(asset: Asset, part: Path, progress: Progress | None) -> None:
                 hint=f"without a network, put the file at '{part.with_suffix('')}' yourself;"
                 f" its sha256 has to be {asset.sha256}",
             ) from reason
-        cancellation.pause(PAUSE * 2 ** (failures - 1))
+        time.sleep(PAUSE * 2 ** (failures - 1))
 
 
 def _size(path: Path) -> int:
@@ -232,7 +227,6 @@ def _once(asset: Asset, part: Path, progress: Progress | None) -> None:
         total = start + int(length) if length else None
         with part.open("ab" if start else "wb") as stream:
             for chunk in response.iter_content(CHUNK):
-                cancellation.check()
                 stream.write(chunk)
                 start += len(chunk)
                 if progress is not None:

@@ -1,8 +1,8 @@
-"""The time of a test and of the stages that it waits for: counted in its phases, and only there.
+"""The time limits of tests and stages: counted during a test's phases, and only there.
 
 pytest catches what an alarm raises while a phase of a test runs (setup, call, teardown). Anywhere
 else (a report is made, evidence is collected, the terminal is written to) it would end the whole
-run. So a clock of ours stands still there. It is told when to go by pytest-timeout's own hooks.
+run. So the clock is stopped there. pytest-timeout's own hooks start it and cancel it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ SLACK = 60.0  # seconds beyond its budget in which a stage's own commands can te
 
 @dataclass(frozen=True)
 class Limit:
-    """Seconds that something may take on a machine of usual pace (`Host.pace`).
+    """A limit in seconds, for a host of usual pace (`Host.pace`).
 
-    `what` is whose time it is; `key` is that of the profile's [budget], where it is from there.
+    `what` names the test or stage. `key` is its key in the profile's [budget], if it has one.
+    `slack` are seconds beyond the limit before it strikes.
     """
 
     what: str
@@ -34,14 +35,14 @@ class Limit:
     slack: float = 0.0
 
     def on(self, host: Host | None) -> float:
-        """Seconds after which it ends on this host; None: one of usual pace."""
+        """Seconds until it strikes on this host; None: a host of usual pace."""
         return (self.seconds + self.slack) * (host.pace if host is not None else 1.0)
 
     def over(self, host: Host | None) -> TimeIsUp:
-        """The error for a limit that is reached now: whose, how long it was, what still runs."""
+        """The error when it strikes: the limit's name and length, and the commands that run."""
         words, running = f"{self.seconds:g} s", []
         if host is not None:
-            words, running = host.paced_words(self.seconds), host.doing.told()
+            words, running = host.paced_words(self.seconds), host.active.lines()
         hint = None
         if self.key:
             hint = (
@@ -55,7 +56,7 @@ class Limit:
 class Clock:
     """The one alarm of this process (SIGALRM): raises `Limit.over` in the main thread.
 
-    `host` is asked whenever the clock begins to go: its pace says how long a limit is.
+    `host` is called whenever the clock starts; its pace stretches the limit.
     """
 
     def __init__(self, host: Callable[[], Host | None]) -> None:
@@ -76,7 +77,7 @@ class Clock:
     def start(self, limit: Limit, unless: Callable[[], bool] = bool) -> None:
         """Count from now on, or from the next phase on, in the main thread.
 
-        Nothing is raised where `unless` then says so (a person is at the debugger).
+        Nothing is raised where `unless` returns True then (a person is at the debugger).
         """
         self._unless = unless
         self._before = signal.signal(signal.SIGALRM, self._strike)
@@ -92,7 +93,7 @@ class Clock:
 
     @contextlib.contextmanager
     def phase(self) -> Iterator[None]:
-        """Within the block the time counts, and may be up."""
+        """Within the block the time counts, and the alarm may strike."""
         self._phase = True
         self._go()
         try:
@@ -102,8 +103,8 @@ class Clock:
             self._phase = False
 
     @contextlib.contextmanager
-    def lent(self, limit: Limit) -> Iterator[None]:
-        """Within the block this limit counts, in the place of the one that counts."""
+    def replaced_by(self, limit: Limit) -> Iterator[None]:
+        """Within the block `limit` counts in place of the current one, which is then resumed."""
         assert self._limit is not None
         self._stop()
         before = self._limit, self._left

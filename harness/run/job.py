@@ -1,4 +1,4 @@
-"""What runs for minutes: a job on the host that outlives the connection to it.
+"""Jobs: commands that run for minutes on the host and outlive the connection to it.
 
 A job is a transient systemd unit, or a session of its own where there is no systemd. It writes
 its output to a file on the host, which is read by offset, and its exit status to another.
@@ -14,7 +14,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.errors import LabError
-from harness.host import cancellation
 from harness.host.command import (
     Capture,
     CommandFailed,
@@ -71,6 +70,9 @@ echo "$state $size"
 tail -c "+$(($4 + 1))" "$1/out" | head -c "$5"
 """
 
+# $1 directory; milliseconds since the job ended.
+_IDLE = 'echo $(($(date +%s%3N) - $(stat -c %.3Y -- "$1/rc" | tr -d .)))'
+
 # $1 unit, $2 token; harmless where nothing runs.
 _STOP = f"""
 if [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then
@@ -90,14 +92,29 @@ class _Look:
 
 
 class Job:
-    """A process on the host, known by its unit's name."""
+    """A job on the host, identified by the name of its unit.
 
-    def __init__(self, host: Host, unit: str, directory: str, argv: Sequence[str]) -> None:
+    `limit`: seconds, at the host's usual pace, after which it is ended there; None: never. `idle`:
+    seconds between its end and the first look at it, where that came later; no part of its own.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        name: str,
+        unit: str,
+        directory: str,
+        argv: Sequence[str],
+        limit: float | None = None,
+    ) -> None:
         self.host = host
+        self.name = name
         self.unit = unit
         self.directory = directory
         self.argv = tuple(argv)
+        self.limit = limit
         self.started = time.monotonic()
+        self.idle = 0.0
         self._token = f"{TOKEN}={unit}"
 
     def stop_argv(self) -> list[str]:
@@ -137,14 +154,45 @@ class Job:
     def wait(self, timeout: float, on_line: OnLine | None = None) -> Result:
         """Follow its output until it ends; CommandTimeout after `timeout` seconds from now.
 
-        They are seconds at the host's usual pace (`Host.pace`). A broken connection is borne for a
-        while: the job goes on without it.
+        `timeout` is multiplied by `Host.pace`. A broken connection is tolerated for `PATIENCE`
+        seconds, as the job goes on without it. Raises HostUnreachable after that.
         """
-        with self.host.doing.at(shlex.join(self.argv)):
+        with self.host.active.running(shlex.join(self.argv)):
             return self._followed(time.monotonic() + self.host.paced(timeout), on_line)
+
+    def finish(self, on_line: OnLine | None = None, ok: Collection[int] = (0,)) -> Result:
+        """Follow a job that has a limit to its end, and end it where that fails.
+
+        Both streams are in `out`, in the order in which they were written. Raises CommandTimeout,
+        CommandFailed (its status is not in `ok`) or HostUnreachable (for longer than `PATIENCE`).
+        """
+        assert self.limit is not None
+        try:
+            result = self.wait(self.limit + 60, on_line)
+        except BaseException:
+            self._stop_quietly()
+            raise
+        return self._judged(result, self.limit, ok)
+
+    def _judged(self, result: Result, limit: float, ok: Collection[int]) -> Result:
+        job = f"Job '{self.name}' on '{self.host.name}'"
+        self.host.trace.command(self.host.name, result)
+        if hit_deadline(result, self.host.paced(limit)):
+            raise CommandTimeout(
+                f"{job} still ran after {self.host.paced_words(limit)} and was stopped:"
+                f" '{result.line}'.{tail(result)}",
+                result=result,
+            )
+        if result.rc not in ok:
+            raise CommandFailed(
+                f"{job} ended with exit status {result.rc}: '{result.line}'.{tail(result)}",
+                result=result,
+            )
+        return result
 
     def _followed(self, deadline: float, on_line: OnLine | None) -> Result:
         output = Capture(on_line)
+        seen = False
         lost: float | None = None
         while True:
             look = None
@@ -157,15 +205,20 @@ class Job:
                 lost = lost or time.monotonic()
                 if time.monotonic() - lost > PATIENCE:
                     raise
-            if look is not None and self._taken_in(look, output):
-                return self._ended(look.state, output)
+            if look is not None:
+                if not seen and look.state.isdigit():
+                    asked = self.host.sh(_IDLE, self.directory, probe=True).out
+                    self.idle = max(0, int(asked)) / 1000
+                seen = True
+                if self._taken_in(look, output):
+                    return self._ended(look.state, output)
             if time.monotonic() >= deadline:
                 raise self._too_late(output)
             if look is None or not look.data:
-                cancellation.pause(INTERVAL)
+                time.sleep(INTERVAL)
 
     def _taken_in(self, look: _Look, output: Capture) -> bool:
-        """Whether the job has ended, and all of its output is here now."""
+        """Add what was read to `output`. Returns whether the job has ended and all is read."""
         output.feed(look.data)
         if output.error is not None:
             raise output.error
@@ -192,7 +245,7 @@ class Job:
         return self._result(int(state), output)
 
     def _result(self, rc: int, output: Capture) -> Result:
-        seconds = time.monotonic() - self.started
+        seconds = max(0.0, time.monotonic() - self.started - self.idle)
         return Result(self.argv, rc, output.text(), "", seconds, output.total, 0)
 
 
@@ -205,23 +258,28 @@ def start_job(
     env: Mapping[str, str] | None = None,
     cwd: str | None = None,
     stage: str | None = None,
+    timeout: float | None = None,
 ) -> Job:
-    """Start a job that runs until it is stopped; its stop is in the journal before it starts.
+    """Start a job; its stop is in the journal before it starts.
 
-    `stage` is whose change it is in the journal; without it, `name`.
+    It runs until it is stopped, or for `timeout` seconds (times `Host.pace`), enforced on the host.
+    `stage` is the stage in the journal entry; by default `name`.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise ValueError(f"'{name}' is no name for a job: letters, digits, '_', '.', '-'")
     unit = f"accept-{journal.run_id}-{name}.service"
     directory = f"{journal.state}/jobs/{journal.run_id}-{name}"
-    job = Job(host, unit, directory, argv)
+    job = Job(host, name, unit, directory, argv, timeout)
     journal.record(
         stage or name,
         f"job '{name}'",
         [job.stop_argv(), ["rm", "-rf", "--", directory]],
     )
+    words = [*env_argv(env, cwd), *argv]
+    if timeout is not None:
+        words = deadline_argv(words, host.paced(timeout))
     try:
-        host.sh(_START, directory, unit, job._token, *env_argv(env, cwd), *argv)
+        host.sh(_START, directory, unit, job._token, *words)
     except BaseException:  # it may have come about all the same
         job._stop_quietly()
         raise
@@ -242,36 +300,14 @@ def run_job(
     ok: Collection[int] = (0,),
     stage: str | None = None,
 ) -> Result:
-    """Run a job to its end, within `timeout` seconds (at its usual pace) kept on the host.
+    """Run a job to its end, within `timeout` seconds (times `Host.pace`), enforced on the host.
 
     Both streams are in `out`, in the order in which they were written. Raises CommandTimeout,
-    CommandFailed (its status is not in `ok`) or HostUnreachable (for longer than `PATIENCE`).
+    CommandFailed (status not in `ok`) or HostUnreachable (for longer than `PATIENCE`).
+
+        run_job(host, "build", ["make", "-j4"], timeout=600, journal=run.journal)
     """
-    limited = deadline_argv([*env_argv(env, cwd), *argv], host.paced(timeout))
-    job = start_job(host, name, limited, journal=journal, stage=stage)
-    job.argv = tuple(argv)
-    finished = False
-    try:
-        result = job.wait(timeout + 60, on_line)
-        finished = True
-    finally:
-        if not finished:
-            job._stop_quietly()
-    return _judged(host, name, result, timeout, ok)
-
-
-def _judged(host: Host, name: str, result: Result, timeout: float, ok: Collection[int]) -> Result:
-    host.trace.command(host.name, result)
-    if hit_deadline(result, host.paced(timeout)):
-        raise CommandTimeout(
-            f"Job '{name}' on '{host.name}' still ran after {host.paced_words(timeout)} and was"
-            f" stopped: '{result.line}'.{tail(result)}",
-            result=result,
-        )
-    if result.rc not in ok:
-        raise CommandFailed(
-            f"Job '{name}' on '{host.name}' ended with exit status {result.rc}:"
-            f" '{result.line}'.{tail(result)}",
-            result=result,
-        )
-    return result
+    job = start_job(
+        host, name, argv, journal=journal, env=env, cwd=cwd, stage=stage, timeout=timeout
+    )
+    return job.finish(on_line, ok)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,16 +22,16 @@ from harness.host.host import ANY, Host
 from harness.record.evidence import Evidence
 from harness.record.facts import as_json, shown_in
 from harness.record.trace import STAGE, Trace, at_stage
-from harness.run.background import Background, Early
 from harness.undo.journal import Journal
 
 P = TypeVar("P")
 F = TypeVar("F")
+S = TypeVar("S", bound="Stage[Any, Any]")
 Provision = Literal["auto", "always", "never"]
 
 
 class StageFailed(LabError):
-    """A stage that did not come about: its name, and the first error as a sentence."""
+    """A stage has failed: its name, and the first error as a sentence."""
 
     def __init__(self, name: str, cause: BaseException) -> None:
         if isinstance(cause, LabError | TimeIsUp):
@@ -66,55 +68,75 @@ class Stage(ABC, Generic[P, F]):
 
     @classmethod
     def plan(cls, profile: P) -> Sequence[str]:
-        """What `provision` changes, a line each, from the profile alone (`--plan`); none: nothing.
+        """The changes of `provision`, one line each, from the profile alone (`--plan`).
 
         By default the first line of the class's own docstring, or its name where it has none.
         """
         return [(cls.__doc__ or cls.name).strip().partition("\n")[0]]
 
     def inputs(self) -> Mapping[str, object]:
-        """All that the result depends on; another value means provisioning anew."""
+        """Everything that the result depends on; a change means provisioning anew."""
         return {}
 
     def probe(self) -> F | None:
-        """Facts, if it is already so; changes nothing. None, or a LabError: it has to be made.
+        """The facts, if the stage's result is there already; None or a LabError: provision it.
 
-        It looks as closely as `verify`, which is not called on what is reused.
+        Changes nothing. It checks as much as `verify`, which is not called on a reused result.
         """
         return None
 
+    @property
+    def idle(self) -> float:
+        """Seconds between the end of what `start` began and `provision`: none of its own."""
+        return 0.0
+
+    def start(self) -> None:
+        """Begin what takes long, as a job on the host, and return at once; the journal first.
+
+        `provision` follows: at once, or after other stages where a fixture begins it (`Run.begin`).
+        """
+
     @abstractmethod
     def provision(self) -> None:
-        """Make it so; every change goes to the journal first."""
+        """Carry out the stage; every change goes to the journal before it is made."""
 
     @abstractmethod
     def verify(self) -> F:
-        """Show from outside that it is so, and return the facts; changes nothing."""
+        """Check the result from outside and return the facts; changes nothing. Raises LabError."""
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What a stage's fixture says of itself: its budget in seconds, and what it is, in a line."""
+    """The declaration of a stage's fixture: its budget in seconds, and a summary of one line.
+
+    `early`: the fixtures that it takes, where it is to be made as soon as they are there.
+    """
 
     budget: float
     summary: str
+    early: frozenset[str] = frozenset()
 
 
 DECLARED: dict[str, Declared] = {}  # every stage that has been imported, by its fixture's name
 
 
 def stage(*, budget: float, early: bool = False) -> Callable[[Callable[..., Any]], object]:
-    """Make a function the fixture of a stage: once a run, its arguments are what it needs.
+    """Make a function the fixture of a stage: once per run; its arguments are its dependencies.
 
     `budget`: seconds that it may take on a host of usual pace, where the profile's [budget] does
-    not say otherwise. `early`: it is made in a thread as soon as its arguments are there, and must
-    not mind what other stages do meanwhile; TypeError where it cannot be (`Early`).
+    not say otherwise. `early`: it is made as soon as its arguments are there, if a selected test
+    needs it; for what begins a job (`Run.begin`), beside which other stages then go on.
+
+        @stage(budget=60)
+        def hugepages(run: Run[Profile], platform: Platform) -> HugePages:
+            return run.stage(HugePagesStage(run))
     """
 
     def declare(function: Callable[..., Any]) -> object:
         summary = (function.__doc__ or "").strip().partition("\n")[0]
-        DECLARED[function.__name__] = Declared(budget, summary)
-        return pytest.fixture(scope="session")(Early(function) if early else function)
+        needs = frozenset(inspect.signature(function).parameters) if early else frozenset[str]()
+        DECLARED[function.__name__] = Declared(budget, summary, needs)
+        return pytest.fixture(scope="session")(function)
 
     return declare
 
@@ -147,58 +169,92 @@ class Run(Generic[P]):
         self._ours = frozenset(ours)  # (stage, what) of all that earlier runs made and kept
         self.facts: dict[str, object] = {}
         self.failed: dict[str, StageFailed] = {}
-        self.background = Background()
+        self._begun: dict[Stage[P, Any], Any] = {}  # with the facts of what is reused, or None
+        self._since: dict[str, float] = {}  # when each stage was begun, monotonic
         self._out = out
 
+    def begin(self, stage: S) -> S:
+        """Begin a stage that `stage` is to bring about later; return it, also where that fails.
+
+        Its error is raised by `stage`. With nothing to be provisioned, nothing is begun.
+        """
+        if self.provision != "never":
+            with at_stage(stage.name), suppress(StageFailed):
+                self._begun[stage] = self._begin(stage)
+        return stage
+
     def stage(self, stage: Stage[P, F]) -> F:
-        """Bring a stage about and return its facts; StageFailed, the same one for ever, if not."""
+        """Carry out a stage and return its facts; StageFailed, always the same one, if it fails."""
         if known := self.failed.get(stage.name):
             raise known
         with at_stage(stage.name):
-            return self._carry_out(stage)
+            begun = stage in self._begun
+            already: F | None = self._begun.pop(stage) if begun else self._begin(stage)
+            return self._finish(stage) if already is None else already
 
-    def _carry_out(self, stage: Stage[P, F]) -> F:
-        started = time.monotonic()
+    def close(self) -> None:
+        """Put into the record what was begun, and nobody came to ask for; the undo ends its job."""
+        begun, self._begun = self._begun, {}
+        for stage in (stage for stage, already in begun.items() if already is None):
+            with at_stage(stage.name):
+                self._ended(stage, "interrupted", error="The run has ended.")
+
+    def _begin(self, stage: Stage[P, F]) -> F | None:
+        """The facts of what is there and is reused; else its long work is begun."""
+        self._since[stage.name] = time.monotonic()
         self.trace.event("stage", name=stage.name, state="started", provision=self.provision)
         for name, script in stage.evidence.items():
             self.evidence.register(name, partial(_printed, self.host, script))
+        with self._in_charge(stage):
+            if self.provision == "never":
+                return None
+            if self.provision == "auto" and (already := self._already(stage)) is not None:
+                return self._done(stage, already, "reused")
+            if stage.durable:
+                self.host.run("rm", "-f", "--", self._digest_path(stage))
+            stage.start()
+        return None
+
+    def _finish(self, stage: Stage[P, F]) -> F:
+        with self._in_charge(stage):
+            if self.provision == "never":
+                return self._done(stage, self._verify_only(stage), "verified only")
+            stage.provision()
+            facts = stage.verify()
+            if stage.durable:
+                path = self._digest_path(stage)
+                self.host.run("mkdir", "-p", "-m", "700", "--", path.rpartition("/")[0])
+                self.host.write(path, _digest(stage.inputs()) + "\n", 0o600)
+            return self._done(stage, facts, "provisioned")
+
+    def _done(self, stage: Stage[P, F], facts: F, how: str) -> F:
+        found = {"facts": as_json(facts, stage.name), "shown": shown_in(facts, stage.name)}
+        self._ended(stage, "ok", how=how, **found)
+        return facts
+
+    @contextmanager
+    def _in_charge(self, stage: Stage[P, Any]) -> Iterator[None]:
+        """Within the block, what is raised is the failure of this stage."""
         try:
-            facts, how = self._bring_about(stage)
-            found = {"facts": as_json(facts, stage.name), "shown": shown_in(facts, stage.name)}
+            yield
         except (Exception, pytest.fail.Exception) as error:  # TimeIsUp is of the latter kind
             failure = StageFailed(stage.name, error)
             self.failed[stage.name] = failure
-            self._ended(stage.name, "failed", started, error=str(failure))
+            self._ended(stage, "failed", error=str(failure))
             raise failure from error
         except BaseException as error:
-            self._ended(stage.name, "interrupted", started, error=type(error).__name__)
+            self._ended(stage, "interrupted", error=type(error).__name__)
             raise
-        self._ended(stage.name, "ok", started, how=how, **found)
-        return facts
 
-    def _ended(self, name: str, state: str, started: float, **fields: object) -> None:
-        seconds = round(time.monotonic() - started, 3)
-        self.trace.event("stage", name=name, state=state, seconds=seconds, **fields)
+    def _ended(self, stage: Stage[P, Any], state: str, **fields: object) -> None:
+        spent = time.monotonic() - self._since[stage.name] - stage.idle
+        seconds = round(max(0.0, spent), 3)
+        self.trace.event("stage", name=stage.name, state=state, seconds=seconds, **fields)
         how = f" ({fields['how']})" if "how" in fields else ""
         self.progress(f"{state}{how}, {seconds:.0f} s")
 
-    def _bring_about(self, stage: Stage[P, F]) -> tuple[F, str]:
-        if self.provision == "never":
-            return self._verify_only(stage), "verified only"
-        if self.provision == "auto" and (already := self._already(stage)) is not None:
-            return already, "reused"
-        if stage.durable:
-            self.host.run("rm", "-f", "--", self._digest_path(stage))
-        stage.provision()
-        facts = stage.verify()
-        if stage.durable:
-            path = self._digest_path(stage)
-            self.host.run("mkdir", "-p", "-m", "700", "--", path.rpartition("/")[0])
-            self.host.write(path, _digest(stage.inputs()) + "\n", 0o600)
-        return facts, "provisioned"
-
     def _already(self, stage: Stage[P, F]) -> F | None:
-        """What is there and holds; a look that fails says what is wrong with it, and no more."""
+        """The facts of a result that can be reused, or None; a LabError of the probe is shown."""
         if not self._reusable(stage):
             return None
         try:
@@ -221,7 +277,7 @@ class Run(Generic[P]):
         return f"{self.journal.state}/stages/{stage.name}"
 
     def _reusable(self, stage: Stage[P, F]) -> bool:
-        """What is transient is asked; what is durable only where it was made of the same inputs."""
+        """Whether to probe: always for a transient stage, a durable one only with equal inputs."""
         if not stage.durable:
             return True
         path = self._digest_path(stage)
@@ -230,14 +286,14 @@ class Run(Generic[P]):
         return self.host.read(path).strip() == _digest(stage.inputs())
 
     def is_ours(self, stage: str, what: str) -> bool:
-        """Whether an earlier run made this change and kept it: the words are its journal's.
+        """Whether an earlier run made this change and kept it; `what` as in its journal entry.
 
-        What is there and is nobody's of ours belongs to somebody else.
+        A thing on the host for which this is False belongs to somebody else.
         """
         return (stage, what) in self._ours
 
     def fact(self, name: str, value: object) -> None:
-        """Put something that was read from the host into the record; TypeError if it is no JSON."""
+        """Put a value read from the host into the record; TypeError for what JSON does not have."""
         found = {"value": as_json(value, name), "shown": shown_in(value, name)}
         self.facts[name] = value
         self.trace.event("fact", name=name, **found)
@@ -251,7 +307,7 @@ class Run(Generic[P]):
 
 
 def _printed(host: Host, script: str) -> str:
-    """What a script prints, however it ends."""
+    """The output of a script, however it ends."""
     result = host.run("sh", "-c", script, ok=ANY, probe=True)
     return result.out + result.err
 

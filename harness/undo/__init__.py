@@ -1,1 +1,1 @@
-"""What a run takes back: lock, journal, undo."""
+"""The host lock, the undo journal, and the undo itself."""

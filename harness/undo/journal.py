@@ -1,6 +1,6 @@
 """The journal: every change is written down on the host, with its undo, before it is made.
 
-`<state>/journal/<run-id>.jsonl`, one JSON object a line: a versioned header, then entries, then
+`<state>/journal/<run-id>.jsonl`, one JSON object per line: a versioned header, then entries, then
 marks of what has been undone. A line is on disk before `record` returns. A last line without an
 end is of a change that was never begun, and is ignored.
 """
@@ -8,16 +8,14 @@ end is of a change that was never begun, and is ignored.
 from __future__ import annotations
 
 import json
-import threading
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.errors import LabError, Refused
-from harness.host import cancellation
 from harness.host.host import ANY, Host
-from harness.undo.lock import STATE_DIR, holder, secure
+from harness.undo.lock import STATE_DIR, current_owner, secure
 
 VERSION = 1
 UNDO_TIMEOUT = 300.0  # seconds for one undo command (an unmount may have to flush gigabytes)
@@ -51,7 +49,7 @@ class JournalError(LabError):
 
 
 class JournalUnreadable(JournalError, Refused):
-    """A journal that this version cannot make sense of, and so nobody may ignore."""
+    """A journal that this version cannot read; what it lists is not undone, so the run stops."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,6 @@ class Journal:
         self.header: dict[str, Any] = {}
         self.entries: list[Entry] = []
         self.done: set[int] = set()
-        self._lock = threading.Lock()  # one entry at a time: the undo goes by their order
 
     @classmethod
     def create(cls, host: Host, run_id: str, state: str = STATE_DIR) -> Journal:
@@ -88,7 +85,7 @@ class Journal:
         secure(host, journal.directory)
         if host.exists(journal.path):
             raise JournalError(f"Run '{run_id}' has a journal on '{host.name}' already.")
-        journal.header = {"journal": VERSION, **asdict(holder(host, run_id))}
+        journal.header = {"journal": VERSION, **asdict(current_owner(host, run_id))}
         journal._append(journal.header)
         return journal
 
@@ -140,9 +137,7 @@ class Journal:
 
     def _append(self, data: dict[str, Any]) -> None:
         line = json.dumps(data) + "\n"
-        cancellation.check()
-        with cancellation.unchecked():  # a line is written whole, or not begun
-            self.host.sh(_APPEND, self.path, str(len(line)), input=line)
+        self.host.sh(_APPEND, self.path, str(len(line)), input=line)
 
     def record(
         self,
@@ -160,25 +155,25 @@ class Journal:
         for argv in [*undo, *([when] if when is not None else [])]:
             if isinstance(argv, str) or not argv or not all(isinstance(a, str) for a in argv):
                 raise TypeError(f"an undo is a list of commands, each a list of words: {argv!r}")
-        with self._lock:
-            entry = Entry(
-                id=len(self.entries) + 1,
-                stage=stage,
-                what=what,
-                undo=tuple(tuple(argv) for argv in undo),
-                when=None if when is None else tuple(when),
-                durable=durable,
-            )
-            self._append(asdict(entry))
-            self.entries.append(entry)
+        entry = Entry(
+            id=len(self.entries) + 1,
+            stage=stage,
+            what=what,
+            undo=tuple(tuple(argv) for argv in undo),
+            when=None if when is None else tuple(when),
+            durable=durable,
+        )
+        self._append(asdict(entry))
+        self.entries.append(entry)
         self.host.trace.event(
             "change", id=entry.id, stage=stage, what=what, durable=durable, run=self.run_id
         )
 
     def save_file(self, stage: str, path: str, durable: bool = False) -> None:
-        """Before a file is changed or made: keep it, byte for byte, with mode and owner.
+        """Back up a file that is about to be changed or made: bytes, mode and owner.
 
-        The undo puts it back at once (rename), or removes it where there was none.
+        The undo restores it in one step (rename), or removes it where there was none. Raises
+        JournalError for a directory, or where the copy fails.
         """
         backup = f"{self.backups}/{uuid.uuid4().hex}"
         result = self.host.sh(_SAVE, path, backup, ok=ANY, timeout=UNDO_TIMEOUT)
@@ -196,20 +191,20 @@ class Journal:
         self.record(stage, f"change '{path}'", undo, durable=durable)
 
     def pending(self, durable: bool = True) -> list[Entry]:
-        """What is not undone yet, the last change first; with or without what is durable."""
+        """The entries that are not undone yet, the last first; with or without durable ones."""
         return [
             entry
             for entry in reversed(self.entries)
             if entry.id not in self.done and (durable or not entry.durable)
         ]
 
-    def tick(self, entry: Entry, outcome: str) -> None:
-        """Note that an entry has been taken back, or did not need to be (`outcome` says which)."""
+    def mark_undone(self, entry: Entry, outcome: str) -> None:
+        """Note that an entry is undone, or did not need to be; `outcome` says which."""
         self._append({"done": entry.id, "outcome": outcome})
         self.done.add(entry.id)
 
     def remove(self) -> None:
-        """Take the journal away, with the files that it kept; nothing may be pending."""
+        """Delete the journal and its backups from the host; nothing may be pending."""
         self.host.run("rm", "-rf", "--", self.backups)
         self.host.run("rm", "-f", "--", self.path)
 

@@ -1,4 +1,4 @@
-"""One run a host, across all machines that may drive it: the lock, who holds it, where it is."""
+"""The host lock: one run per host, across all runners. It names its owner."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from harness.errors import LabError, Refused
+from harness.errors import RECOVER, LabError, Refused
 from harness.host.command import CommandError
 from harness.host.connection import SWEEP
 from harness.host.host import ANY, TOKEN, Host
@@ -52,8 +52,8 @@ def secure(host: Host, directory: str) -> None:
 
 
 @dataclass(frozen=True)
-class Holder:
-    """Who runs: named by a lock, and in a journal's header."""
+class LockOwner:
+    """Identity of the process that holds a lock; also in a journal's header."""
 
     run: str
     user: str
@@ -69,25 +69,25 @@ class Holder:
         return f"{self.user}@{self.runner}, process {self.pid}, run {self.run}, since {self.since}"
 
     @property
-    def here(self) -> bool:
-        """Whether it runs, or ran, where we can see: on this machine, in this pid namespace.
+    def is_local(self) -> bool:
+        """Whether its process is visible to us: same machine, same pid namespace.
 
-        A container has the name and the boot of its machine (docker --network host), and not its
-        processes.
+        A container may have the name and the boot id of its machine (docker --network host), but
+        not its processes.
         """
         return self.runner == socket.gethostname() and self.pid_ns == _own_pid_ns()
 
     @property
-    def dead(self) -> bool:
-        """Whether its process is known to be gone; never so of one that is not `here`."""
-        if not self.here:
+    def is_dead(self) -> bool:
+        """Whether its process is known to be gone; always False for one that is not local."""
+        if not self.is_local:
             return False
         return self.runner_boot != _own_boot() or _start_time(self.pid) != self.started
 
 
-def holder(host: Host, run_id: str) -> Holder:
-    """This process, as holder of a run on `host`."""
-    return Holder(
+def current_owner(host: Host, run_id: str) -> LockOwner:
+    """This process, as owner of the lock on `host`."""
+    return LockOwner(
         run=run_id,
         user=getpass.getuser(),
         runner=socket.gethostname(),
@@ -101,7 +101,7 @@ def holder(host: Host, run_id: str) -> Holder:
 
 
 def end_commands(host: Host, run_id: str) -> None:
-    """End what a dead run's commands still do on the host; LabError when they cannot be ended.
+    """End a dead run's commands that still run on the host; LabError when they cannot be ended.
 
     A command outlives the process that sent it, up to its deadline: nothing can be taken back
     while it goes on changing things.
@@ -153,23 +153,23 @@ if [ -e "$1" ] && grep -qF "\\"run\\": \\"$2\\"" "$1"; then rm -f "$1"; fi
 
 
 class LockHeld(Refused):
-    """Another run has the host; `holder` is who."""
+    """Another run has the host; `owner` is that run's process."""
 
-    def __init__(self, message: str, holder: Holder, *, hint: str) -> None:
+    def __init__(self, message: str, owner: LockOwner, *, hint: str) -> None:
         super().__init__(message, hint=hint)
-        self.holder = holder
+        self.owner = owner
 
 
 def acquire(host: Host, run_id: str, state: str = STATE_DIR, *, recover: bool = False) -> None:
-    """Take the host's lock; LockHeld names who has it.
+    """Take the host's lock. Raises LockHeld, which names the owner.
 
-    A lock of an earlier boot of the host is taken over. With `recover` also one whose process is
-    known to be gone; of a run on another machine that is never known.
+    A lock from an earlier boot of the host is taken over. With `recover` also one whose owner is
+    known to be dead, which is never known of a process on another machine.
     """
     path = f"{state}/journal/host.lock"
     host.run_id = run_id
     secure(host, f"{state}/journal")
-    mine = json.dumps(asdict(holder(host, run_id))) + "\n"
+    mine = json.dumps(asdict(current_owner(host, run_id))) + "\n"
     replace = ""
     for _ in range(2):
         result = host.sh(_TAKE, path, host.boot_id, replace, input=mine, ok=ANY)
@@ -178,16 +178,16 @@ def acquire(host: Host, run_id: str, state: str = STATE_DIR, *, recover: bool = 
         if result.rc != 3:
             raise LabError(f"Lock '{path}' on '{host.name}' cannot be taken: {result.said}")
         other = _parse(host, path, result.out)
-        if not (recover and other.dead):
+        if not (recover and other.is_dead):
             break
         end_commands(host, other.run)
         replace = other.run
     raise _held(host, path, other)
 
 
-def _parse(host: Host, path: str, text: str) -> Holder:
+def _parse(host: Host, path: str, text: str) -> LockOwner:
     try:
-        return Holder(**json.loads(text))
+        return LockOwner(**json.loads(text))
     except (ValueError, TypeError) as error:
         raise LabError(
             f"Lock '{path}' on '{host.name}' cannot be read: {error}",
@@ -195,15 +195,16 @@ def _parse(host: Host, path: str, text: str) -> Holder:
         ) from error
 
 
-def _held(host: Host, path: str, other: Holder) -> LockHeld:
-    if other.dead:
-        hint = "that process is gone: pytest --recover takes back what it left"
-    elif other.here:
+def _held(host: Host, path: str, other: LockOwner) -> LockHeld:
+    if other.is_dead:
+        hint = f"that process is gone: {RECOVER} takes back what it left"
+    elif other.is_local:
         hint = "wait for it, or stop it with Ctrl-C or SIGTERM, so that it cleans up"
     else:
         hint = (
-            f"ask on '{other.runner}', in its containers too; if that run is gone, pytest --recover"
-            f" there clears it; if that is gone too, remove '{path}' on '{host.name}', then recover"
+            f"ask on '{other.runner}', in its containers too; if that run is gone, {RECOVER} there"
+            f" clears it; if '{other.runner}' is gone too, remove '{path}' on '{host.name}', then"
+            " recover"
         )
     return LockHeld(f"Host '{host.name}' is in use by {other}.", other, hint=hint)
 
@@ -228,6 +229,6 @@ def locked(
         yield
     finally:
         if mine:
-            with contextlib.suppress(CommandError):  # the next boot or --recover clears it
+            with contextlib.suppress(CommandError):  # the next boot or recovery clears it
                 host.run("true", probe=True)
                 release(host, run_id, state)

@@ -1,4 +1,4 @@
-"""The undo: what a journal says is taken back, the last change first, whatever fails on the way."""
+"""The undo: changes of a journal are taken back, the last first, whatever fails on the way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from harness.errors import LabError
+from harness.errors import RECOVER, LabError
 from harness.host.command import HostUnreachable
 from harness.host.host import ANY, Host
 from harness.undo.journal import UNDO_TIMEOUT, Entry, Journal, load_all
@@ -18,7 +18,7 @@ from harness.undo.lock import STATE_DIR, end_commands
 
 @dataclass(frozen=True)
 class UndoResult:
-    """What became of one entry: 'undone', 'not needed' (its guard said so) or 'failed'."""
+    """The result for one entry: 'undone', 'not needed' (its guard said so) or 'failed'."""
 
     run_id: str
     entry: Entry
@@ -43,19 +43,19 @@ def undo(journal: Journal, durable: bool, tell: Tell = lambda _: None) -> list[U
     """Take back every pending change in reverse; one that fails is reported and stays pending.
 
     Durable changes are kept unless `durable`. A journal with nothing left is removed. Where the
-    host is lost on the way, the connection is made anew and the entry tried once more. Where that
-    cannot be, or what a lost command does cannot be ended, nothing more is taken back: every entry
-    that is left gets its failed result, and then that error is raised.
+    host is lost on the way, it reconnects and tries the entry once more. Where that fails, or a
+    lost command cannot be ended, nothing more is taken back: every remaining entry gets a failed
+    result, and then that error is raised.
     """
     results: list[UndoResult] = []
-    stopped = _reached(journal.host)
+    stopped = _unreachable(journal.host)
     for entry in journal.pending(durable):
         started = time.monotonic()
         outcome, error = "failed", stopped
         if stopped is None:
-            outcome, error, stopped = _tried(journal, entry)
+            outcome, error, stopped = _attempt(journal, entry)
         seconds = time.monotonic() - started
-        result = UndoResult(journal.run_id, entry, outcome, _said(error), seconds)
+        result = UndoResult(journal.run_id, entry, outcome, _text_of(error), seconds)
         _record(journal.host, result)
         results.append(result)
         tell(result)
@@ -68,8 +68,8 @@ def undo(journal: Journal, durable: bool, tell: Tell = lambda _: None) -> list[U
     return results
 
 
-def _reached(host: Host) -> Exception | None:
-    """Make a lost connection anew, also one whose loss nobody has noticed; why not, if not."""
+def _unreachable(host: Host) -> Exception | None:
+    """Restore a lost connection, also an unnoticed loss; the error where that fails."""
     try:
         host.run("true", probe=True)
     except Exception as error:
@@ -77,7 +77,7 @@ def _reached(host: Host) -> Exception | None:
     return None
 
 
-def _tried(journal: Journal, entry: Entry) -> tuple[str, Exception | None, Exception | None]:
+def _attempt(journal: Journal, entry: Entry) -> tuple[str, Exception | None, Exception | None]:
     """Outcome, the error if it failed, and why nothing more can be tried, if so.
 
     An undo is repeatable by contract, so an entry that was under way when the host was lost is
@@ -85,7 +85,7 @@ def _tried(journal: Journal, entry: Entry) -> tuple[str, Exception | None, Excep
     """
     for again in (True, False):
         try:
-            journal.host.settle()
+            journal.host.ensure_clean()
         except Exception as error:
             return "failed", error, error
         try:
@@ -107,11 +107,11 @@ def _take_back(journal: Journal, entry: Entry) -> str:
     else:
         for argv in entry.undo:
             host.run(*argv, timeout=UNDO_TIMEOUT)
-    journal.tick(entry, outcome)
+    journal.mark_undone(entry, outcome)
     return outcome
 
 
-def _said(error: Exception | None) -> str:
+def _text_of(error: Exception | None) -> str:
     if error is None:
         return ""
     return str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
@@ -157,13 +157,13 @@ def recover(
 
 
 @contextmanager
-def undisturbed(say: Callable[[str], None]) -> Iterator[None]:
-    """Within the block a (further) Ctrl-C or SIGTERM is answered, and ends nothing."""
+def deferred_signals(say: Callable[[str], None]) -> Iterator[None]:
+    """Within the block Ctrl-C and SIGTERM are answered with a line of text, and end nothing."""
 
-    def patience(signum: int, frame: types.FrameType | None) -> None:
-        say("[undo] still putting the host back; after kill -9: pytest --recover")
+    def answer(signum: int, frame: types.FrameType | None) -> None:
+        say(f"[undo] still putting the host back; after kill -9: {RECOVER}")
 
-    before = {s: signal.signal(s, patience) for s in (signal.SIGINT, signal.SIGTERM)}
+    before = {s: signal.signal(s, answer) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

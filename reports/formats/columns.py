@@ -1,4 +1,4 @@
-"""Text for a terminal: by the columns that it takes, and without what would steer the terminal."""
+"""Text for a terminal, measured in columns, with control sequences stripped."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def plain(text: str) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """The beginning of a text, as wide as there is room."""
+    """The beginning of a text, at most `width` columns wide."""
     return next(iter(chop_cells(plain(text), width)), "")
 
 
 def wrapped(text: str, width: int, indent: str) -> Iterator[str]:
-    """A text in lines of at most `width` columns, those after the first behind `indent`.
+    """A text in lines of at most `width` columns; all but the first begin with `indent`.
 
     A word that is wider than a line, as all of a Chinese sentence is, is broken where it must be.
     """

@@ -47,7 +47,7 @@ def document(record: Record) -> bytes:
 
 
 def _properties(record: Record) -> dict[str, str]:
-    """Where and with what the run took place, and what it came to."""
+    """The properties of the run: lab, versions, verdict."""
     guide, target = record.facts.get("guide", {}), record.profile["target"]
     found = {
         "run": record.id,

@@ -71,7 +71,7 @@ def document(record: Record, base: str = "") -> str:
     _steps(record, run, out, gpu, base)
     out.time = _time(record.events[-1])
     whole = verdict.overall(record)
-    for reason in whole.said():
+    for reason in whole.sentences():
         run.add_log(tv.LogSeverity.INFO, reason, source_location=None)
     complete = record.end is not None and record.exit_status != exits.INTERRUPTED
     status = tv.TestStatus.COMPLETE if complete else tv.TestStatus.ERROR

@@ -16,7 +16,7 @@ CAUSE_LINES = 4  # of the first failure's message
 
 
 def document(record: Record) -> dict[str, Any]:
-    """What summary.json holds."""
+    """The content of summary.json."""
     whole, failure = verdict.overall(record), record.first_failure
     return {
         "format": FORMAT,
@@ -25,7 +25,7 @@ def document(record: Record) -> dict[str, Any]:
         "started": record.started.isoformat(),
         "seconds": record.seconds,
         "verdict": whole.verdict,
-        "reasons": whole.said(),
+        "reasons": whole.sentences(),
         "exit_status": record.exit_status,
         "standins": list(record.standins),
         "tests": dict(whole.counts),
@@ -34,7 +34,7 @@ def document(record: Record) -> dict[str, Any]:
                 "name": part.name,
                 "verdict": part.verdict,
                 "tests": dict(part.counts),
-                "reasons": part.said(),
+                "reasons": part.sentences(),
             }
             for part in verdict.capabilities(record)
         ],
@@ -46,7 +46,7 @@ def document(record: Record) -> dict[str, Any]:
 
 
 def lines(record: Record) -> Iterator[str]:
-    """A line a capability, the first failure with its cause, the verdict; none above WIDTH."""
+    """One line per capability, the first failure with its cause, the verdict; none above WIDTH."""
     for part in verdict.capabilities(record):
         counts = ", ".join(f"{count} {status}" for status, count in part.counts.items())
         yield cut(f"{part.name:<16} {part.verdict:<13} {counts or 'nothing ran'}", WIDTH)
@@ -60,6 +60,6 @@ def lines(record: Record) -> Iterator[str]:
     if record.standins:
         names = ", ".join(record.standins)
         yield from wrapped(f"parts of the lab are stand-ins: {names}", WIDTH, "  ")
-    for _, reason in verdict.besides(record):
+    for _, reason in verdict.run_level_reasons(record):
         yield from wrapped(str(reason), WIDTH, "  ")
     yield f"{'verdict':<16} {whole.verdict}"

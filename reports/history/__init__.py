@@ -1,1 +1,1 @@
-"""All runs over time: the history, what is usual, what changed."""
+"""All runs over time: the history, the bands, and what changed."""

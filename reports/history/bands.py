@@ -1,4 +1,4 @@
-"""What is usual: a band around the median of earlier good runs, and whether a value leaves it."""
+"""Bands: the usual range of a measure, around the median of earlier good runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def more_is_better(name: str) -> bool:
 
 
 def least(name: str) -> float:
-    """What a measure may differ by in any case."""
+    """The smallest difference of a measure that counts."""
     if more_is_better(name):
         return 0.0
     return LEAST_STAGE if name.startswith("stage ") else LEAST

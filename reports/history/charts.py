@@ -1,4 +1,4 @@
-"""Figures over time: one small chart each, run by run, before the band of what is usual."""
+"""Measures over time: one small chart per measure, run by run, on its band."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLUMNS = 2
 
 @dataclass(frozen=True)
 class Dot:
-    """What one run measured; `place` is the run's own among all that are shown."""
+    """The value of one run; `place` is the run's own among all that are shown."""
 
     place: int
     value: float

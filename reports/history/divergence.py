@@ -1,4 +1,4 @@
-"""Where a failed run first went otherwise than the last good one, and what had changed by then."""
+"""The first step in which a failed run differs from the last good one, and what had changed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Divergence:
 
 
 def newest(history: History, lab: str, last: int = 200) -> Divergence | None:
-    """That of the newest failed run of a lab; None where none of the last runs failed."""
+    """The divergence of a lab's newest failed run; None where none of the last runs failed."""
     runs = history.runs(lab, last)
     ended = (run for run in reversed(runs) if run.exit_status != exits.INTERRUPTED)
     failed = next((run for run in ended if not run.good), None)
@@ -85,6 +85,6 @@ def _figures(
 
 
 def _changed(then: dict[str, str], now: dict[str, str]) -> dict[str, tuple[str, str]]:
-    """Of what the failed run knows; what it did not live to find out has not changed for that."""
+    """The conditions that differ, among those that the failed run got to know."""
     pairs = {name: (then.get(name, "-"), value) for name, value in now.items()}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

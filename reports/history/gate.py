@@ -38,7 +38,7 @@ def judge(record: Record, history: History, today: date) -> Fact:
         "measures": rows,
         "expired": expired,
         "unknown": unknown,
-        "said": list(_said(record, rows, expired, unknown, len(good))),
+        "said": list(_lines(record, rows, expired, unknown, len(good))),
         "regression": bool(expired) or any(row["state"] == "regression" for row in rows),
     }
 
@@ -54,7 +54,7 @@ def _row(name: str, value: float, usual: bands.Band | None, waiver: Fact | None)
     return row
 
 
-def _said(
+def _lines(
     record: Record,
     rows: Sequence[Fact],
     expired: Sequence[Fact],

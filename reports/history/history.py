@@ -69,7 +69,7 @@ class Past:
 
 @dataclass(frozen=True)
 class Point:
-    """What a run measured; `waived`: it may be worse than usual, and is no part of that."""
+    """The value of a measure in one run; `waived`: it may be worse, and is left out of the band."""
 
     run: str
     value: float
@@ -134,7 +134,7 @@ class History:
         )
 
     def lab(self, record: Record) -> str:
-        """What a run is compared within: its profile on that very host.
+        """The lab within which a run is compared: its profile on its host.
 
         A run that did not get to see its host is of the lab that the profile's target was last.
         """
@@ -178,9 +178,9 @@ class History:
         return int(number)
 
     def measures(self, lab: str, last: int = 200) -> dict[str, list[Point]]:
-        """What was measured (seconds of a stage, ...) in the newest runs, the oldest first."""
+        """The values of each measure in the newest runs, the oldest first."""
         found: dict[str, list[Point]] = {}
-        for name, run, value, excused in self._of(lab, "measure", "value, waived", last):
+        for name, run, value, excused in self._newest(lab, "measure", "value, waived", last):
             found.setdefault(name, []).append(Point(run, float(value), bool(excused)))
         return found
 
@@ -196,7 +196,7 @@ class History:
     def outcomes(self, lab: str, last: int = 200) -> dict[str, list[str]]:
         """Per test its statuses in the newest runs, the oldest first."""
         found: dict[str, list[str]] = {}
-        for name, _, status in self._of(lab, "step", "status", last):
+        for name, _, status in self._newest(lab, "step", "status", last):
             if "::" in name:
                 found.setdefault(name, []).append(status)
         return found
@@ -222,7 +222,7 @@ class History:
         """The Chinese labels of conditions that have one, by the English ones."""
         return dict(self._db.execute("SELECT text, zh FROM name WHERE zh <> ''").fetchall())
 
-    def _of(self, lab: str, table: str, columns: str, last: int) -> Iterator[tuple[str, ...]]:
+    def _newest(self, lab: str, table: str, columns: str, last: int) -> Iterator[tuple[str, ...]]:
         """(name, run id, columns) of the newest runs, the oldest first."""
         yield from self._db.execute(
             f"SELECT text, run.id, {columns} FROM (SELECT number, id, started FROM run"

@@ -1,4 +1,4 @@
-"""What all pictures have in common: matplotlib's figures, as SVG to stand within a page."""
+"""Common functions for pictures: matplotlib figures as SVG inside a page."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INK, PAPER, SOFT, LINE = "#1f2328", "#ffffff", "#57606a", "#d0d7de"
 
 @dataclass(frozen=True)
 class Margins:
-    """What is left free around the axes, in inches."""
+    """The margins around the axes, in inches."""
 
     left: float = 0.05
     bottom: float = 0.05
@@ -48,7 +48,7 @@ def figure(
 
 
 def bare(axes: Any, *sides: str) -> None:
-    """Without the frame's lines on these sides."""
+    """Remove the frame's lines on these sides."""
     for side in sides:
         axes.spines[side].set_visible(False)
 

@@ -29,7 +29,7 @@ class Clause:
 
     @property
     def proved(self) -> bool:
-        """Whether all that was asserted of it holds, and something was."""
+        """Whether at least one test asserted on it, and all of them passed."""
         return bool(self.tests) and all(test.status == "passed" for test in self.tests)
 
 
@@ -38,7 +38,7 @@ class Row:
     """A test as the report shows it."""
 
     test: Test
-    given: Sequence[basis.Found]
+    given: Sequence[basis.FactBlock]
     commands: Sequence[basis.Command]
 
 
@@ -48,7 +48,7 @@ def page(record: Record, integrity: Integrity, language: str = "en", base: str =
     `base` leads from where the page is to lie to the run's folder.
     """
     text = translator(language)
-    found = basis.found(record)
+    found = basis.fact_blocks(record)
     return (
         environment()
         .get_template("report.html.j2")
@@ -65,7 +65,9 @@ def page(record: Record, integrity: Integrity, language: str = "en", base: str =
             findings=_findings(record, language),
             outcomes={"failed": "undo_failed", KEPT: "kept_change"},
             found=found,
-            rows=[Row(t, basis.given(t, found), basis.commands(t, record)) for t in record.tests],
+            rows=[
+                Row(t, basis.facts_for(t, found), basis.commands(t, record)) for t in record.tests
+            ],
             anchors={test.nodeid: f"test-{n}" for n, test in enumerate(record.tests, 1)},
             **_verdicts(record),
             **_pictures(record, text),
@@ -77,7 +79,7 @@ def page(record: Record, integrity: Integrity, language: str = "en", base: str =
 def _verdicts(record: Record) -> dict[str, object]:
     return {
         "overall": verdict.overall(record),
-        "besides": verdict.besides(record),
+        "run_level_reasons": verdict.run_level_reasons(record),
         "capabilities": verdict.capabilities(record),
         "rules": verdict.RULES,
     }
@@ -108,9 +110,9 @@ def _clauses(record: Record, language: str) -> list[Clause]:
         Clause(
             id=name,
             section=str(clause.get("section", "")),
-            title=_of(clause, "title", language) or "",
-            deviation=_of(clause, "deviation", language) or "",
-            not_assessed=(_of(clause, "not_assessed", language) or {}).get(target, ""),
+            title=_in_language(clause, "title", language) or "",
+            deviation=_in_language(clause, "deviation", language) or "",
+            not_assessed=(_in_language(clause, "not_assessed", language) or {}).get(target, ""),
             tests=tuple(test for test in record.tests if name in test.clauses),
         )
         for name in dict.fromkeys([*record.clauses, *named])
@@ -118,8 +120,8 @@ def _clauses(record: Record, language: str) -> list[Clause]:
     ]
 
 
-def _of(clause: Mapping[str, Any], key: str, language: str) -> Any:
-    """What a clause says under a key, in the language if it does in that."""
+def _in_language(clause: Mapping[str, Any], key: str, language: str) -> Any:
+    """The text of a clause under a key, in the language where it has one."""
     zh = clause.get("zh" if key == "title" else f"{key}_zh") if language == "zh" else None
     return zh or clause.get(key)
 
@@ -138,7 +140,7 @@ def _findings(record: Record, language: str) -> list[Mapping[str, Any]]:
 
 
 def _answer(record: Record, language: str) -> list[tuple[str, str]]:
-    """What was asked and answered, and how quickly, as far as the record knows."""
+    """Question, answer and speed as (label, value), as far as the record has them."""
     answered = [one for one in record.shown if one.place == "answer" and one.value is not None]
     return [(one.label[language], _shown(one.value)) for one in answered]
 

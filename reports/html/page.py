@@ -1,4 +1,4 @@
-"""What all pages have in common."""
+"""Templates and language of all pages."""
 
 from __future__ import annotations
 

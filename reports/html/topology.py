@@ -1,4 +1,4 @@
-"""What was passed through, and where it came out: host, IOMMU groups, the guest's devices.
+"""The assigned devices: on the host in their IOMMU groups, and in the guest.
 
 Nothing is drawn that the record does not have.
 """
@@ -26,7 +26,7 @@ class Topology:
 
 
 def topology(record: Record) -> Topology:
-    """As far as the stages know it."""
+    """The topology, as far as the facts of the stages have it."""
     groups: dict[str, list[HostDevice]] = defaultdict(list)
     for device in _devices(record, "host devices", HostDevice):
         groups[device.group].append(device)
@@ -34,6 +34,6 @@ def topology(record: Record) -> Topology:
 
 
 def _devices(record: Record, place: Place, kind: type[D]) -> list[D]:
-    """Those that the record has for a place; it may know more of each than is drawn."""
+    """The devices that the record has for a place, reduced to the fields that are drawn."""
     listed = [device for one in record.shown if one.place == place for device in one.value]
     return [kind(**{f.name: device[f.name] for f in fields(kind)}) for device in listed]

@@ -1,4 +1,4 @@
-"""What a test rests on: the commands that it ran on the host, and the facts that it was given."""
+"""The basis of a test's outcome: the facts that it was given, and the commands that it ran."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from reports.record.record import Event, Record, Test
 
 LINE, OUT = 400, 1200  # characters of a command and of its output that a report shows
-SAID_ELSEWHERE = ("guide", "collected", "baseline", "security_findings")  # facts with a section
+FACTS_WITH_OWN_SECTION = ("guide", "collected", "baseline", "security_findings")
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a stage found, or another fact; `anchor` is where it stands in the report."""
+class FactBlock:
+    """The facts of a stage, or another fact; `anchor` is the id of its place in the report."""
 
     anchor: str
     name: str
@@ -35,13 +35,13 @@ class Found:
     commands: Sequence[Command]
 
 
-def found(record: Record) -> list[Found]:
-    """All that tests may have been given, in the order in which it came."""
+def fact_blocks(record: Record) -> list[FactBlock]:
+    """All facts that tests may have been given: those of stages in their order, then others."""
     ran: dict[str, list[Event]] = {}
     for event in record.kind("command"):
         ran.setdefault(str(event["stage"]), []).append(event)
     stages = [
-        Found(
+        FactBlock(
             anchor=f"stage-{stage.name}",
             name=stage.name,
             how=stage.how,
@@ -53,21 +53,21 @@ def found(record: Record) -> list[Found]:
         if stage.state == "ok"
     ]
     others = [
-        Found(f"fact-{name}", name, "", None, _json(value), ())
+        FactBlock(f"fact-{name}", name, "", None, _json(value), ())
         for name, value in record.facts.items()
-        if name not in SAID_ELSEWHERE
+        if name not in FACTS_WITH_OWN_SECTION
     ]
     return stages + others
 
 
-def given(test: Test, known: Iterable[Found]) -> list[Found]:
-    """Of what was found, that which a test asked for."""
+def facts_for(test: Test, known: Iterable[FactBlock]) -> list[FactBlock]:
+    """The facts that a test asked for by its fixtures."""
     wanted = {*test.fixtures}
     return [item for item in known if item.name in wanted]
 
 
 def commands(test: Test, record: Record) -> list[Command]:
-    """What a test, or a fixture of its own, ran on the host; how each ended."""
+    """The commands that a test, or a fixture of its own, ran on the host."""
     return [_command(record.events[number], OUT) for number in test.commands]
 
 

@@ -8,16 +8,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.record.trace import GENESIS, link
+from harness.record.trace import GENESIS, chain_digest
 from reports.record.record import Event, Record
 
 
 @dataclass(frozen=True)
 class Integrity:
-    """What was found wrong; nothing means that all digests agree.
+    """The result of a check; without `problems` all digests agree.
 
-    `incomplete`: the record has no end. A run that was killed leaves such a one; so does whoever
-    takes lines from its end, and the record alone cannot tell which.
+    `incomplete`: the record has no end. Either the run was killed, or lines were taken from its
+    end; the record alone cannot tell which.
     """
 
     problems: tuple[str, ...]
@@ -32,10 +32,10 @@ class Integrity:
 def check(record: Record, known: Mapping[str, str] | None = None) -> Integrity:
     """Follow the chain of digests through the record, and digest each file of evidence again.
 
-    Every event carries `chain`: the sha256 of the event before's chain and of the event itself. It
-    tells a change made by accident or by hand, and a cut at the front or in the middle; whoever
-    can write the whole file anew can also make a new chain. `known` are digests of the record that
-    were kept elsewhere, by where: they tell that as well.
+    Every event carries `chain`: the sha256 over the previous event's chain and the event itself. It
+    reveals a change by accident or by hand, and a cut at the front or in the middle, but not a file
+    that was rewritten as a whole with a new chain. `known` maps places to digests of the record
+    that were kept there; they reveal that as well.
     """
     found = [*_chain(record), *_evidence(record)]
     found += [
@@ -48,9 +48,9 @@ def check(record: Record, known: Mapping[str, str] | None = None) -> Integrity:
 
 
 def noted(run: str, *folders: Path) -> dict[str, str]:
-    """The sha256 of a run's record that its summary.json has, in each of some folders.
+    """The sha256 of a run's record in the summary.json of each folder, by that file's path.
 
-    That of a run without an end is passed over: it may have gone on.
+    The digest of a run without an end is left out: the record may have grown since.
     """
     found = {}
     for path in {folder.resolve() / "summary.json" for folder in folders}:
@@ -69,7 +69,7 @@ def noted(run: str, *folders: Path) -> dict[str, str]:
 def _chain(record: Record) -> Iterator[str]:
     chain = GENESIS
     for number, event in enumerate(record.events, 1):
-        chain = link(chain, event)
+        chain = chain_digest(chain, event)
         if event.get("chain") != chain:
             yield f"record.jsonl line {number} is not what was written"
             break
@@ -96,6 +96,6 @@ def _evidence(record: Record) -> Iterator[str]:
 
 
 def _collected(path: Path, event: Event) -> bytes:
-    """What of a file was there; the console of a lab that was kept goes on after the run."""
+    """The part of a file that was collected; the console of a kept lab grows after the run."""
     data = path.read_bytes()
     return data[: event["bytes"]] if event["nodeid"] is None else data

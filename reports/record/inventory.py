@@ -21,15 +21,15 @@ class Item:
 
     @property
     def name(self) -> str:
-        """The English label: what documents for programs know it by."""
+        """The English label, which is also the key in documents for programs."""
         return self.label["en"]
 
 
 def inventory(record: Record) -> list[Item]:
-    """Everything that the run's stages know, in their order.
+    """All rows, in the order of the stages.
 
-    What two of them tell under one label is as the later one has seen it: the guest's kernel is
-    that which runs, and before it does, that of its image.
+    Where two stages have the same label, the later one counts: the guest's kernel is the running
+    one or, before it runs, the one of its image.
     """
     found: dict[str, Item] = {}
     for one in record.shown:

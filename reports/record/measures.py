@@ -1,4 +1,4 @@
-"""The figures of a run, and under what conditions it took place: what runs are compared by."""
+"""The measures of a run, and its conditions: both are compared between runs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def stage_measure(name: str) -> str:
 
 
 def measures(record: Record) -> dict[str, float]:
-    """What a run measured: seconds of each stage that was carried out, and the model's figures."""
+    """The measures by name: seconds of each provisioned stage, and the model's figures."""
     return {name: value for name, value, _ in _measured(record)}
 
 
 def units(record: Record) -> dict[str, str]:
-    """The unit of each of them."""
+    """The unit of each measure, by its name."""
     return {name: unit for name, _, unit in _measured(record)}
 
 
@@ -49,7 +49,7 @@ def waived(record: Record) -> frozenset[str]:
 
 
 def conditions(record: Record) -> dict[str, str]:
-    """What may explain that one run went otherwise than another."""
+    """Versions, profile and guide, by name: a difference may explain why two runs differ."""
     guide = record.facts.get("guide", {})
     virtual = record.profile["target"]["kind"] == "vlab"
     known = {i.name: i.value for i in inventory(record) if not (virtual and i.ephemeral)}
@@ -63,9 +63,9 @@ def conditions(record: Record) -> dict[str, str]:
 
 
 def host(record: Record) -> str | None:
-    """Which machine was tested, for a person to read; None: the run did not get to know.
+    """The lab host's name and id, for people; None where the run did not find them out.
 
-    Every virtual lab is a new machine and yet the same lab.
+    It is "vlab" for every virtual lab: each is a new machine, but they count as one lab.
     """
     if record.profile["target"]["kind"] == "vlab":
         return "vlab"

@@ -1,4 +1,4 @@
-"""A run's record.jsonl, read: lines become events, and events become what `Record` holds."""
+"""Read a run's record.jsonl: lines become events, and events a `Record`."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _tests(events: tuple[Event, ...]) -> tuple[Test, ...]:
         if event["kind"] == "evidence" and event["nodeid"]:
             evidence.setdefault(str(event["nodeid"]), []).append(str(event["file"]))
     found: dict[str, Test] = {}
-    own: list[int] = []  # what no stage has run since the last test: this one's
+    own: list[int] = []  # commands outside of stages since the last test: this test's own
     for number, event in enumerate(events):
         if event["kind"] == "command" and not event["stage"]:
             own.append(number)
@@ -106,7 +106,7 @@ def _test(event: Event, before: Test | None, evidence: Iterable[str], own: list[
 
 
 def _shown(events: tuple[Event, ...]) -> tuple[Shown, ...]:
-    """What is shown of the stages' facts, in the order in which they began, and of other facts."""
+    """The fields that reports show: of the stages' facts as they began, then of other facts."""
     begun = [f"stage {e['name']}" for e in events if e["kind"] == "stage"]
     found: dict[str, Sequence[Mapping[str, Any]]] = dict.fromkeys(begun, ())
     for event in events:

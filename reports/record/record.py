@@ -14,8 +14,8 @@ from typing import Any
 from harness.record.facts import Shown
 from reports.record import standins
 
-KEPT = "kept"  # what became of a change that is there for later runs
-LEFT = "left"  # ... of one that should have been put back, and that nobody tried to
+KEPT = "kept"  # outcome of a change that is kept for later runs
+LEFT = "left"  # ... of one that should have been undone, but was not tried
 
 Event = dict[str, Any]
 
@@ -121,12 +121,12 @@ class Record:
 
     @property
     def standins(self) -> tuple[str, ...]:
-        """What stands in for the real thing: as the profile says, and as was found."""
+        """The names of the lab's stand-ins: from the profile, and as found in the facts."""
         return standins.found(self.profile, self.shown)
 
     @property
     def collected(self) -> Mapping[str, Any]:
-        """`tests`: all that there are, run or not; `only`: those that were asked for by id."""
+        """`tests`: the ids of all tests, run or not; `only`: those that were asked for by id."""
         found: Mapping[str, Any] = self.facts.get("collected", {})
         return found
 
@@ -166,7 +166,7 @@ class Record:
 
     @property
     def first_failure(self) -> Test | None:
-        """The first test that failed; what it says is the cause, not a consequence."""
+        """The first test that failed; its message is the cause, later ones may be consequences."""
         return next((test for test in self.tests if test.outcome in ("error", "failed")), None)
 
     def kind(self, kind: str) -> list[Event]:

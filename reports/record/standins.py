@@ -1,4 +1,4 @@
-"""What of a lab stands in for the real thing: as its profile says, and as the run has seen."""
+"""The stand-ins of a lab: those that its profile names, and those that the facts show."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import Any
 
 from harness.record.facts import Shown
 
-MARKS = ("stand-in", "standin", "stand_in")  # how our stand-ins call themselves
+MARKS = ("stand-in", "standin", "stand_in")  # in the names and versions of our stand-ins
 
 
 def found(profile: Mapping[str, Any], shown: Iterable[Shown]) -> tuple[str, ...]:
-    """Their names; never empty for a virtual lab.
+    """The names of the parts that are stand-ins; never empty for a virtual lab.
 
-    A profile that says nothing of a stand-in does not make it the real thing: `shown` are fields
-    that would tell.
+    A profile may leave one out, so the fields in `shown` that have a `part` are searched as well.
     """
     seen = [one.part for one in shown if one.part and _marked(one.value)]
     names = dict.fromkeys([*profile.get("standins", ()), *seen])

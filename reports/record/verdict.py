@@ -1,6 +1,6 @@
-"""What a run has shown, per capability: the rules are tried in the order of RULES.
+"""The verdict of a run, per capability: the rules are tried in the order of RULES.
 
-A capability is one suite: what its tests prove of the lab.
+A capability is what one suite proves of the lab.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WHOLE = (exits.PASSED, exits.FAILED, exits.REGRESSION)  # with these a run has c
 
 @dataclass(frozen=True)
 class Reason:
-    """A sentence of `reports.texts.texts`, and what stands in it."""
+    """A sentence: a key of `reports.texts.texts`, and the values of its placeholders."""
 
     key: str
     values: tuple[tuple[str, str], ...] = ()
@@ -34,12 +34,12 @@ class Reason:
     def of(key: str, **values: object) -> Reason:
         return Reason(key, tuple((name, str(value)) for name, value in values.items()))
 
-    def said(self, text: Callable[[str], str]) -> str:
-        """In the language of a translator."""
+    def sentence(self, text: Callable[[str], str]) -> str:
+        """The sentence in the language of a translator."""
         return text(self.key).format(**dict(self.values))
 
     def __str__(self) -> str:
-        return self.said(translator("en"))
+        return self.sentence(translator("en"))
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ class Verdict:
     reasons: tuple[Reason, ...]
     counts: Counter[str]
 
-    def said(self, text: Callable[[str], str] | None = None) -> list[str]:
+    def sentences(self, text: Callable[[str], str] | None = None) -> list[str]:
         """The reasons in the language of a translator, by default in English; each once."""
         words = text or translator("en")
-        return list(dict.fromkeys(reason.said(words) for reason in self.reasons))
+        return list(dict.fromkeys(reason.sentence(words) for reason in self.reasons))
 
 
 def capabilities(record: Record) -> tuple[Verdict, ...]:
-    """One verdict a suite, also of those of which nothing ran, in the order of the suites."""
+    """One verdict per suite, in the suites' order; also for a suite of which no test ran."""
     suites: dict[str, list[Test]] = {}
     for nodeid in record.collected.get("tests", ()):
         suites.setdefault(suite_of(nodeid), [])
@@ -70,9 +70,9 @@ def capabilities(record: Record) -> tuple[Verdict, ...]:
 
 
 def overall(record: Record) -> Verdict:
-    """The verdict on the run: that of its worst capability, or what `besides` says if worse."""
+    """The verdict on the run: the worst of its capabilities and of `run_level_reasons`."""
     parts = capabilities(record)
-    more = besides(record)
+    more = run_level_reasons(record)
     reasons = [reason for _, reason in more]
     reasons += [
         Reason.of(f"part_{part.verdict}", name=part.name)
@@ -85,8 +85,8 @@ def overall(record: Record) -> Verdict:
     return Verdict("overall", worst, tuple(reasons), total)
 
 
-def besides(record: Record) -> list[tuple[str, Reason]]:
-    """(verdict, reason) of what is no capability's: a host not put back, a run that was stopped."""
+def run_level_reasons(record: Record) -> list[tuple[str, Reason]]:
+    """(verdict, reason) for the run as a whole: a host not put back, a run that was stopped, ..."""
     return [*_ending(record), *_baseline(record)]
 
 
@@ -139,7 +139,7 @@ _LIMITS = (NOT_ASSESSED, "expected failure", "unexpected pass")
 
 
 def _gaps(name: str, tests: Sequence[Test], record: Record) -> Iterator[Reason]:
-    """Why nobody can say that all of a suite was looked at."""
+    """Why a suite was not assessed as a whole."""
     if "tests" not in record.collected:
         yield Reason("collected_unknown")
     there = {nodeid for nodeid in record.collected.get("tests", ()) if suite_of(nodeid) == name}
@@ -157,7 +157,7 @@ def _gaps(name: str, tests: Sequence[Test], record: Record) -> Iterator[Reason]:
 
 
 def _reason(test: Test, record: Record) -> Reason:
-    """Why a test did not pass; what is blocked says which stage, the same for many tests."""
+    """Why a test did not pass. Tests blocked by one stage share one reason, which names it."""
     if test.status == "blocked":
         return Reason.of("own_words", en=test.cause[0], zh=test.cause[0])
     if test.status == NOT_ASSESSED:

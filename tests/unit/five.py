@@ -9,18 +9,16 @@ from pathlib import Path
 from harness.wait import wait_for
 from tests.sample.five import STEPS
 from tests.unit.conftest import Sshd
-from tests.unit.mini import CONFTEST, ROOT, Mini
+from tests.unit.mini import PLUGINS, Mini, sample
 from tests.unit.patience import PATIENCE
-
-SUITE = ROOT / "tests" / "sample" / "suite_five.py"
 
 
 class Lab(Mini):
     """The mini-suite with a folder of things that were on its host before."""
 
     def __init__(self, folder: Path) -> None:
-        conftest = CONFTEST.partition("@dataclass")[0] + 'pytest_plugins += ["tests.sample.five"]\n'
-        super().__init__(folder, suite=SUITE.read_text(encoding="utf-8"), conftest=conftest)
+        plugins = [*PLUGINS, "tests.sample.five"]
+        super().__init__(folder, suite=sample("suite_five"), plugins=plugins)
         self.data = self.host / "data dir"
         (self.data / "v1").mkdir(parents=True)
         (self.data / "v2").mkdir()

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import jsonschema
@@ -19,7 +19,11 @@ import pytest
 from harness.__main__ import main
 from harness.undo.lock import _start_time
 from harness.wait import wait_for
+from tests.sample import during
 from tests.unit.patience import PATIENCE
+
+if TYPE_CHECKING:
+    from tests.sample.stages import Make
 
 # Plugins that are installed with libraries of ours and take time to load.
 QUICK = [
@@ -30,112 +34,25 @@ ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads((ROOT / "reports" / "record.schema.json").read_text())
 EVENT = jsonschema.Draft202012Validator(SCHEMA)
 
-CONFTEST = '''
-import os
-from dataclasses import dataclass
+SCHEMA_PLUGIN, HOST_PLUGIN = "tests.sample.schema", "tests.sample.host"
+PLUGINS = ["harness.plugin.plugin", SCHEMA_PLUGIN, HOST_PLUGIN, "tests.sample.stages"]
+REPORTS = "reports.plugin"
+# For a conftest that says more.
+CONFTEST = f"""
 from pathlib import Path
 
-import pytest
+from tests.sample.stages import Make
 
-from harness.host.host import open_local, open_ssh
-from harness.profile.schema import BaseProfile
-from harness.run.stage import Stage
-from tests.unit.patience import PATIENCE
-
-pytest_plugins = ["harness.plugin.plugin"]
-
-
-def pytest_acceptance_schema():
-    return BaseProfile
-
-
-def pytest_acceptance_connect(profile):
-    if profile.target.kind == "ssh":
-        return open_ssh(profile.target.endpoint(), become=False)
-    return open_local(become=False)
-
-
-def pytest_acceptance_state_dir():
-    return os.environ["MINI_STATE"]
-
-
-@dataclass(frozen=True)
-class Made:
-    path: str
-
-    def exists(self):
-        return os.path.exists(self.path)
-
-
-class Make(Stage):
-    """Makes a file, its removal in the journal first."""
-
-    def __init__(self, run, name):
-        self.run, self.name = run, name
-        self.path = Path(os.environ["MINI_STATE"]).parent / f"made-{name}"
-
-    def provision(self):
-        self.run.journal.record(self.name, f"make {self.path}", [["rm", "--", str(self.path)]],
-                                when=["test", "-e", str(self.path)])
-        self.run.host.run("touch", str(self.path))
-        self.during()
-
-    def during(self):
-        """What happens after the change."""
-
-    def verify(self):
-        assert self.run.host.exists(str(self.path))
-        return Made(str(self.path))
-
-
-@pytest.fixture(scope="session")
-def one(run):
-    """The first stage."""
-    return run.stage(Make(run, "one"))
-
-
-@pytest.fixture(scope="session")
-def two(run, one):
-    """The second stage."""
-    class Two(Make):
-        def during(self):
-            TWO
-    return run.stage(Two(run, "two"))
-
-
-@pytest.fixture(scope="session")
-def three(run, two):
-    """The third stage."""
-    return run.stage(Make(run, "three"))
-'''
-
-SUITE = """
-import pytest
-
-pytestmark = pytest.mark.acceptance
-
-
-@pytest.mark.clause("a.one")
-def test_one(one):
-    assert one.exists()
-
-
-def test_two(two):
-    assert two.exists()
-
-
-def test_two_again(two):
-    assert two.exists()
-
-
-def test_three(three):
-    assert three.exists()
-
-
-def test_free(one):
-    assert one.exists()
+pytest_plugins = {PLUGINS}
 """
 
+
+def sample(name: str) -> str:
+    """The text of a suite in tests/sample."""
+    return (ROOT / "tests" / "sample" / f"{name}.py").read_text("utf-8")
+
+
+SUITE = sample("suite_mini")
 INI = """
 [pytest]
 strict = true
@@ -236,22 +153,23 @@ class Running:
 
 
 class Mini:
-    """The suite in a folder of its own; `two` is the body of the second stage's change."""
+    """A suite in a folder of its own; `two` is what the second stage does after its change."""
 
     def __init__(
         self,
         folder: Path,
-        two: str = "pass",
+        two: Callable[[Make], None] = during.nothing,
         suite: str = SUITE,
-        conftest: str = CONFTEST,
+        plugins: Sequence[str] = PLUGINS,
+        conftest: str = "",
     ) -> None:
-        self.folder = folder
+        self.folder, self.two = folder, two.__name__
         self.state = folder / "host" / "state"
         self.host = folder / "host"
         self.host.mkdir(parents=True)
         (folder / "profiles").mkdir()
         (folder / "profiles" / "vlab.toml").write_text(PROFILE)
-        (folder / "conftest.py").write_text(conftest.replace("TWO", two))
+        (folder / "conftest.py").write_text(conftest or f"pytest_plugins = {[*plugins]}\n")
         (folder / "test_mini.py").write_text(suite)
         (folder / "pytest.ini").write_text(INI)
 
@@ -261,7 +179,9 @@ class Mini:
         return clean | {
             "PYTHONPATH": str(ROOT),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # a third of the time of a run, otherwise
+            "PYTEST_PLUGINS": "pytest_timeout",
             "MINI_STATE": str(self.state),
+            "MINI_TWO": self.two,
             "MINI_SECRET": "s3cr3t-value",
         }
 
@@ -269,7 +189,7 @@ class Mini:
         self, *args: str, local: bool = True, environ: Mapping[str, str] | None = None
     ) -> Running:
         allow = ["--allow-local"] if local else []
-        words = [*QUICK, "-p", "pytest_timeout", "-rs", *allow, *args]
+        words = [*QUICK, "-rs", *allow, *args]
         return Running(_pytest, self.folder, self.environ | dict(environ or {}), words)
 
     def pytest(

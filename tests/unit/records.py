@@ -8,17 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from fixtures.container.nvidia_smi import SmiGpu
-from fixtures.platform.machine import Surroundings
+from fixtures.platform.host_inventory import HostInventory
 from harness.record.evidence import Evidence
 from harness.record.facts import as_json, shown, shown_in
 from harness.record.trace import FORMAT, Trace
 from reports.record.reading import load
 from reports.record.record import Record
 
-CONFTEST_PLUGINS = (
-    '"harness.plugin.plugin"]',
-    '"harness.plugin.plugin", "reports.plugin"]',
-)  # for mini suites
 NODE = "suites/test_gpu.py::test_"
 PASSED: dict[str, tuple[str, str]] = {"bound": ("passed", ""), "viable": ("passed", "")}
 LAB = {"name": "lab", "target": {"kind": "ssh", "address": "ssh://root@lab"}, "standins": []}
@@ -91,9 +87,9 @@ def write(folder: Path, tests: Mapping[str, tuple[str, str]] = PASSED, **more: A
     return load(folder)
 
 
-def host(name: str, machine: str) -> Surroundings:
+def host(name: str, machine: str) -> HostInventory:
     """What is known of a lab host, of which nothing matters but its name and its id."""
-    return Surroundings((name,), (machine,), (), (), (), (), (), ())
+    return HostInventory((name,), (machine,), (), (), (), (), (), ())
 
 
 def gpu(name: str | None = None, driver_version: str | None = None) -> tuple[SmiGpu, ...]:

@@ -131,7 +131,7 @@ class ReplayHost(Host):
         self.spares: list[Change] = []
         self._turn: dict[Key, int] = defaultdict(int)
 
-    def greet(self) -> bool:
+    def handshake(self) -> bool:
         return True  # there is nobody to meet
 
     def reply(

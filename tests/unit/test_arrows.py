@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Iterator
-from functools import cache
 from graphlib import TopologicalSorter
 
 import pytest
 
-from tests.unit.mini import ROOT
+from tests.arrows import FOLDERS, among, arrows, boxes
 
 # What a folder may import beside itself; a line for a part of it adds to that of the whole.
 ARROWS = {
-    "suites": "fixtures harness.host harness.outcome harness.run",
+    "suites": "fixtures harness.errors harness.host harness.outcome harness.run",
     "fixtures": "harness.errors harness.host harness.profile harness.record harness.run "
     "harness.undo harness.wait",
     "fixtures.guide": "harness.plugin",  # it is a plugin itself
@@ -23,7 +20,6 @@ ARROWS = {
     "reports.plugin": "harness.plugin",  # the reports' part in a pytest run
     "vlab": "",
 }
-FOLDERS = [name for name in ARROWS if "." not in name]
 OTHERS = ["tests", "conftest"]  # nobody's to import
 # Each may import those before it.
 ORDER = {
@@ -39,75 +35,42 @@ WITHOUT_PYTEST = ["vlab", *COMMANDS]
 SHARED = ["common", "guide", "lab", "profile"]  # of fixtures: what no stage owns knows no stage
 
 
-@cache
-def arrows() -> dict[str, set[str]]:
-    """Each module, and all that it imports, wherever the import stands in it."""
-    files = {}
-    for path in (path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")):
-        words = path.relative_to(ROOT).with_suffix("").parts
-        files[".".join(words[:-1] if words[-1] == "__init__" else words)] = path
-    return {
-        name: {*_imported(path.read_text("utf-8"), {*files})} - {name}
-        for name, path in files.items()
-    }
-
-
-def _imported(text: str, modules: set[str]) -> Iterator[str]:
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = (f"{node.module}.{alias.name}" for alias in node.names)
-            yield from (name if name in modules else node.module for name in names)
-
-
-def _among(module: str, folders: list[str]) -> bool:
-    return any(f"{module}.".startswith(f"{folder}.") for folder in folders)
-
-
-def _boxes(folder: str) -> dict[str, set[str]]:
-    """The modules and packages right in a folder, and which of them each imports."""
-    boxes: dict[str, set[str]] = {}
-    for module, others in arrows().items():
-        if _among(module, [folder]) and module != folder:
-            box = module.split(".")[1]
-            near = {other.split(".")[1] for other in others if other.startswith(f"{folder}.")}
-            boxes[box] = boxes.get(box, set()) | near - {box}
-    return boxes
-
-
 def test_folders_import_what_they_may() -> None:
     wrong = []
     for module, others in arrows().items():
-        parts = [part for part in ARROWS if _among(module, [part])]
+        parts = [part for part in ARROWS if among(module, [part])]
         may = [module.split(".")[0], *(word for part in parts for word in ARROWS[part].split())]
-        ours = [other for other in sorted(others) if _among(other, [*FOLDERS, *OTHERS])]
-        wrong += [f"{module} -> {other}" for other in ours if not _among(other, may)]
+        ours = [other for other in sorted(others) if among(other, [*FOLDERS, *OTHERS])]
+        wrong += [f"{module} -> {other}" for other in ours if not among(other, may)]
     assert not wrong, f"not among ARROWS: {wrong}"
 
 
 def test_others_know_of_vlab_its_face_alone() -> None:
-    others = {m: o for m, o in arrows().items() if not _among(m, ["vlab"])}
+    others = {m: o for m, o in arrows().items() if not among(m, ["vlab"])}
     wrong = [f"{m} -> {o}" for m, seen in others.items() for o in seen if o.startswith("vlab.")]
     assert not wrong, f"what is public is in vlab/__init__.py: {wrong}"
 
 
 def test_what_runs_without_pytest_knows_nothing_of_it() -> None:
-    known = {m for m, others in arrows().items() if any(_among(o, ["pytest"]) for o in others)}
-    assert not [module for module in known if _among(module, WITHOUT_PYTEST)]
+    known = {m for m, others in arrows().items() if any(among(o, ["pytest"]) for o in others)}
+    assert not [module for module in known if among(module, WITHOUT_PYTEST)]
 
 
 @pytest.mark.parametrize("folder", ORDER)
 def test_what_is_in_a_folder_has_an_order(folder: str) -> None:
     order = ORDER[folder].split()
-    for box, others in _boxes(folder).items():
+    for box, others in boxes(folder).items():
         above = others - {*order[: order.index(box)]}
         assert not above, f"{folder}/{box} imports what is above it: {above}"
 
 
 def test_what_stages_share_knows_no_stage() -> None:
     for box in SHARED:
-        assert _boxes("fixtures")[box] <= {*SHARED}, f"fixtures/{box} imports a stage"
+        assert boxes("fixtures")[box] <= {*SHARED}, f"fixtures/{box} imports a stage"
+
+
+def test_every_folder_has_its_arrows() -> None:
+    assert {name for name in ARROWS if "." not in name} == {*FOLDERS}
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
@@ -116,4 +79,4 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 
 @pytest.mark.parametrize("folder", ["fixtures", "harness", "reports"])
 def test_no_folder_imports_itself_by_way_of_others(folder: str) -> None:
-    TopologicalSorter(_boxes(folder)).prepare()
+    TopologicalSorter(boxes(folder)).prepare()

@@ -8,20 +8,15 @@ import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
-from fixtures.common.install import told
-from harness.host.cancellation import Cancellation, Cancelled
+from fixtures.common.install import progress_printer
 from harness.host.command import CommandFailed
 from harness.host.host import Host
 from harness.run import assets
 from harness.run.assets import Asset, AssetError, deliver, fetch
-from harness.wait import wait_for
-from tests.unit.patience import PATIENCE
 
 CONTENT = bytes(range(256)) * 8192  # 2 MiB: more than any socket buffer of loopback hides
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -193,38 +188,16 @@ def test_offline_names_the_url_and_the_way_round(
     assert f"'{asset.cached(tmp_path)}'" in caught.value.hint
 
 
-def test_a_download_ends_with_the_run(server: Server, tmp_path: Path) -> None:
-    """What has come is kept for the next one."""
+def test_a_download_that_is_interrupted_keeps_what_has_come(server: Server, tmp_path: Path) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
     asset = Asset(server.url(), DIGEST)
-    run = Cancellation()
-    with run.heeded(), pytest.raises(Cancelled):
-        fetch(asset, tmp_path, lambda *_: run.ask(Cancelled()))
+    with pytest.raises(KeyboardInterrupt):
+        fetch(asset, tmp_path, interrupt)
     assert not asset.cached(tmp_path).exists()
     assert fetch(asset, tmp_path).read_bytes() == CONTENT
     assert server.asked == [None, f"bytes={assets.CHUNK}-"]
-
-
-@pytest.mark.parametrize("what", ["between attempts", "for another"])
-def test_waiting_ends_with_the_run(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
-    monkeypatch.setattr(assets, "PAUSE", 1000.0)
-    server.status = 503
-    asset = Asset(server.url(), DIGEST)
-    run = Cancellation()
-
-    def work() -> Path:
-        with run.heeded():
-            return fetch(asset, tmp_path)
-
-    lock = FileLock(f"{asset.cached(tmp_path)}.lock")
-    with ThreadPoolExecutor(1) as pool, lock if what == "for another" else nullcontext():
-        fetched = pool.submit(work)
-        if what == "between attempts":
-            wait_for("the first attempt", lambda: server.asked, PATIENCE, 0.02)
-        run.ask(Cancelled())
-        with pytest.raises(Cancelled):
-            fetched.result(PATIENCE)
 
 
 def test_two_at_once_download_once(server: Server, tmp_path: Path) -> None:
@@ -284,7 +257,7 @@ def test_half_a_file_never_arrives(any_host: Host, tmp_path: Path) -> None:
 def test_a_download_is_told_of_now_and_then() -> None:
     said: list[str] = []
     times = iter([0.0, 1.0, 5.0, 5.0, 6.0, 30.0, 30.0])
-    progress = told(said.append, "a.tar", lambda: next(times))
+    progress = progress_printer(said.append, "a.tar", lambda: next(times))
     for done, total in ((1, 100_000_000), (2_000_000, 100_000_000), (3, None), (40_000_000, None)):
         progress(done, total)
     assert said == ["a.tar: 2 of 100 MB", "a.tar: 40 MB"]

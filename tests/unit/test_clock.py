@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from harness.errors import TimeIsUp
-from harness.host.doing import Doing
+from harness.host.active import ActiveCommands
 from harness.host.host import Host
 from harness.record.trace import at_stage
 from harness.run.clock import LEAST, Clock, Limit
-from tests.unit.mini import CONFTEST, Mini
+from tests.sample import alarm, during
+from tests.unit.mini import PLUGINS, Mini, sample
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +35,7 @@ def seconds() -> float:
 
 
 def scene(pace: float = 1.0) -> Any:
-    return SimpleNamespace(host=SimpleNamespace(pace=pace, doing=Doing()))
+    return SimpleNamespace(host=SimpleNamespace(pace=pace, active=ActiveCommands()))
 
 
 def started(pace: float = 1.0) -> Clock:
@@ -75,10 +76,10 @@ def test_what_is_late_by_a_hair_is_not_struck_in_the_next_phase_at_once() -> Non
 def test_a_stage_has_its_own_time_and_takes_none_of_the_tests() -> None:
     clock = started()
     with clock.phase():
-        with clock.lent(Limit("stage 'slow'", 5000, "slow", slack=1000)):
+        with clock.replaced_by(Limit("stage 'slow'", 5000, "slow", slack=1000)):
             assert 5000 < seconds() <= 6000
         assert 0 < seconds() <= 1000
-        with pytest.raises(KeyError), clock.lent(Limit("stage 'bad'", 5000)):
+        with pytest.raises(KeyError), clock.replaced_by(Limit("stage 'bad'", 5000)):
             raise KeyError
         assert 0 < seconds() <= 1000
 
@@ -88,7 +89,7 @@ def test_limits_go_at_the_pace_of_the_host_from_when_it_is_known() -> None:
     clock = Clock(lambda: host)
     clock.start(Limit("test 'it'", 1000))
     with clock.phase():
-        with clock.lent(Limit("stage 'host'", 2000)):
+        with clock.replaced_by(Limit("stage 'host'", 2000)):
             assert 1000 < seconds() <= 2000
             host = scene(5).host
         assert 4000 < seconds() <= 5000
@@ -103,9 +104,9 @@ def test_nothing_is_raised_at_a_debugger() -> None:
 
 def test_the_message_says_whose_how_long_what_runs_and_what_to_do(local: Host) -> None:
     now = [100.0]
-    doing = Doing(clock=lambda: now[0])
-    host: Any = SimpleNamespace(pace=1.5, doing=doing, paced_words=local.paced_words)
-    with at_stage("rootfs"), doing.at("dnf install 'a b'"), doing.at("a look at it"):
+    doing = ActiveCommands(clock=lambda: now[0])
+    host: Any = SimpleNamespace(pace=1.5, active=doing, paced_words=local.paced_words)
+    with at_stage("rootfs"), doing.running("dnf install 'a b'"), doing.running("a look at it"):
         now[0] += 61
         error = Limit("stage 'rootfs'", 1200, "rootfs").over(host)
     assert str(error) == (
@@ -117,60 +118,11 @@ def test_the_message_says_whose_how_long_what_runs_and_what_to_do(local: Host) -
     assert str(idle) == "Time is up for test 'it': 5 s.\nat work: no command on the host"
 
 
-# An alarm at the worst of times: whenever this hook is called while a test's alarm is set.
-ALARM = """
-import signal
-
-
-def alarm():
-    if callable(signal.getsignal(signal.SIGALRM)):
-        print("the alarm rings")
-        signal.raise_signal(signal.SIGALRM)
-
-
-HOOK
-"""
-WRAPPER = """
-@pytest.hookimpl(wrapper=True, ORDER=True)
-def pytest_runtest_makereport():
-    alarm()
-    report = yield
-    alarm()
-    return report
-"""
-HOOKS = {
-    "logstart": "def pytest_runtest_logstart():\n    alarm()\n",
-    "report, outermost": WRAPPER.replace("ORDER", "tryfirst"),
-    "report, innermost": WRAPPER.replace("ORDER", "trylast"),
-    "logreport": "def pytest_runtest_logreport():\n    alarm()\n",
-    "status": "def pytest_report_teststatus():\n    alarm()\n",
-    "interact": "def pytest_exception_interact():\n    alarm()\n",
-    "logfinish": "def pytest_runtest_logfinish():\n    alarm()\n",
-}
-SUITE = """
-import pytest
-
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1000)]
-
-
-def test_good(two):
-    pass
-
-
-def test_bad(two):
-    assert two is None, "the failure itself"
-
-
-def test_after(two):
-    pass
-"""
-
-
-@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("hook", alarm.HOOKS)
 def test_an_alarm_beside_the_phases_ends_nothing(tmp_path: Path, hook: str) -> None:
-    conftest = CONFTEST + ALARM.replace("HOOK", HOOKS[hook])
-    mini = Mini(tmp_path / "m", suite=SUITE, conftest=conftest)
-    status, out = mini.pytest("-m", "acceptance", "-s")
+    plugins = [*PLUGINS, "tests.sample.alarm"]
+    mini = Mini(tmp_path / "m", suite=sample("suite_alarm"), plugins=plugins)
+    status, out = mini.pytest("-m", "acceptance", "-s", environ={"MINI_ALARM": hook})
     assert status == 1, out
     assert "1 failed, 2 passed" in out
     assert ("the alarm rings" in out) == (hook != "interact"), "pytest-timeout has cancelled it"
@@ -178,23 +130,8 @@ def test_an_alarm_beside_the_phases_ends_nothing(tmp_path: Path, hook: str) -> N
     assert "undo: 2 changes taken back, 0 could not be" in out
 
 
-SLOW = """
-    from contextlib import contextmanager
-
-    @contextmanager
-    def slow():
-        with open_local(become=False) as host:
-            host.pace = 2.5
-            yield host
-
-    return slow()
-"""
-
-
 def test_the_pace_of_a_slow_host_is_told_and_in_the_record(tmp_path: Path) -> None:
-    conftest = CONFTEST.replace("    return open_local(become=False)\n", SLOW)
-    two = 'self.run.host.run("sleep", "1000", timeout=0.2)'
-    mini = Mini(tmp_path / "m", two=two, conftest=conftest)
+    mini = Mini(tmp_path / "m", during.time_out, plugins=[*PLUGINS, "tests.sample.slow"])
     status, out = mini.pytest("-m", "acceptance")
     assert status == 1, out
     assert "is 2.5 times slower than usual; limits follow" in out

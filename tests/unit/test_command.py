@@ -45,14 +45,16 @@ def test_a_gigabyte_of_output_stays_within_64_MiB() -> None:
 @pytest.mark.parametrize("script", ["sleep 1000", "exec >&- 2>&-; sleep 1000"])
 def test_the_guard_strikes_where_the_far_side_does_not(script: str) -> None:
     with pytest.raises(CommandTimeout, match="no answer within"):
-        execute(["sh", "-c", script], guard=0.2)
+        execute(["sh", "-c", script], hard_timeout=0.2)
 
 
 def test_a_daemon_may_still_be_in_the_group_when_its_starter_ends(tmp_path: Path) -> None:
     """`setsid -f` ends before its child has left for a session of its own."""
-    script = '(sleep 0.1; echo up >"$1") >/dev/null 2>&1 </dev/null &'
-    execute(["sh", "-c", script, "sh", str(tmp_path / "f")], guard=20)
-    wait_for("the child has gone on", lambda: (tmp_path / "f").exists(), PATIENCE, 0.02)
+    child = 'until [ -e "$1/ended" ]; do sleep 0.02; done; touch "$1/went on"'
+    script = f"({child}) >/dev/null 2>&1 </dev/null &"
+    execute(["sh", "-c", script, "sh", str(tmp_path)], hard_timeout=PATIENCE)
+    (tmp_path / "ended").touch()
+    wait_for("the child has gone on", (tmp_path / "went on").exists, PATIENCE, 0.02)
 
 
 def test_every_command_is_recorded(recorded: tuple[Host, Path]) -> None:
@@ -82,9 +84,9 @@ def test_a_deadline_is_later_on_a_slow_host(local: Host, monkeypatch: pytest.Mon
 def test_what_runs_on_a_host_is_known_while_it_runs(local: Host) -> None:
     seen: list[str] = []
     with at_stage("rootfs"):
-        local.run("echo", "a b", on_line=lambda _: seen.extend(local.doing.told()))
+        local.run("echo", "a b", on_line=lambda _: seen.extend(local.active.lines()))
     assert [line.partition(" (for ")[0] for line in seen] == ["[rootfs] echo 'a b'"]
-    assert local.doing.told() == []
+    assert local.active.lines() == []
 
 
 def test_three_failures_are_three_kinds() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.mini import CONFTEST, ROOT
+from tests.unit.mini import ROOT, sample
 
 STAGE, SUITE = "fixtures/hugepages/stage.py", "suites/test_hugepages.py"
 CLAUSES, PROFILE = "docs/clauses.toml", "fixtures/profile.py"
@@ -23,23 +23,6 @@ TREE = ["conftest.py", "pytest.ini", "pyproject.toml"]
 TREE += ["docs", "fixtures", "harness", "profiles", "reports", "suites", "vlab"]
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "runs", "local")
 
-# In the place of the project's own: this machine is the host, and has not to be a lab's.
-LOCAL_CONFTEST = (
-    CONFTEST.partition("@dataclass")[0].replace(
-        "from harness.profile.schema import BaseProfile",
-        "from fixtures.profile import Profile as BaseProfile",
-    )
-    + '''
-from fixtures import stage_modules
-
-pytest_plugins += ["fixtures.guide.plugin", *stage_modules()]
-
-
-@pytest.fixture(scope="session")
-def platform():
-    """Nothing is asked of this machine."""
-'''
-)
 LOCAL_PROFILE = 'extends = "vlab.toml"\n[target]\nkind = "local"\n'
 
 # It changes nothing of this machine.
@@ -154,7 +137,7 @@ def test_a_suite_of_another_name_is_told(project: Project, name: str, lacks: str
 
 
 def test_it_runs_and_is_undone(project: Project) -> None:
-    (project.folder / "conftest.py").write_text(LOCAL_CONFTEST)
+    (project.folder / "conftest.py").write_text(sample("contributed"))
     (project.folder / "profiles" / "here.toml").write_text(LOCAL_PROFILE)
     sysctl = project.folder / "bin" / "sysctl"
     sysctl.parent.mkdir()

@@ -8,45 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness import exits
-from tests.unit.mini import CONFTEST, Mini
-from tests.unit.test_background import suite
-
-SLOW = '''
-import time
-
-import pytest
-
-pytestmark = pytest.mark.acceptance
-
-
-@pytest.fixture(scope="session")
-def slow(run, one):
-    """A fixture that takes its time to go."""
-    yield
-    run.progress("tearing down")
-    time.sleep(1000)
-
-
-def test_hangs(run, slow):
-    run.progress("hung")
-    time.sleep(1000)
-'''
-
-STRUCK = """
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def HOOK():
-    raise KeyboardInterrupt
-    yield
-"""
-
-SEVERAL = """
-
-def pytest_acceptance_leftovers():
-    yield open_ssh(SshEndpoint("root", "127.0.0.1", 1))  # nobody listens on port 1
-    yield open_local(become=False)
-    THEN
-"""
+from tests.sample import during, several
+from tests.unit.mini import PLUGINS, Mini, sample
 
 
 def _ended(mini: Mini, status: int, undone: int) -> None:
@@ -60,7 +23,7 @@ def _ended(mini: Mini, status: int, undone: int) -> None:
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_in_the_teardown(tmp_path: Path, second: int) -> None:
-    mini = Mini(tmp_path / "m", suite=SLOW)
+    mini = Mini(tmp_path / "m", suite=sample("suite_slow"))
     process = mini.start("-m", "acceptance")
     for says, signum in (("hung", signal.SIGINT), ("tearing down", second)):
         process.until(says)
@@ -78,16 +41,15 @@ def test_a_second_signal_in_the_teardown(tmp_path: Path, second: int) -> None:
 )
 def test_a_signal_beside_all_hooks_of_ours(tmp_path: Path, hook: str, status: int) -> None:
     """pytest has no end for that but a traceback; the host and the record have theirs."""
-    mini = Mini(tmp_path / "m", conftest=CONFTEST + STRUCK.replace("HOOK", hook))
-    _, out = mini.pytest("-m", "acceptance")
+    mini = Mini(tmp_path / "m", plugins=[*PLUGINS, "tests.sample.strikes"])
+    _, out = mini.pytest("-m", "acceptance", environ={"MINI_STRIKES": hook})
     assert out.count("undo: 3 changes taken back, 0 could not be") == 1
     assert f"record: {mini.last.resolve() / 'record.jsonl'}" in out
     _ended(mini, status, 3)
 
 
 def test_a_record_that_cannot_be_written_is_an_error_of_the_harness(tmp_path: Path) -> None:
-    full = 'os.dup2(os.open("/dev/full", os.O_WRONLY), self.run.trace._file)'
-    mini = Mini(tmp_path / "m", two=full)
+    mini = Mini(tmp_path / "m", during.fill_the_disk)
     status, out = mini.pytest("-m", "acceptance")
     assert status == exits.HARNESS_ERROR
     assert "5 passed" in out
@@ -96,32 +58,9 @@ def test_a_record_that_cannot_be_written_is_an_error_of_the_harness(tmp_path: Pa
     assert mini.made() == []
 
 
-def test_a_background_stage_that_does_not_end_leaves_nothing_on_the_host(tmp_path: Path) -> None:
-    quick = (
-        "\nfrom harness.run.background import Background\n"
-        "Background.close.__defaults__ = (0, 0.1)\n"
-    )
-    stuck = "self.run.host.run('touch', f'{self.path}.stuck'); import time; time.sleep(1000)"
-    first = (
-        "from pathlib import Path; from harness.wait import wait_for;"
-        " there = Path(one.path).with_name('made-left.stuck').exists;"
-        " wait_for('it is stuck', there, 500, 0.02); raise KeyError('first')"
-    )
-    mini = Mini(tmp_path / "m", suite=suite(stuck, first=first), conftest=CONFTEST + quick)
-    status, out = mini.pytest("-m", "acceptance", "-k", "first or left", "-x")
-    assert status == exits.HARNESS_ERROR, out
-    assert "KeyError: 'first'" in out
-    assert "Background stage 'left' could not be ended." in out
-    assert "undo: 2 changes taken back, 0 could not be" in out
-    assert "to clean up" not in out
-    assert mini.record()[-1]["trouble"] == ["Background stage 'left' could not be ended."]
-    assert mini.record()[-1]["error"] is None
-
-
-def _several(folder: Path, then: str = "pass") -> Mini:
-    """A mini-suite whose recovery looks at two hosts, with something left on the second."""
-    conftest = CONFTEST.replace("open_local, open_ssh", "SshEndpoint, open_local, open_ssh")
-    mini = Mini(folder, conftest=conftest + SEVERAL.replace("THEN", then))
+def _several(folder: Path) -> Mini:
+    """A mini-suite whose recovery looks at several hosts, with something left on one."""
+    mini = Mini(folder, plugins=[*PLUGINS, "tests.sample.several"])
     assert mini.pytest("-m", "acceptance", "--keep", "always")[0] == exits.PASSED
     assert len(mini.made()) == 3
     return mini
@@ -129,7 +68,7 @@ def _several(folder: Path, then: str = "pass") -> Mini:
 
 def test_a_host_that_is_not_there_does_not_keep_others_from_being_recovered(tmp_path: Path) -> None:
     mini = _several(tmp_path / "m")
-    status, out = mini.pytest("--recover")
+    status, out = mini.pytest("--recover", environ={"MINI_SEVERAL": several.ABSENT})
     assert status == exits.UNREACHABLE
     assert out.index("cannot be reached") < out.index("[three] make ")
     assert "3 changes taken back, 0 could not be." in out
@@ -137,11 +76,8 @@ def test_a_host_that_is_not_there_does_not_keep_others_from_being_recovered(tmp_
 
 
 def test_an_interrupted_recovery_tells_what_it_has_done(tmp_path: Path) -> None:
-    mini = _several(tmp_path / "m", "raise KeyboardInterrupt")
-    conftest = mini.folder / "conftest.py"
-    lines = conftest.read_text().splitlines()
-    conftest.write_text("\n".join(line for line in lines if "nobody listens" not in line))
-    status, out = mini.pytest("--recover")
+    mini = _several(tmp_path / "m")
+    status, out = mini.pytest("--recover", environ={"MINI_SEVERAL": several.INTERRUPTED})
     assert status == exits.INTERRUPTED
     assert "3 changes taken back, 0 could not be." in out
     assert "Interrupted: what is not named here has not been looked at." in out

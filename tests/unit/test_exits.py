@@ -4,77 +4,27 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness import exits
-from harness.host.command import HostUnreachable
-from harness.outcome import Outcome
-from harness.run.stage import StageFailed
-from harness.undo.journal import Entry
-from harness.undo.undo import UndoResult
 from reports.__main__ import main
 from reports.history.history import opened
-from tests.unit.mini import CONFTEST, ROOT, Mini
-from tests.unit.records import CONFTEST_PLUGINS
+from tests.sample import during
+from tests.unit.mini import PLUGINS, REPORTS, ROOT, Mini
 
 DOCUMENTS = {"record.jsonl", "junit.xml", "report.html", "summary.json", "ocp.jsonl"}
-NO_CARD = 'from harness.errors import LabError; raise LabError("No card.", hint="put one in")'
 NOWHERE = {
     "ACCEPT_TARGET__KIND": "ssh",
     "ACCEPT_TARGET__ADDRESS": "ssh://root@127.0.0.1:1",  # nobody listens on port 1
 }
 
-LEFT = UndoResult("run", Entry(1, "gpu", "bind", (("true",),), None, False), "failed")
 
-
-def _mini(folder: Path, two: str = "pass") -> Mini:
-    return Mini(folder, two=two, conftest=CONFTEST.replace(*CONFTEST_PLUGINS))
-
-
-UNREACHABLE, REFUSED, REGRESSION = (
-    {name: True} for name in ("unreachable", "refused", "regression")
-)
-RESIDUE, ERROR = {"undo_error": "why"}, {"harness_errors": ["why"]}
-
-
-@pytest.mark.parametrize(
-    ("pytest_status", "found", "status"),
-    [
-        (0, {}, exits.PASSED),
-        (1, {}, exits.FAILED),
-        (5, {}, exits.NO_TESTS),
-        (0, REGRESSION, exits.REGRESSION),
-        (1, REGRESSION, exits.FAILED),
-        (1, ERROR, exits.HARNESS_ERROR),
-        (2, ERROR, exits.INTERRUPTED),
-        (2, RESIDUE | ERROR, exits.RESIDUE),
-        (0, {"undo": [LEFT]}, exits.RESIDUE),
-        (1, UNREACHABLE | RESIDUE | ERROR | REFUSED, exits.UNREACHABLE),
-        (1, REFUSED, exits.REFUSED),
-        (2, REFUSED, exits.INTERRUPTED),
-    ],
-)
-def test_the_most_urgent_status_counts(
-    pytest_status: int, found: dict[str, Any], status: int
-) -> None:
-    assert Outcome(pytest_status, **found).exit_status == status
-
-
-def test_only_the_first_failure_makes_a_host_unreachable() -> None:
-    lost = HostUnreachable("gone")
-    for errors, unreachable in (
-        ([lost], True),
-        ([StageFailed("gpu", lost)], True),
-        ([KeyError(), lost], False),
-        ([], None),
-    ):
-        outcome = Outcome()
-        for error in errors:
-            outcome.note_first_failure(error)
-        assert outcome.unreachable is unreachable
+def _mini(folder: Path, two: Callable[[Any], None] = during.nothing) -> Mini:
+    return Mini(folder, two, plugins=[*PLUGINS, REPORTS])
 
 
 @pytest.mark.parametrize("readme", ["README.md", "README.zh-CN.md"])
@@ -87,7 +37,7 @@ def test_the_readme_has_every_status(readme: str) -> None:
 def test_a_run_that_failed_leaves_all_documents(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mini = _mini(tmp_path / "m", NO_CARD)
+    mini = _mini(tmp_path / "m", during.find_no_card)
     status, out = mini.pytest("-m", "acceptance", "--baseline", "last-good")
     assert status == exits.FAILED
     folder = mini.last.resolve()

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness import exits
-from tests.unit.mini import CONFTEST, Mini
+from tests.sample import during
+from tests.unit.mini import HOST_PLUGIN, PLUGINS, SCHEMA_PLUGIN, Mini
 from tests.unit.test_exits import NOWHERE
 
 CONSENT = "--allow-local"
@@ -26,8 +27,7 @@ def test_recover_does_what_the_option_does(tmp_path: Path) -> None:
 
 
 def test_recover_takes_back_what_is_kept_when_it_is_told_to(tmp_path: Path) -> None:
-    two = 'self.run.journal.record("two", "for the next", [["true"]], durable=True)'
-    mini = Mini(tmp_path / "m", two=two)
+    mini = Mini(tmp_path / "m", during.keep_for_later_runs)
     assert mini.pytest("-m", "acceptance")[0] == exits.PASSED
     for words, says in (([], "0 changes taken back"), (["--restore"], "1 changes taken back")):
         status, out = mini.harness("recover", CONSENT, *words)
@@ -88,13 +88,13 @@ def test_a_wrong_command_line_says_how_it_goes(tmp_path: Path, words: list[str])
     assert out.startswith("usage: python -m harness")
 
 
-def without(folder: Path, hook: str) -> Mini:
+def without(folder: Path, plugin: str) -> Mini:
     """A project that has forgotten to answer to a hook."""
-    return Mini(folder, conftest=CONFTEST.replace(f"def pytest_acceptance_{hook}(", "def unused("))
+    return Mini(folder, plugins=[name for name in PLUGINS if name != plugin])
 
 
 def test_without_a_schema_there_is_no_profile(tmp_path: Path) -> None:
-    mini = without(tmp_path / "m", "schema")
+    mini = without(tmp_path / "m", SCHEMA_PLUGIN)
     for status, out in (mini.harness("profile"), mini.pytest("-m", "acceptance")):
         assert status == exits.USAGE
         assert "ERROR: No plugin answers to 'pytest_acceptance_schema'" in out
@@ -102,7 +102,7 @@ def test_without_a_schema_there_is_no_profile(tmp_path: Path) -> None:
 
 
 def test_a_way_to_the_host_is_needed_only_to_go_there(tmp_path: Path) -> None:
-    mini = without(tmp_path / "m", "connect")
+    mini = without(tmp_path / "m", HOST_PLUGIN)
     for command in ("profile", "plan"):
         assert mini.harness(command)[0] == exits.PASSED
     status, out = mini.harness("recover", CONSENT)

@@ -7,7 +7,7 @@ import pytest
 from fixtures.container import hook_chain
 from fixtures.container.hook_chain import Traces
 from fixtures.container.nvidia_smi import SmiGpu, memory_used, parse, read
-from fixtures.container.qemu import Machine
+from fixtures.container.qemu import QemuProcess
 from harness.host.command import Result
 
 HOOK = "/usr/share/oci/hooks/prestart/nvidia-container-toolkit.sh"
@@ -96,7 +96,7 @@ def test_an_exit_status_is_explained() -> None:
 
 @pytest.mark.parametrize(("word", "mib"), [("1536M", 1536), ("20G,slots=10,maxmem=40G", 20480)])
 def test_a_machines_memory_is_read_from_its_command_line(word: str, mib: int) -> None:
-    machine = Machine(1, ("/usr/bin/qemu", "-m", word, "-device", "a", "-device", "b"), ())
+    machine = QemuProcess(1, ("/usr/bin/qemu", "-m", word, "-device", "a", "-device", "b"), ())
     assert machine.memory == mib
     assert machine.option("-device") == ["a", "b"]
 
@@ -108,7 +108,7 @@ def test_a_machines_devices_are_told_as_kata_names_them() -> None:
         "-device",
         "vfio-pci,host=81:00.0,bus=rp0",
     )
-    machine = Machine(1, ("/usr/bin/qemu", *words), ())
+    machine = QemuProcess(1, ("/usr/bin/qemu", *words), ())
     assert machine.vfio("0000:81:00.0") == {"host": "81:00.0", "bus": "rp0"}
     assert machine.vfio("0001:81:00.0") is None
     assert machine.devices("pcie-root-port") == [{"id": "rp0", "bus": "pcie.0"}]

@@ -17,7 +17,7 @@ from reports.record.integrity import check
 from reports.record.reading import load
 from reports.record.record import Record
 from tests.unit import records
-from tests.unit.mini import CONFTEST, ROOT, Mini
+from tests.unit.mini import ROOT, Mini, sample
 
 TESTS = {"bound": ("passed", ""), "group": ("error", "no group"), "viable": ("passed", "")}
 
@@ -175,18 +175,8 @@ def test_what_cannot_be_done_is_a_sentence(
         assert "Traceback" not in out
 
 
-OTHERS = """
-@pytest.fixture(scope="session")
-def console(pytestconfig, run):
-    path = run.dir / "evidence" / "console.log"
-    path.parent.mkdir()
-    path.write_text("booted with s3cr3t-value")
-"""
-
-
 def test_what_others_write_as_evidence_is_listed_too(tmp_path: Path) -> None:
-    suite = "import pytest\n\n@pytest.mark.acceptance\ndef test_one(console): pass\n"
-    mini = Mini(tmp_path / "m", suite=suite, conftest=f"{CONFTEST}\n{OTHERS}")
+    mini = Mini(tmp_path / "m", suite=sample("suite_console"))
     assert mini.pytest("-m", "acceptance")[0] == 0
     (event,) = [event for event in mini.record() if event["kind"] == "evidence"]
     assert (event["nodeid"], event["file"]) == (None, "evidence/console.log")

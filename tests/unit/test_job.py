@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def test_a_job_streams_and_ends(any_journal: Journal, tmp_path: Path) -> None:
     )
     assert seen == [f"a b {tmp_path}", "err", "end"]
     assert result.rc == 0
-    assert all(r.ok for r in undo(any_journal, False))
+    assert [result.ok for result in undo(any_journal, False)] == [True]
 
 
 def test_a_job_that_fails_says_so(journal: Journal) -> None:
@@ -60,7 +61,9 @@ def test_a_job_is_stopped_at_its_deadline(journal: Journal) -> None:
     argv = ["sh", "-c", f"echo begun; {TIME_IS_UP}; sleep 1000"]
     with pytest.raises(CommandTimeout, match=r"still ran after 1000 s(.|\n)*begun"):
         run_job(journal.host, "hang", argv, timeout=1000, journal=journal)
-    assert all(result.ok for result in undo(journal, False)), "what it has left ends with its undo"
+    assert [result.ok for result in undo(journal, False)] == [True], (
+        "what it has left ends with its undo"
+    )
 
 
 def test_a_job_has_more_time_on_a_slow_host(
@@ -69,7 +72,7 @@ def test_a_job_has_more_time_on_a_slow_host(
     monkeypatch.setattr(journal.host, "pace", 5.0)
     with pytest.raises(CommandTimeout, match=r"after 1 s \(0\.2 s x 5, the pace of "):
         run_job(journal.host, "hang", ["sleep", "1000"], timeout=0.2, journal=journal)
-    assert all(result.ok for result in undo(journal, False))
+    assert [result.ok for result in undo(journal, False)] == [True]
 
 
 def test_a_job_is_what_runs_and_not_the_looks_at_it(journal: Journal) -> None:
@@ -81,9 +84,21 @@ def test_a_job_is_what_runs_and_not_the_looks_at_it(journal: Journal) -> None:
         ["echo", "a b"],
         timeout=PATIENCE,
         journal=journal,
-        on_line=lambda _: seen.extend(host.doing.told()),
+        on_line=lambda _: seen.extend(host.active.lines()),
     )
     assert [line.partition(" (for ")[0] for line in seen] == ["echo 'a b'"]
+
+
+def test_what_a_job_is_not_looked_at_for_is_none_of_its_seconds(journal: Journal) -> None:
+    job = start_job(journal.host, "early", ["true"], journal=journal, timeout=PATIENCE)
+    ended = Path(job.directory) / "rc"
+    wait_for("the job ends", ended.exists, PATIENCE, 0.02)
+    at = ended.stat().st_mtime - 1000
+    os.utime(ended, (at, at))
+    job.started -= 1500
+    result = job.finish()
+    assert job.idle >= 1000
+    assert result.seconds < 1000
 
 
 def test_undo_stops_a_job_with_its_children(any_journal: Journal) -> None:
@@ -91,7 +106,7 @@ def test_undo_stops_a_job_with_its_children(any_journal: Journal) -> None:
     job = start_job(any_journal.host, "serve", ["sh", "-c", script], journal=any_journal)
     pids = wait_for("the job speaks", lambda: job.tail().split(), PATIENCE, 0.05)
     assert job.alive()
-    assert all(result.ok for result in undo(any_journal, False))
+    assert [result.ok for result in undo(any_journal, False)] == [True]
     assert not any(runs(int(pid)) for pid in pids)
 
 
@@ -116,7 +131,7 @@ def test_a_job_that_always_prints_meets_its_deadline(journal: Journal) -> None:
     job = start_job(journal.host, "chatter", ["sh", "-c", script], journal=journal)
     with pytest.raises(CommandTimeout, match="still ran at its deadline"):
         job.wait(0.5)
-    assert all(result.ok for result in undo(journal, False))
+    assert [result.ok for result in undo(journal, False)] == [True]
 
 
 def test_an_observer_that_fails_ends_its_job(journal: Journal) -> None:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from harness import exits
+from tests.sample import during
 from tests.unit.conftest import Sshd
-from tests.unit.mini import PROFILE, Mini
+from tests.unit.mini import Mini
 from tests.unit.patience import PATIENCE
-from tests.unit.test_plugin import HANG
 
 
-def _mini(sshd: Sshd, folder: Path, two: str = "pass") -> Mini:
+def _mini(sshd: Sshd, folder: Path, two: Callable[[Any], None] = during.nothing) -> Mini:
     """A mini-suite whose host is reached by ssh; its profile is a file with a space in its name."""
-    end = sshd.endpoint
-    target = (
-        'kind = "ssh"\n'
+    end, mini = sshd.endpoint, Mini(folder, two)
+    (mini.folder / "my lab.toml").write_text(
+        'extends = "profiles/vlab.toml"\n[target]\nkind = "ssh"\n'
         f'address = "ssh://{end.user}@{end.host}:{end.port}"\n'
         f'identity = "{end.identity}"\n'
         f'known_hosts = "{end.known_hosts}"'
     )
-    mini = Mini(folder, two=two)
-    (mini.folder / "my lab.toml").write_text(PROFILE.replace('kind = "local"', target))
     return mini
 
 
@@ -47,9 +47,9 @@ def test_a_kept_host_can_be_entered_and_cleaned_up(sshd: Sshd, tmp_path: Path) -
     assert mini.made() == ["made-one", "made-three", "made-two"]
     entered = _pasted(_said(out, "to get in"), "ls", str(mini.host))
     assert "made-two" in entered.stdout, entered.stderr
-    program, *args = shlex.split(_said(out, "to clean up"))
-    assert program == "pytest"
-    status, out = mini.pytest(*args, local=False)
+    clean = _said(out, "to clean up")
+    assert clean.startswith("python -m harness recover ")
+    status, out = mini.harness(*shlex.split(clean)[3:])
     assert status == 0, out
     assert mini.made() == []
 
@@ -61,18 +61,18 @@ def test_a_host_from_the_environment_is_named_by_what_is_said(tmp_path: Path) ->
     )
     assert status == 0
     assert _said(out, "to get in") == "this machine"
-    clean = "ACCEPT_TARGET__KIND=local pytest --recover --profile vlab --allow-local"
+    program = "python -m harness"
+    clean = f"ACCEPT_TARGET__KIND=local {program} recover --profile vlab --allow-local"
     assert _said(out, "to clean up") == clean
-    setting, program, *args = shlex.split(clean)
-    assert mini.pytest(*args, local=False, environ=dict([setting.split("=")]))[0] == 0
-    assert program == "pytest"
+    setting, *args = shlex.split(clean.replace(program, ""))
+    assert mini.harness(*args, environ=dict([setting.split("=")]))[0] == 0
     assert mini.made() == []
 
 
 def test_two_runs_on_one_host(sshd: Sshd, tmp_path: Path) -> None:
     """The second is refused by name; kill -9 of the first leaves no connection behind."""
     before = sshd.connections()
-    mini = _mini(sshd, tmp_path / "m", two=HANG)
+    mini = _mini(sshd, tmp_path / "m", during.hang)
     first = mini.start(*REMOTE, local=False)
     first.until("hung")
     for args in (REMOTE, ["--recover", *REMOTE[2:]]):
@@ -89,12 +89,7 @@ def test_two_runs_on_one_host(sshd: Sshd, tmp_path: Path) -> None:
 
 
 def test_what_an_earlier_run_made_and_kept_is_known_as_ours(tmp_path: Path) -> None:
-    two = (
-        'ours = self.run.is_ours("two", "make it"), self.run.is_ours("one", "make it");'
-        ' self.run.fact("ours", ours);'
-        ' self.run.journal.record("two", "make it", [["true"]], durable=True)'
-    )
-    mini = Mini(tmp_path / "m", two=two)
+    mini = Mini(tmp_path / "m", during.keep_for_later_runs)
     for args, expected in (([], False), (["--restore"], True), ([], False)):
         assert mini.pytest("-m", "acceptance", *args)[0] == 0
         facts = {e["name"]: e["value"] for e in mini.record() if e["kind"] == "fact"}

@@ -24,30 +24,32 @@ KEY = "budget of the stage: rootfs = 1200 in [budget] of the profile"
 
 @pytest.mark.parametrize("error", [TimeIsUp("late"), CommandTimeout("late"), WaitTimeout("late")])
 def test_time_limits_are_explained(error: BaseException) -> None:
-    (line,) = load.explained(error, None, LIMITS)
+    (line,) = load.limit_details(error, None, LIMITS)
     assert re.fullmatch(HERE, line)
-    *key, line = load.explained(StageFailed("rootfs", error), None, LIMITS)
+    *key, line = load.limit_details(StageFailed("rootfs", error), None, LIMITS)
     assert re.fullmatch(HERE, line)
     assert key == ([] if isinstance(error, TimeIsUp) else [KEY]), "its own hint has it"
 
 
 def test_nothing_else_is() -> None:
-    assert load.explained(StageFailed("rootfs", LabError("no room")), None, LIMITS) == []
-    assert load.explained(None, None, LIMITS) == []
+    assert load.limit_details(StageFailed("rootfs", LabError("no room")), None, LIMITS) == []
+    assert load.limit_details(None, None, LIMITS) == []
 
 
 def test_this_very_machine_is_named_once(local: Host) -> None:
-    assert re.fullmatch(HERE, load.told(local))
-    assert re.fullmatch(HERE, load.told(None))
+    assert re.fullmatch(HERE, load.load_line(local))
+    assert re.fullmatch(HERE, load.load_line(None))
 
 
 def test_another_host_is_asked(local: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "boot_id", "another")
     there = rf", \d+\.\d+ on the \d+ of host '{re.escape(local.name)}'"
-    assert re.fullmatch(HERE + there, load.told(local))
+    assert re.fullmatch(HERE + there, load.load_line(local))
 
 
 def test_a_host_that_is_lost_is_not_waited_for(own: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own, "boot_id", "another")
     break_connection(own)
-    assert re.fullmatch(HERE + r", that of host 'own' is not known: Host 'own' .*", load.told(own))
+    assert re.fullmatch(
+        HERE + r", that of host 'own' is not known: Host 'own' .*", load.load_line(own)
+    )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from harness.host.command import CommandFailed, HostRebooted, HostUnreachable
 from harness.host.host import Host, open_ssh
 from harness.host.ssh import SshTransport
 from harness.record.evidence import Evidence
-from harness.record.trace import GENESIS, Trace, link
+from harness.record.trace import GENESIS, Trace, chain_digest
 from harness.undo.journal import Journal, load_all
 from harness.undo.lock import locked
 from harness.undo.undo import UndoResult, recover, undo
@@ -104,7 +106,9 @@ def test_after_a_reboot_a_run_does_nothing_more_on_the_host(
     journal.record("s", "make it", [["touch", str(tmp_path / "undone")]])
     break_connection(own)
     for _ in range(2):
-        with pytest.raises(HostRebooted, match=r"has rebooted(.|\n)*hint: pytest --recover"):
+        with pytest.raises(
+            HostRebooted, match=r"has rebooted(.|\n)*hint: python -m harness recover"
+        ):
             own.run("true", probe=True)
     with pytest.raises(HostRebooted):
         own.run("touch", str(tmp_path / "f"))
@@ -199,7 +203,7 @@ def test_a_record_has_whole_lines_alone_that_are_chained(tmp_path: Path) -> None
     assert [event["name"] for event in events] == ["a", "c"]
     chain = GENESIS
     for event in events:
-        chain = link(chain, event)
+        chain = chain_digest(chain, event)
         assert event["chain"] == chain
 
 
@@ -209,3 +213,15 @@ def test_evidence_that_cannot_be_written_is_trouble_and_no_more() -> None:
         evidence.register("dmesg", lambda: "text")
         evidence.collect("a.py::t", {"failure": "text"})
         assert "The evidence in '/dev/full/evidence/a.py/t' is not whole:" in trace.trouble
+
+
+def test_a_lost_connection_is_made_anew_once_for_all_threads(sshd: Sshd) -> None:
+    """Evidence is collected in a thread, which may be left behind."""
+    before = set(sshd.connections())
+    with open_ssh(sshd.endpoint, "own", become=False) as own, ThreadPoolExecutor(4) as pool:
+        for pid in set(sshd.connections()) - before:
+            os.kill(pid, signal.SIGKILL)
+        said = pool.map(lambda n: own.run("echo", str(n), probe=True).out, range(4))
+        assert list(said) == ["0\n", "1\n", "2\n", "3\n"]
+        assert own._connection.made == 2
+        assert len(set(sshd.connections()) - before) == 1

@@ -14,8 +14,8 @@ import pytest
 
 from harness import exits
 from harness.record.masking import Masker
-from tests.unit.mini import CONFTEST, Mini
-from tests.unit.records import CONFTEST_PLUGINS
+from tests.sample import during
+from tests.unit.mini import PLUGINS, REPORTS, Mini, sample
 
 PLAIN = "zebra-4711-in-the-attic"
 HARD = 'p\'q "r" <&> \\机密/+%'
@@ -101,81 +101,9 @@ def test_bytes_that_are_no_text_survive() -> None:
     assert Masker(["hush"]).data(b"\xff hush \xe6\x9c") == b"\xff *** \xe6\x9c"
 
 
-SUITE = '''
-import base64, json, logging, os, shlex, sys, warnings
-
-import pytest
-
-from harness.errors import LabError
-
-pytestmark = pytest.mark.acceptance
-PLAIN, HARD = os.environ["MINI_PLAIN"], os.environ["MINI_HARD"]
-
-
-def collector():
-    raise KeyError(HARD)
-
-
-def test_command(run):
-    for secret in (PLAIN, HARD):
-        run.host.run("echo", secret, env={"TOKEN": secret})
-        run.host.run("sh", "-c", "echo " + shlex.quote(secret))
-        run.host.run("sh", "-c", 'env; printf %s "$MINI_HARD" | base64; echo "$MINI_PLAIN" >&2')
-        run.fact(secret, {secret: [json.dumps(secret), base64.b64encode(secret.encode()).decode()]})
-        run.progress(f"with {secret}")
-    run.evidence.register(f"of {PLAIN}", lambda: PLAIN + HARD)
-    run.evidence.register("failing", collector)
-    run.host.run("sh", "-c", 'echo "$MINI_PLAIN" "$MINI_HARD"; exit 3')
-
-
-@pytest.mark.parametrize("secret", [PLAIN, HARD])
-def test_assertion(run, secret, record_property, record_testsuite_property, record_xml_attribute):
-    record_property("token", secret)
-    record_testsuite_property("all", secret)
-    record_xml_attribute("one", secret)
-    long, longer = "x" * 110 + secret + "x" * 110, ["y" * 50 + secret] * 9
-    print(secret)
-    print("err", secret, file=sys.stderr)
-    logging.getLogger("x").warning("log %s", secret)
-    warnings.warn(secret)
-    os.system('echo "$MINI_HARD $MINI_PLAIN"')
-    assert secret + "1" == secret + "2", {secret: secret.encode()}
-
-
-def test_chain(run):
-    try:
-        raise KeyError(PLAIN)
-    except KeyError as error:
-        raise LabError(f"It was '{HARD}'.", hint=PLAIN) from error
-
-
-def test_skipped(run):
-    pytest.skip(f"for {PLAIN} and {HARD}")
-
-
-@pytest.mark.xfail(reason=PLAIN + HARD)
-def test_expected(run):
-    raise OSError(HARD)
-
-
-def test_stage(two):
-    """Its stage fails."""
-
-
-def test_after(two):
-    """It is skipped for that."""
-'''
-TWO = """
-            from harness.errors import LabError
-            secret = os.environ["MINI_PLAIN"]
-            self.run.journal.record("two", secret, [["sh", "-c", "echo $MINI_PLAIN; exit 1"]])
-            raise LabError(f"stage with {secret}", hint=os.environ["MINI_HARD"])
-"""
-
-
 def test_a_run_leaves_no_secret(tmp_path: Path) -> None:
-    conftest = CONFTEST.replace(*CONFTEST_PLUGINS)
-    mini = Mini(tmp_path / "m", two=TWO.strip(), suite=SUITE, conftest=conftest)
+    suite, plugins = sample("suite_secrets"), [*PLUGINS, REPORTS]
+    mini = Mini(tmp_path / "m", during.fail_with_secrets, suite, plugins)
     (mini.folder / "profiles" / "vlab.toml").write_text(
         f'name = "lab {PLAIN}"\nsecrets = ["{PLAIN}", "MINI_HARD"]\n[target]\nkind = "local"\n'
         f'[[waiver]]\nwhat = "{PLAIN}"\nowner = "{PLAIN}"\nreason = "x"\nexpires = 2020-01-31\n'

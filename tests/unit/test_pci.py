@@ -114,9 +114,9 @@ def test_mounts_below_a_disk_are_found() -> None:
 
 
 def test_a_vital_device_is_refused_by_name() -> None:
-    vfio.refuse_vital([])
+    vfio.refuse_in_use([])
     with pytest.raises(LabError, match=r"0000:05:00\.0: disk nvme0n1 with /"):
-        vfio.refuse_vital(["0000:05:00.0: disk nvme0n1 with /"])
+        vfio.refuse_in_use(["0000:05:00.0: disk nvme0n1 with /"])
 
 
 @pytest.fixture

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from tests.unit.mini import Mini
+from tests.unit.mini import PLUGINS, Mini, sample
+
+PLANNED: Any = {
+    "suite": sample("suite_planned"),
+    "plugins": [*PLUGINS, "tests.sample.planned"],
+}
 
 
 def test_a_plan_names_the_stages_in_order_and_changes_nothing(tmp_path: Path) -> None:
-    mini = Mini(tmp_path / "m")
-    conftest = mini.folder / "conftest.py"
-    staged = conftest.read_text() + PLANNED
-    conftest.write_text(staged)
-    (mini.folder / "test_planned.py").write_text(PLANNED_SUITE)
-    status, out = mini.pytest("--plan", "-m", "acceptance", "test_planned.py")
+    mini = Mini(tmp_path / "m", **PLANNED)
+    status, out = mini.pytest("--plan", "-m", "acceptance")
     assert status == 0, out
     assert "Plan for profile 'mini' (target 'local'): 2 tests, 3 stages." in out
     assert out[out.index("1. lower") :].startswith(
@@ -29,70 +31,7 @@ def test_a_plan_names_the_stages_in_order_and_changes_nothing(tmp_path: Path) ->
 
 
 def test_a_plan_keeps_to_the_command_line(tmp_path: Path) -> None:
-    mini = Mini(tmp_path / "m")
-    (mini.folder / "conftest.py").open("a").write(PLANNED)
-    (mini.folder / "test_planned.py").write_text(PLANNED_SUITE)
-    _, out = mini.pytest("--plan", "--provision", "never", "test_planned.py::test_lower")
+    mini = Mini(tmp_path / "m", **PLANNED)
+    _, out = mini.pytest("--plan", "--provision", "never", "test_mini.py::test_lower")
     assert "1 tests, 1 stages" in out
     assert "1. lower (only verified)" in out
-
-
-PLANNED = '''
-
-class Lower(Make):
-    name = "lower"
-    durable = True
-
-    @classmethod
-    def plan(cls, profile):
-        return [f"lays the ground for {profile.name} by hush-hush"]
-
-
-class Upper(Make):
-    """Stands on the lower one.
-
-    With more to say, which is not for a plan.
-    """
-
-    name = "upper"
-
-
-class Looks(Stage):
-    name = "looks"
-
-    @classmethod
-    def plan(cls, profile):
-        return []
-
-
-@pytest.fixture(scope="session")
-def lower(run):
-    """The lower."""
-    return run.stage(Lower(run, "lower"))
-
-
-@pytest.fixture(scope="session")
-def upper(run, lower):
-    """The upper."""
-    return run.stage(Upper(run, "upper"))
-
-
-@pytest.fixture(scope="session")
-def looks(run, upper, lower):
-    """Looks on."""
-    return run.stage(Looks())
-'''
-
-PLANNED_SUITE = """
-import pytest
-
-pytestmark = pytest.mark.acceptance
-
-
-def test_looks(looks):
-    assert looks
-
-
-def test_lower(lower):
-    assert lower
-"""

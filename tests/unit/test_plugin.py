@@ -5,27 +5,20 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness import exits
 from harness.record.trace import KINDS
-from tests.unit.mini import EVENT, SCHEMA, SUITE, Mini
-
-HANG = (
-    'self.run.host.sh("echo hung; exec sleep 1000", timeout=500,'
-    " on_line=lambda line: self.run.progress(line))"
-)
-# Its time is up while a command of it runs.
-RING = (
-    'import signal; self.run.host.sh("echo hung; exec sleep 1000",'
-    " on_line=lambda line: signal.raise_signal(signal.SIGALRM))"
-)
+from tests.sample import during
+from tests.unit.mini import EVENT, SCHEMA, SUITE, Mini, sample
 
 
 def test_a_good_run(tmp_path: Path) -> None:
-    mini = Mini(tmp_path / "a run", two='self.run.fact("word", "hush-hush s3cr3t-value")')
+    mini = Mini(tmp_path / "a run", during.tell_secrets)
     status, out = mini.pytest("-m", "acceptance")
     assert status == 0, out
     assert "5 passed" in out
@@ -42,7 +35,7 @@ def test_a_good_run(tmp_path: Path) -> None:
 
 
 def test_the_record_keeps_to_its_schema(tmp_path: Path) -> None:
-    mini = Mini(tmp_path / "m", two='self.run.fact("f", {"a": 1}); raise KeyError("x")')
+    mini = Mini(tmp_path / "m", during.tell_a_fact_and_fail)
     mini.pytest("-m", "acceptance")
     events = mini.record()
     assert {e["kind"] for e in events} == {*KINDS} == {*SCHEMA["properties"]["kind"]["enum"]}
@@ -52,10 +45,7 @@ def test_the_record_keeps_to_its_schema(tmp_path: Path) -> None:
 
 
 def test_a_broken_stage_is_one_error_and_named_skips(tmp_path: Path) -> None:
-    mini = Mini(
-        tmp_path / "m",
-        two='from harness.errors import LabError; raise LabError("No card.", hint="put one in")',
-    )
+    mini = Mini(tmp_path / "m", during.find_no_card)
     status, out = mini.pytest("-m", "acceptance")
     assert status == 1
     assert "2 passed, 2 skipped, 1 error in" in out
@@ -74,65 +64,25 @@ def test_a_broken_stage_is_one_error_and_named_skips(tmp_path: Path) -> None:
 
 
 def test_evidence_is_collected_while_things_are_up(tmp_path: Path) -> None:
-    suite = (
-        SUITE
-        + """
-
-def test_bad(run, one):
-    run.evidence.register("listing", lambda: run.host.run("ls", str(one)).out)
-    run.evidence.register("broken", lambda: 1 / 0)
-    assert one is None, "the failure itself"
-"""
-    )
-    mini = Mini(tmp_path / "m", suite=suite)
+    """It has a deadline of its own: it is not on the time of the test that failed."""
+    mini = Mini(tmp_path / "m", suite=sample("suite_evidence"))
     status, out = mini.pytest("-m", "acceptance")
-    assert status == 1
+    assert status == 1, out
+    assert "1 failed, 1 passed" in out
     assert "the failure itself" in out
     assert "def test_bad" not in out, "what to do is told without code; that is evidence"
     folder = mini.last / "evidence" / "test_mini.py" / "test_bad"
     assert str(folder.resolve()) in out
     assert "def test_bad" in (folder / "failure.txt").read_text()
-    assert "made-one" in (folder / "listing.txt").read_text()
-    assert "ZeroDivisionError" in (folder / "broken.txt").read_text()
-    assert mini.made() == []
-
-
-def test_time_that_is_up_while_evidence_is_collected(tmp_path: Path) -> None:
-    """Evidence has a deadline of its own: it is not on the time of the test that failed."""
-    suite = """
-import os
-import signal
-import pytest
-
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(1000)]
-
-
-def ring():
-    os.kill(os.getpid(), signal.SIGALRM)
-    return "it rings"
-
-
-def test_first(run):
-    run.evidence.register("alarm", ring)
-    run.evidence.register("next", lambda: "is collected")
-
-
-def test_bad(run):
-    assert run is None
-"""
-    mini = Mini(tmp_path / "m", suite=suite)
-    status, out = mini.pytest("-m", "acceptance")
-    assert status == 1, out
-    assert "1 failed, 1 passed" in out
-    folder = mini.last / "evidence" / "test_mini.py" / "test_bad"
     assert (folder / "alarm.txt").read_text() == "it rings"
-    assert (folder / "next.txt").read_text() == "is collected"
-    assert "run is None" in (folder / "failure.txt").read_text()
+    assert "ZeroDivisionError" in (folder / "broken.txt").read_text()
+    assert (folder / "listing.txt").read_text().strip() == str(mini.host / "made-one")
+    assert mini.made() == []
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_in_a_stage_undoes_everything(tmp_path: Path, signum: int) -> None:
-    mini = Mini(tmp_path / "m", two=HANG)
+    mini = Mini(tmp_path / "m", during.hang)
     process = mini.start("-m", "acceptance")
     process.until("hung")
     process.send_signal(signum)
@@ -145,7 +95,7 @@ def test_a_signal_in_a_stage_undoes_everything(tmp_path: Path, signum: int) -> N
 
 
 def test_a_second_run_is_refused_by_name(tmp_path: Path) -> None:
-    mini = Mini(tmp_path / "m", two=HANG)
+    mini = Mini(tmp_path / "m", during.hang)
     first = mini.start("-m", "acceptance")
     first.until("hung")
     status, out = mini.pytest("-m", "acceptance")
@@ -164,8 +114,7 @@ def test_a_second_run_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_an_undo_that_fails_is_told_and_the_rest_runs(tmp_path: Path) -> None:
-    two = 'self.run.journal.record("two", "stuck", [["sh", "-c", "echo why >&2; exit 5"]])'
-    mini = Mini(tmp_path / "m", two=two)
+    mini = Mini(tmp_path / "m", during.leave_what_cannot_be_undone)
     status, out = mini.pytest("-m", "acceptance")
     assert status == exits.RESIDUE
     assert "5 passed" in out
@@ -180,17 +129,17 @@ def test_an_undo_that_fails_is_told_and_the_rest_runs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keep", "two", "kept"),
     [
-        ("always", "pass", True),
-        ("on-failure", "pass", False),
-        ("on-failure", "raise KeyError", True),
-        ("never", "raise KeyError", False),
+        ("always", during.nothing, True),
+        ("on-failure", during.nothing, False),
+        ("on-failure", during.fail, True),
+        ("never", during.fail, False),
     ],
 )
-def test_keep(tmp_path: Path, keep: str, two: str, kept: bool) -> None:
-    mini = Mini(tmp_path / "m", two=two)
+def test_keep(tmp_path: Path, keep: str, two: Callable[[Any], None], kept: bool) -> None:
+    mini = Mini(tmp_path / "m", two)
     _, out = mini.pytest("-m", "acceptance", "--keep", keep)
     assert bool(mini.made()) == kept
-    assert ("to clean up: pytest --recover" in out) == kept
+    assert ("to clean up: python -m harness recover" in out) == kept
     if kept:
         assert mini.pytest("--recover")[0] == 0
         assert mini.made() == []
@@ -246,8 +195,7 @@ def test_no_run_no_folder(tmp_path: Path, args: list[str]) -> None:
 
 
 def test_a_stage_whose_time_is_up_has_failed_and_says_why(tmp_path: Path) -> None:
-    suite = SUITE.replace("def test_two(two)", "@pytest.mark.timeout(1000)\ndef test_two(two)")
-    mini = Mini(tmp_path / "m", two=RING, suite=suite)
+    mini = Mini(tmp_path / "m", during.ring)
     status, out = mini.pytest("-m", "acceptance")
     assert status == 1, out
     assert "2 passed, 2 skipped, 1 error in" in out
@@ -270,13 +218,9 @@ def test_never_provision_never_changes(tmp_path: Path) -> None:
 
 
 def test_restore_takes_back_what_is_durable(tmp_path: Path) -> None:
-    path = tmp_path / "kept file"
+    mini = Mini(tmp_path / "m", during.change_for_later_runs)
+    path = mini.host / "kept file"
     path.write_text("before")
-    two = (
-        f'self.run.journal.save_file("two", "{path}", durable=True);'
-        f' self.run.host.write("{path}", "after")'
-    )
-    mini = Mini(tmp_path / "m", two=two)
     assert mini.pytest("-m", "acceptance")[0] == 0
     assert path.read_text() == "after"
     assert len(mini.journals()) == 1

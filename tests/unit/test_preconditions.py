@@ -40,7 +40,7 @@ def test_the_kernels_log_is_searched_on_the_host(
         program.write_text(f"#!/bin/sh\ncat <<'E'\n{lines}E\n")
         program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    found = virtcca.look(local)
+    found = virtcca.probe_tee(local)
     assert found.tmm == ("TMM feature0: 0x1f",)  # once, though both logs have it
     assert len(found.secure_smmus) == 2
     assert found.smmu_errors == (

@@ -75,10 +75,10 @@ def test_a_run_after_kill_9_says_what_to_do(lab: Lab) -> None:
     assert status == exits.REFUSED
     assert "is in use by" in out
     assert f"run {lab.journal().stem}" in out
-    assert "that process is gone: pytest --recover" in out
+    assert "that process is gone: python -m harness recover" in out
     lock = lab.state / "journal" / "host.lock"
-    holder = json.loads(lock.read_text())
-    lock.write_text(json.dumps(holder | {"boot": str(uuid.uuid4())}) + "\n")
+    owner = json.loads(lock.read_text())
+    lock.write_text(json.dumps(owner | {"boot": str(uuid.uuid4())}) + "\n")
     status, out = lab.pytest("-m", "acceptance")
     assert status == exits.REFUSED
     assert "still has what run" in out
@@ -108,7 +108,7 @@ def test_an_undo_that_fails_is_told_and_tried_again(lab: Lab) -> None:
     assert "1 passed" in out
     assert "undo: 5 changes taken back, 1 could not be" in out
     assert "LEFT ON THE HOST [five] stuck: failed" in out
-    assert "to clean up: pytest --recover" in out
+    assert "to clean up: python -m harness recover" in out
     assert lab.print() == lab.before
     status, out = lab.pytest("-m", "acceptance")
     assert status == exits.REFUSED

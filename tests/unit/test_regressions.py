@@ -18,7 +18,7 @@ from reports.history.history import FILE, History, HistoryError, feed, opened
 from reports.record.measures import conditions
 from reports.record.record import Record
 from tests.unit import records
-from tests.unit.mini import CONFTEST, Mini
+from tests.unit.mini import PLUGINS, REPORTS, Mini
 from tests.unit.patience import PATIENCE
 
 TODAY = date(2030, 1, 15)
@@ -208,7 +208,7 @@ def test_a_run_that_was_killed_is_fed_in_and_again_when_it_ends(tmp_path: Path) 
 
 
 def test_a_run_feeds_in_those_that_were_killed_before_it(tmp_path: Path) -> None:
-    mini = Mini(tmp_path / "m", conftest=CONFTEST.replace(*records.CONFTEST_PLUGINS))
+    mini = Mini(tmp_path / "m", plugins=[*PLUGINS, REPORTS])
     records.write(mini.folder / "reports" / "runs" / "20200101T000000Z-aaaaaa", exit_status=None)
     assert mini.pytest("-m", "acceptance", "-k", "free")[0] == 0
     with opened(mini.folder / "reports" / FILE) as history:

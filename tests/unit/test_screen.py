@@ -20,9 +20,9 @@ import pyte
 import pytest
 
 from harness.plugin.screen import Screen, can_be_live
+from tests.sample import during
+from tests.sample.during import CHINESE
 from tests.unit.mini import QUICK, Mini
-
-CHINESE = "正在把驱动程序安装到机密容器的根文件系统里，" * 4  # more than a line of 80 columns
 
 
 class Terminal:
@@ -144,19 +144,9 @@ def test_who_looks_on(terminal: Terminal, environ: dict[str, str], live: bool) -
         assert not can_be_live(stream, environ)
 
 
-WAITS = f"""
-            import time
-            print("captured: secret of the test's own")
-            self.run.progress({CHINESE!r})
-            while not (self.path.parent / "go").exists():
-                time.sleep(0.01)
-            self.run.progress("goes on")
-"""
-
-
 def test_pytest_in_a_terminal(tmp_path: Path, terminal: Terminal) -> None:
     """pytest's own dots and the live line do not get into each other's way."""
-    mini = Mini(tmp_path / "m", two=WAITS.strip())
+    mini = Mini(tmp_path / "m", during.wait)
     clean = {key: value for key, value in mini.environ.items() if key != "CI"}
     options = ["-m", "acceptance", "--allow-local", "--no-header"]
     process = subprocess.Popen(

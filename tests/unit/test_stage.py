@@ -42,6 +42,11 @@ class Writes(Stage[None, Facts]):
         self.calls.append("probe")
         return Facts(self.path.read_text()) if self.path.exists() else None
 
+    def start(self) -> None:
+        self.calls.append("start")
+        if self.content == "bad":
+            raise LabError("There is no room.")
+
     def provision(self) -> None:
         self.calls.append("provision")
         self.path.write_text(self.content)
@@ -74,7 +79,7 @@ def make_run(
     ("provision", "calls"),
     [
         ("auto", ["probe"]),
-        ("always", ["provision", "verify"]),
+        ("always", ["start", "provision", "verify"]),
         ("never", ["verify"]),
     ],
 )
@@ -92,7 +97,57 @@ def test_what_is_not_so_is_made(local: Host, tmp_path: Path) -> None:
     run = make_run(local, tmp_path)
     stage = Writes(run, tmp_path / "f", "x")
     assert run.stage(stage) == Facts("x")
-    assert stage.calls == ["probe", "provision", "verify"]
+    assert stage.calls == ["probe", "start", "provision", "verify"]
+
+
+@pytest.mark.parametrize(
+    ("provision", "there", "begun", "more"),
+    [
+        ("auto", True, ["probe"], []),
+        ("auto", False, ["probe", "start"], ["provision", "verify"]),
+        ("always", True, ["start"], ["provision", "verify"]),
+        ("never", True, [], ["verify"]),
+    ],
+)
+def test_what_is_begun_early_is_not_asked_again(
+    local: Host,
+    tmp_path: Path,
+    provision: Provision,
+    there: bool,
+    begun: list[str],
+    more: list[str],
+) -> None:
+    if there:
+        (tmp_path / "f").write_text("x")
+    run = make_run(local, tmp_path, provision)
+    stage = run.begin(Writes(run, tmp_path / "f", "x"))
+    assert stage.calls == begun
+    assert run.stage(stage) == Facts("x")
+    assert stage.calls == [*begun, *more]
+    run.close()
+    assert _states(tmp_path) == ["started", "ok"]
+
+
+def test_what_cannot_be_begun_is_told_by_who_asks_for_it(local: Host, tmp_path: Path) -> None:
+    run = make_run(local, tmp_path)
+    stage = run.begin(Writes(run, tmp_path / "f", "bad"))
+    with pytest.raises(StageFailed, match="There is no room"):
+        run.stage(stage)
+    assert stage.calls == ["probe", "start"]
+    run.close()
+    assert _states(tmp_path) == ["started", "failed"]
+
+
+def test_what_is_begun_and_not_asked_for_ends_with_the_run(local: Host, tmp_path: Path) -> None:
+    run = make_run(local, tmp_path)
+    run.begin(Writes(run, tmp_path / "f", "x"))
+    run.close()
+    assert _states(tmp_path) == ["started", "interrupted"]
+
+
+def _states(folder: Path) -> list[str]:
+    events = map(json.loads, (folder / "record.jsonl").read_text().splitlines())
+    return [event["state"] for event in events if event["kind"] == "stage"]
 
 
 def test_never_says_what_to_do(local: Host, tmp_path: Path) -> None:
@@ -118,7 +173,7 @@ def test_a_failed_stage_stays_failed(local: Host, tmp_path: Path) -> None:
 
 def test_a_durable_stage_is_reused_while_its_inputs_stay(local: Host, tmp_path: Path) -> None:
     path = tmp_path / "f"
-    made = ["provision", "verify"]
+    made = ["start", "provision", "verify"]
     for content, calls in [
         ("a", made),
         ("a", ["probe"]),
@@ -143,7 +198,7 @@ def test_what_cannot_be_looked_at_is_made_anew(local: Host, tmp_path: Path) -> N
 
     stage.probe = broken  # type: ignore[method-assign]
     assert run.stage(stage) == Facts("x")
-    assert stage.calls == ["provision", "verify"]
+    assert stage.calls == ["start", "provision", "verify"]
     assert said[0] == "[writes] cannot be reused: The file is damaged."
 
 

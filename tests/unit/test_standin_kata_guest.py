@@ -196,41 +196,13 @@ def test_two_full_directions_do_not_block(channels: tuple[Channel, Channel]) -> 
     assert got == {host: data, guest: data}
 
 
-# Streams, from end to end: the host's relay and the agent's, a real process between them.
-
-RELAY = """
-import os, socket, sys
-sys.path.insert(0, sys.argv[1])
-from vlab.standins.kata.agent.streams import Streams, relay
-from vlab.standins.kata.runtime.relay import Relay
-from vlab.standins.kata.wire import Channel, Kind
-host, guest = socket.socketpair()
-if os.fork() == 0:
-    host.close()
-    pipes = [os.pipe() for _ in range(3)]
-    pid = os.fork()
-    if pid == 0:
-        for number, ours in enumerate((pipes[0][0], pipes[1][1], pipes[2][1])):
-            os.dup2(ours, number)
-        os.execvp(sys.argv[2], sys.argv[2:])
-    for number in (pipes[0][0], pipes[1][1], pipes[2][1]):
-        os.close(number)
-    for number in range(3):
-        os.close(number)
-    outputs = {pipes[1][0]: Kind.STDOUT, pipes[2][0]: Kind.STDERR}
-    channel = Channel(guest)
-    status = relay(channel, Streams(pipes[0][1], outputs, None), pid)
-    channel.send(Kind.EXIT, str(status).encode())
-    channel.drain(5)
-    os._exit(0)
-guest.close()
-os._exit(Relay(Channel(host), tty=False).run())
-"""
+COMMAND = [sys.executable, "-m", "tests.sample.relay"]  # streams, from end to end
 
 
 def relayed(*argv: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-c", RELAY, str(ROOT), *argv]
-    return subprocess.run(command, input=given, capture_output=True, timeout=PATIENCE, check=False)
+    return subprocess.run(
+        [*COMMAND, *argv], cwd=ROOT, input=given, capture_output=True, timeout=PATIENCE, check=False
+    )
 
 
 def test_streams_and_status_come_through() -> None:
@@ -256,8 +228,8 @@ def test_the_last_words_of_a_process_are_not_lost() -> None:
 
 def test_a_signal_to_the_relay_reaches_the_process() -> None:
     words = ["sh", "-c", "trap 'echo caught; exit 9' USR1; echo ready; while :; do sleep .05; done"]
-    command = [sys.executable, "-c", RELAY, str(ROOT), *words]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*COMMAND, *words], cwd=ROOT, stdin=pipe, stdout=pipe) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == b"ready\n"
         running.send_signal(10)

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from fixtures.common.elf import machine
+from fixtures.common.elf import elf_machine
 from fixtures.network import subnets
 from fixtures.network.cni import Programs, require, result_file
 from harness.errors import LabError
@@ -63,7 +63,7 @@ def elf(number: int, bits: int = 64) -> bytes:
     ],
 )
 def test_a_programs_machine_is_in_its_header(header: bytes, name: str | None) -> None:
-    assert machine(header) == name
+    assert elf_machine(header) == name
 
 
 @pytest.mark.parametrize(

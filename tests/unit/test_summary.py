@@ -11,7 +11,7 @@ from harness import exits
 from reports.formats import columns, summary
 from reports.record.record import Record
 from tests.unit import kept, records
-from tests.unit.mini import CONFTEST, Mini
+from tests.unit.mini import PLUGINS, REPORTS, Mini
 
 LONG = "机密容器是一种" * 20
 STEERS = "E   \x1b[31mred\x1b[0m \x1b]0;title\x07and \x9b1mbell\x07, tab\tend \x1b(Bof it"
@@ -60,9 +60,8 @@ def test_what_it_says(failed: Record) -> None:
 
 
 def test_a_verdict_comes_after_an_internal_error_too(tmp_path: Path) -> None:
-    hook = "def pytest_runtest_logfinish(): raise ValueError"
-    conftest = f"{CONFTEST}\n\n{hook}\n".replace(*records.CONFTEST_PLUGINS)
-    status, out = Mini(tmp_path / "m", conftest=conftest).pytest("-m", "acceptance")
+    mini = Mini(tmp_path / "m", plugins=[*PLUGINS, REPORTS, "tests.sample.strikes"])
+    status, out = mini.pytest("-m", "acceptance", environ={"MINI_STRIKES": "an internal error"})
     assert status == exits.HARNESS_ERROR
     assert "INTERNALERROR" in out
     last = out[out.rindex("INTERNALERROR") :].splitlines()

@@ -6,7 +6,7 @@ import hashlib
 import platform
 from pathlib import Path
 
-from fixtures.platform import machine
+from fixtures.platform import host_inventory
 from fixtures.platform.stage import containerd_versions
 from harness.host.host import Host
 
@@ -31,7 +31,7 @@ def test_they_are_read_from_the_host(local: Host, tmp_path: Path) -> None:
     driver.write_text("a driver")
     bridge.write_text("#!/bin/sh\necho CNI bridge plugin v1.1.1 >&2\necho more\n")
     bridge.chmod(0o755)
-    found = machine.look(
+    found = host_inventory.probe_inventory(
         local, [*functions, "ffff:ff:1f.7"], plugins=str(tmp_path), driver=str(driver)
     )
     cpus = Path("/proc/cpuinfo").read_text()
@@ -53,7 +53,7 @@ def test_they_are_read_from_the_host(local: Host, tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_left_out(local: Host, tmp_path: Path) -> None:
     nowhere = str(tmp_path / "nowhere")
-    found = machine.look(local, [], plugins=nowhere, driver=nowhere)
+    found = host_inventory.probe_inventory(local, [], plugins=nowhere, driver=nowhere)
     assert (found.cni, found.driver, found.links) == ((), (), ())
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fixtures.common.pci import PciDevice
+from fixtures.container.assigned import guest_devices
 from fixtures.container.nvidia_smi import SmiGpu
-from fixtures.container.passed import guest_devices
-from fixtures.container.qemu import Machine
+from fixtures.container.qemu import QemuProcess
 from harness.record.devices import GuestDevice
 from harness.record.facts import drawn, facts
 from reports.html import figures
@@ -31,7 +31,7 @@ class Devices:
 def _inner(*hosts: str, smi: Sequence[SmiGpu] = ()) -> Sequence[GuestDevice]:
     """The guest's devices, where QEMU was told of these of the host in this order."""
     words = [("-device", f"vfio-pci,host={bdf},bus=rp{n}") for n, bdf in enumerate(hosts)]
-    qemu = Machine(1, ("qemu", *(word for pair in words for word in pair)), ())
+    qemu = QemuProcess(1, ("qemu", *(word for pair in words for word in pair)), ())
     return guest_devices((ONE, TWO), qemu, INSIDE, smi)
 
 

@@ -11,8 +11,9 @@ from fixtures.profile import Profile
 from harness import exits
 from harness.profile.schema import ProfileError, load
 from reports.record import reading, verdict
+from tests.sample import during
 from tests.unit import records
-from tests.unit.mini import CONFTEST, ROOT, Mini
+from tests.unit.mini import PLUGINS, ROOT, Mini, sample
 
 GUIDE = {"clauses": [{"id": "gpu.bind"}, {"id": "gpu.reset"}, {"id": "model.answer"}]}
 NOTE = records.PASSED | {"more": ("skipped", "not assessed: why")}
@@ -97,27 +98,8 @@ def test_a_capability_is_assessed_only_where_all_of_it_ran(tmp_path: Path) -> No
     ]
 
 
-KINDS = """
-import pytest
-from harness.outcome import not_assessed
-
-pytestmark = pytest.mark.acceptance
-
-def test_one(one): pass
-@pytest.mark.xfail(reason="known")
-def test_known(one): assert not one
-@pytest.mark.xfail(reason="thought so", strict=False)
-def test_better(one): pass
-@pytest.mark.skipif(True, reason="by hand")
-def test_by_hand(one): pass
-def test_here(one): not_assessed("no such silicon")
-def test_two(two): pass
-def test_two_again(two): pass
-"""
-
-
 def test_the_harness_tells_all_kinds_apart(tmp_path: Path) -> None:
-    mini = Mini(tmp_path / "m", two="raise ValueError", suite=KINDS, conftest=CONFTEST)
+    mini = Mini(tmp_path / "m", during.fail, suite=sample("suite_kinds"))
     mini.pytest("-m", "acceptance", "-k", "not again")
     assert {e["nodeid"][19:]: e["status"] for e in mini.record() if e["kind"] == "test"} == {
         "one": "passed",
@@ -139,20 +121,13 @@ def test_the_harness_tells_all_kinds_apart(tmp_path: Path) -> None:
     assert statuses == ["error", "blocked"]
 
 
-ENDS = {
-    "an internal error": ("def pytest_runtest_logfinish(): raise ValueError", exits.HARNESS_ERROR),
-    "pytest.exit": (
-        "def pytest_runtest_logfinish(): pytest.exit('enough', returncode=0)",
-        exits.PASSED,
-    ),
-}
-
-
-@pytest.mark.parametrize("case", ENDS)
-def test_a_run_that_ended_midway_is_not_assessed(tmp_path: Path, case: str) -> None:
-    hook, status = ENDS[case]
-    mini = Mini(tmp_path / "m", conftest=f"{CONFTEST}\n\n{hook}\n")
-    assert mini.pytest("-m", "acceptance")[0] == status
+@pytest.mark.parametrize(
+    ("what", "status"),
+    [("an internal error", exits.HARNESS_ERROR), ("pytest.exit", exits.PASSED)],
+)
+def test_a_run_that_ended_midway_is_not_assessed(tmp_path: Path, what: str, status: int) -> None:
+    mini = Mini(tmp_path / "m", plugins=[*PLUGINS, "tests.sample.strikes"])
+    assert mini.pytest("-m", "acceptance", environ={"MINI_STRIKES": what})[0] == status
     run = reading.load(mini.last)
     assert [part.verdict for part in verdict.capabilities(run)] == ["not assessed"]
     assert verdict.overall(run).verdict == "not assessed"

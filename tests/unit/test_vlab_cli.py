@@ -116,22 +116,13 @@ def test_a_python_without_our_packages_is_one_sentence() -> None:
     assert "Traceback" not in done.stderr
 
 
-# 'build', with a process that sleeps in the place of the recipe's.
-BUILD = """
-import sys
-from vlab import cli, image, namespace
-image.NEEDED_BYTES = 1
-recipe = "import time; print('at work', flush=True); time.sleep(600)"
-namespace.entered = lambda *words: [sys.executable, "-c", recipe]
-cli.end_on_signals()
-sys.exit(cli.main(["build"]))
-"""
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_build_that_is_told_to_end_cleans_up(cache: Path, number: signal.Signals) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", BUILD], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tests.sample.lab_build"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stderr is not None
         while "at work" not in process.stderr.readline():
@@ -141,28 +132,9 @@ def test_a_build_that_is_told_to_end_cleans_up(cache: Path, number: signal.Signa
     assert [path for path in cache.iterdir() if path.is_dir()] == []
 
 
-# 'up', with a script in QEMU's place that never answers on its monitor.
-UP = """
-import os, pathlib, sys
-from vlab import cli, image
-folder = pathlib.Path(os.environ["VLAB_CACHE"], "recipe")
-loader = folder / "emulator" / "ld.so"
-loader.parent.mkdir(parents=True)
-emulate = f"echo $$ > '{folder}/pid'; exec sleep 600"
-loader.write_text(f"#!/bin/sh\\ncase $* in *qemu-img*) ;; *) {emulate} ;; esac")
-loader.chmod(0o755)
-(folder / "host_key.pub").write_text("ssh-ed25519 AAAA")
-os.mkfifo(folder / "pid")
-image.ensure = lambda say: image.Image(folder)
-print("ready", flush=True)
-cli.end_on_signals()
-sys.exit(cli.main(["up", "--accel", "tcg", "--memory", "1", "--gpus", "0"]))
-"""
-
-
 def test_a_start_that_is_told_to_end_leaves_no_emulator(cache: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", UP], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tests.sample.lab_up"], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"

@@ -151,7 +151,7 @@ def test_a_run_that_is_kept_keeps_its_lab_and_says_the_way_back(
     enter, clean = session.cleanup_instructions()
     assert enter == "to get in: python -m vlab ssh mine"
     assert clean.endswith("then python -m vlab down mine")
-    assert "pytest --recover --profile vlab" in clean
+    assert "python -m harness recover --profile vlab" in clean
 
 
 def test_a_run_that_never_keeps_lets_its_lab_die_with_it(

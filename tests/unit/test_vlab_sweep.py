@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.labs import emulated, entered
+from tests.unit.mini import ROOT
 from tests.unit.patience import PATIENCE
 from vlab import hold, machine, namespace, registry
 from vlab.errors import VlabError
@@ -29,35 +30,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "a cache"
 
 
-# A starter that gets as far as it is told to.
-STARTER = """
-import os, signal, sys
-from pathlib import Path
-from vlab import launch, registry
-from vlab.image import Image
-from vlab.process import Process
-from vlab.qemu import CONSOLE, Settings
-
-life, end = registry.Life[sys.argv[1]], sys.argv[2]
-lab = registry.enter("lab-x", Image(Path("recipe")), Settings(), "tcg")
-(lab.folder / CONSOLE).write_text("Debian\\n")
-if end == "entered":
-    os.kill(os.getpid(), signal.SIGKILL)
-child = launch.start(lab.folder, ["sleep", "600"], bound=False)
-print(child.pid, flush=True)
-if end == "launched":
-    os.kill(os.getpid(), signal.SIGKILL)
-lab = registry.update(lab, process=Process.of(child.pid))
-registry.settle(lab, life, 1.0)
-if end == "up":
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
 def starter(life: Life, end: str) -> Process | None:
     """Have a process start a lab; its emulator, if it came to that."""
-    words = [sys.executable, "-c", STARTER, life.name, end]
-    pid = subprocess.run(words, stdout=subprocess.PIPE, text=True).stdout
+    words = [sys.executable, "-m", "tests.sample.lab_starter", life.name, end]
+    pid = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
     return Process.of(int(pid)) if pid else None
 
 

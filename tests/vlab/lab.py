@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import vlab
+from harness.errors import LabError
+from harness.wait import wait_for
+from vlab.qemu import GPU_CLASS
 from vlab.registry import machines_root
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +30,7 @@ REMOTE = "/root/by_hand.sh"
 CONTAINER = "arch"
 IMAGE = "docker.io/library/vllm-cvm:latest"
 RUN = "ctr run --runtime io.containerd.kata.v2"
-PATIENCE = 400  # seconds for one script; a lab that has wedged answers nothing for ever
+PATIENCE = 400  # seconds for one script at usual pace; a lab that has wedged answers nothing
 
 # What a container may leave behind: processes, links and queueing in its network namespace,
 # mounts, folders and sockets of runtime and shim, cgroups.
@@ -134,9 +137,9 @@ class Lab:
         finally:
             command("down", name, **seen)
 
-    def accept(self) -> Finished:
-        """The whole acceptance run, on this very lab."""
-        return accept("acceptance", VLAB__NAME=self.machine.name, VLAB__FRESH="false")
+    def accept(self, suites: str = "acceptance") -> Finished:
+        """An acceptance run on this very lab; by default the whole."""
+        return accept(suites, VLAB__NAME=self.machine.name, VLAB__FRESH="false")
 
     def begin(self, script: str) -> subprocess.Popen[str]:
         """Start a shell script in the lab; its standard error comes with its output."""
@@ -152,7 +155,7 @@ class Lab:
         """Run a shell script in the lab; it has to end with ``status``. Returns what it printed."""
         with self.begin(script) as running:
             try:
-                output, _ = running.communicate(timeout=PATIENCE)
+                output, _ = running.communicate(timeout=PATIENCE * vlab.pace_of(self.machine))
             except subprocess.TimeoutExpired:
                 running.kill()
                 raise
@@ -174,13 +177,15 @@ class Lab:
         return self.do(f"{execute} sh -c '{script}'", status=status)
 
     def functions(self, container: str) -> Counter[str]:
-        """The PCI functions that a container sees, by 'vendor:device', without its own machine's.
+        """The PCI functions that were given to a container, by 'class: vendor:device'.
 
-        Its machine's own are the root ports (1b36) and what virtio brings (1af4).
+        Its machine's own are root ports (1b36) and virtio devices (1af4) that are no GPU.
         """
-        ids = [line.split()[2] for line in self.inside("lspci -n", container).splitlines()]
-        assert ids, "lspci lists nothing at all, so it proves nothing"
-        return Counter(name for name in ids if name[:4] not in ("1b36", "1af4"))
+        listed = self.inside("lspci -n", container).splitlines()
+        assert listed, "lspci lists nothing at all, so it proves nothing"
+        found = [identified(line) for line in listed]
+        own = re.compile(rf"(?!{GPU_CLASS}).*: (1b36|1af4):")
+        return Counter(name for name in found if not own.match(name))
 
     def remains(self) -> str:
         """What there is of containers in the lab."""
@@ -189,6 +194,11 @@ class Lab:
     def fingerprint(self) -> list[str]:
         """The lines that a run has to leave as they were."""
         return self.do(FINGERPRINT).splitlines()
+
+
+def identified(line: str) -> str:
+    """Of a line of ``lspci -n`` what the function is, wherever it is: 'class: vendor:device'."""
+    return " ".join(line.split()[1:3])
 
 
 def command(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
@@ -236,21 +246,24 @@ def accept(suites: str, *, stop_at: str | None = None, **values: str) -> Finishe
     return Finished(status, (RUNS / "last").resolve(), "".join(seen))
 
 
-def left_running() -> list[str]:
-    """Command lines of processes that name a file of the virtual lab's machines."""
-    found: list[str] = []
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        found = []
-        for entry in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if f"{machines_root()}/lab-" in line:
-                found.append(line.strip())
-        if not found:
-            break
+def nothing_runs(lab: str = "lab-") -> None:
+    """No process names a file of a machine of this name, or soon does not; else an error."""
+
+    def none() -> bool:
+        if found := _naming(f"{machines_root()}/{lab}"):
+            raise LabError("\n".join(found))
+        return True
+
+    wait_for("no emulator runs", none, PATIENCE, 0.2)
+
+
+def _naming(text: str) -> list[str]:
+    """The command lines of this machine that have a text."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            found += [line] if text in line else []
     return found
 
 

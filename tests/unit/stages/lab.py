@@ -102,7 +102,9 @@ class Lab:
         """What a fixture's function makes of this run and the facts so far; no waiting for jobs."""
         function = inspect.unwrap(getattr(module, name))
         given: dict[str, Any] = {"run": self.run, **self.facts}
-        wanted = {key: given[key] for key in inspect.signature(function).parameters}
+        if "image_build" in (names := inspect.signature(function).parameters):
+            given["image_build"] = self.fixture("image_build", module)
+        wanted = {key: given[key] for key in names}
         with at_once():
             made = function(**wanted)
             value = next(made) if inspect.isgenerator(made) else made
@@ -165,7 +167,7 @@ def planned(name: str, lab: Lab) -> Sequence[str]:
 @contextmanager
 def at_once() -> Iterator[None]:
     """Within the block, nothing is waited for between two looks: the next reply is there."""
-    with mock.patch.object(job, "INTERVAL", 0), mock.patch.object(model, "LOOK", 0):
+    with mock.patch.object(job, "INTERVAL", 0), mock.patch.object(model, "POLL", 0):
         yield
 
 
@@ -214,6 +216,8 @@ def _profile(settings: Mapping[str, Mapping[str, Any]]) -> Profile:
 def _complete(host: ReplayHost) -> None:
     """Replies that the record lacks: too long for it, or to commands that are newer than it is."""
     host.spare("/proc/config.gz", out=_kernel_config())
+    host.spare("setsid -f", "-image-build.service")  # with save and import, not in the record yet
+    host.spare("date +%s%3N", out="0")
     host.spare_older("printf 'hostname")
     host.spare_older("curl --fail-with-body")
     for folder in FOLDERS:

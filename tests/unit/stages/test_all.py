@@ -14,6 +14,8 @@ OTHER = {
 }
 # A change that the record may be too old for.
 NEW = ("folders /run/netns, /var/lib/cni, /var/lib/cni/networks, /var/lib/cni/results",)
+# The record is of before it was the last of its stage's; `test_image.py` says why it has to be.
+MOVED = ("job 'image-build'",)
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -30,7 +32,11 @@ def test_a_stage_finds_the_recorded_facts(passed: Lab, name: str) -> None:
 def test_a_stage_writes_down_the_recorded_changes(passed: Lab, name: str) -> None:
     made = [e["what"] for e in passed.events("change") if _of(e["stage"], name)]
     recorded = [change["what"] for change in record().changes if _of(change["stage"], name)]
-    assert [what for what in made if what not in NEW or what in recorded] == recorded
+    kept = [what for what in made if what not in NEW or what in recorded]
+    assert sorted(kept) == sorted(recorded)
+    assert [what for what in kept if what not in MOVED] == [
+        what for what in recorded if what not in MOVED
+    ]
 
 
 def test_every_change_can_be_undone(passed: Lab) -> None:

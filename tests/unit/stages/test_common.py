@@ -25,7 +25,7 @@ def test_a_failed_command_gets_the_first_hint_that_fits(lab: Lab, says: str, hin
     lab.host.reply("cp", status=1, err=says)
     with (
         pytest.raises(CommandFailed) as caught,
-        diagnostics.explained("gpu.bind", "look there", HINTS),
+        diagnostics.with_hint("gpu.bind", "look there", HINTS),
     ):
         lab.host.run("cp", "a", "b")
     assert (caught.value.clause, caught.value.hint) == ("gpu.bind", hint)
@@ -33,14 +33,14 @@ def test_a_failed_command_gets_the_first_hint_that_fits(lab: Lab, says: str, hin
 
 def test_a_commands_own_words_are_no_cause(lab: Lab) -> None:
     lab.host.reply("cp", status=1, err="something else")
-    with pytest.raises(CommandFailed) as caught, diagnostics.explained("gpu.bind", "look", HINTS):
+    with pytest.raises(CommandFailed) as caught, diagnostics.with_hint("gpu.bind", "look", HINTS):
         lab.host.run("cp", "disk full", "b")
     assert caught.value.hint == "look"
 
 
 def test_a_cause_far_above_the_end_of_what_was_said_is_found(lab: Lab) -> None:
     lab.host.reply("cp", status=1, out="disk full\n" + "and so on\n" * 1000)
-    with pytest.raises(CommandFailed) as caught, diagnostics.explained("gpu.bind", "look", HINTS):
+    with pytest.raises(CommandFailed) as caught, diagnostics.with_hint("gpu.bind", "look", HINTS):
         lab.host.run("cp", "a", "b")
     assert caught.value.hint == "free some room"
 
@@ -50,13 +50,13 @@ def test_a_command_that_was_stopped_has_no_likely_cause(lab: Lab) -> None:
         raise CommandTimeout("it still ran after 60 s")
 
     lab.host.reply("cp", by=late)
-    with pytest.raises(CommandTimeout) as caught, diagnostics.explained("gpu.bind", "look", HINTS):
+    with pytest.raises(CommandTimeout) as caught, diagnostics.with_hint("gpu.bind", "look", HINTS):
         lab.host.run("cp", "disk full", "b")
     assert (caught.value.clause, caught.value.hint) == ("gpu.bind", None)
 
 
 def test_an_error_with_a_cause_of_its_own_keeps_it() -> None:
-    with pytest.raises(LabError) as caught, diagnostics.explained("gpu.bind", "look there"):
+    with pytest.raises(LabError) as caught, diagnostics.with_hint("gpu.bind", "look there"):
         raise LabError("no", hint="its own", clause="gpu.safe")
     assert (caught.value.clause, caught.value.hint) == ("gpu.safe", "its own")
 
@@ -83,7 +83,7 @@ def clock(*times: float) -> Iterator[float]:
 def test_a_download_that_takes_long_is_told_of_now_and_then() -> None:
     lines: list[str] = []
     ticks = clock(0, 1, 6, 6, 7, 12, 12)
-    progress = install.told(lines.append, "image.tar", lambda: next(ticks))
+    progress = install.progress_printer(lines.append, "image.tar", lambda: next(ticks))
     for done in (1_000_000, 5_000_000, 6_000_000):
         progress(done, 9_000_000)
     progress(9_000_000, None)

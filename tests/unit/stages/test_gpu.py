@@ -237,9 +237,11 @@ def test_a_group_that_vfio_does_not_find_viable_is_told_as_such(ready: Lab) -> N
 
 
 def test_the_host_lives_on_its_disks_and_on_the_way_in(ready: Lab) -> None:
-    assert in_use.vital(ready.host) == record().facts["gpu"]["vital"]
+    assert in_use.functions_in_use(ready.host) == record().facts["gpu"]["vital"]
 
 
 def test_a_host_that_nobody_logged_in_to_has_no_way_in(ready: Lab) -> None:
     ready.host.reply("SSH_CONNECTION", out="\n")
-    assert in_use.vital(ready.host)[INTERFACE] == "interface enp0s1 with the default route"
+    assert (
+        in_use.functions_in_use(ready.host)[INTERFACE] == "interface enp0s1 with the default route"
+    )

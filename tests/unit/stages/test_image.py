@@ -132,6 +132,12 @@ def test_a_build_that_fails_has_its_likely_cause_told(lab: Lab, says: str, hint:
     ).of(lab, "image")
 
 
+def test_the_job_ends_before_anything_that_it_makes_is_taken_away(lab: Lab) -> None:
+    lab.bring("image")
+    made = [OURS[0][1], f"docker save to {lab.run.journal.state}/image.tar", OURS[1][1]]
+    assert lab.journal()[:4] == [*made, "job 'image-build'"]
+
+
 def test_a_build_is_shown_while_it_goes_on(lab: Lab) -> None:
     lab.host.job("image-build", 1, "#1 [internal] load\nlayer 1\n#1 DONE 0.1s\n")
     with pytest.raises(StageFailed):
@@ -149,7 +155,7 @@ def test_a_build_that_takes_too_long(make_lab: MakeLab) -> None:
         lab.bring("image")
 
 
-@pytest.mark.parametrize("command", ["docker save -o", "ctr image import"])
+@pytest.mark.parametrize("then", ["", f"ctr image import {REFERENCE}\n"], ids=["saved", "imported"])
 @pytest.mark.parametrize(
     ("says", "hint"),
     [
@@ -158,12 +164,12 @@ def test_a_build_that_takes_too_long(make_lab: MakeLab) -> None:
     ],
 )
 def test_an_image_that_does_not_get_to_containerd(
-    lab: Lab, command: str, says: str, hint: str
+    lab: Lab, then: str, says: str, hint: str
 ) -> None:
     Refusal(
         "",
-        lambda host: host.reply(command, status=1, err=says),
-        (command, says),
+        lambda host: host.job("image-build", 1, f"#1 DONE 0.1s\ndocker save {TAG}\n{then}{says}\n"),
+        ("Job 'image-build'", says),
         hint,
         "image.import",
     ).of(lab, "image")
@@ -335,7 +341,7 @@ def test_a_context_that_is_a_checkout_has_its_commit_and_its_changes(ready: Lab)
     ready.host.reply("status --porcelain", out=" M Dockerfile\n?? wheels/x.whl\n M setup.py\n")
     ready.host.reply("sha256sum | sha256sum", out="d" * 64 + "  -\n")
     with at_stage("image"):
-        found = build_context.look(ready.host, CONTEXT, "Dockerfile", digest=True)
+        found = build_context.probe_context(ready.host, CONTEXT, "Dockerfile", digest=True)
     assert found == build_context.BuildContext(
         CONTEXT, "c" * 40, ("wheels/x.whl", "setup.py"), "d" * 64
     )
@@ -343,4 +349,7 @@ def test_a_context_that_is_a_checkout_has_its_commit_and_its_changes(ready: Lab)
 
 def test_a_digest_is_made_only_where_it_is_asked_for(ready: Lab) -> None:
     with at_stage("image"):
-        assert build_context.look(ready.host, CONTEXT, "Dockerfile", digest=False).sha256 == ""
+        assert (
+            build_context.probe_context(ready.host, CONTEXT, "Dockerfile", digest=False).sha256
+            == ""
+        )

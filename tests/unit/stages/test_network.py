@@ -204,7 +204,7 @@ SAYS = [
         "name another network.bridge",
     ),
     ("duplicate allocation is not allowed", "'cnitool del' for that namespace"),
-    ("10.88.0.2 has been allocated to other", "pytest --recover"),
+    ("10.88.0.2 has been allocated to other", "python -m harness recover"),
     ("no IP addresses available in range set: 10.88.0.1-10.88.255.254", "are leased"),
     ("Required prevResult missing", "somebody cleaned there"),
     ('failed to find plugin "bridge" in path [/opt/cni/bin]', "network.plugins of the profile"),

@@ -1,4 +1,4 @@
-"""What the command door costs over ssh itself."""
+"""What the command runner costs over ssh itself."""
 
 from __future__ import annotations
 
@@ -60,24 +60,24 @@ def test_the_door_against_bare_ssh(
         end.host,
     ]
     bare: list[float] = []
-    door: list[float] = []
+    runner: list[float] = []
 
     def ssh() -> None:
         subprocess.run([*argv, TRUE], stdin=subprocess.DEVNULL, capture_output=True, check=True)
 
     def pair() -> None:
         bare.append(_seconds(ssh))
-        door.append(_seconds(lambda: host.run(TRUE)))
+        runner.append(_seconds(lambda: host.run(TRUE)))
 
     benchmark.pedantic(pair, rounds=ROUNDS, warmup_rounds=3)  # type: ignore[no-untyped-call]
-    del bare[:3], door[:3]
-    ratio = median(door) / median(bare)
-    quick = quantiles(door)[0] / quantiles(bare)[0]
-    benchmark.extra_info.update(bare=median(bare), door=median(door), ratio=ratio)
+    del bare[:3], runner[:3]
+    ratio = median(runner) / median(bare)
+    quick = quantiles(runner)[0] / quantiles(bare)[0]
+    benchmark.extra_info.update(bare=median(bare), runner=median(runner), ratio=ratio)
     with capsys.disabled():
         print(
-            f"\n{ROUNDS} x true: bare ssh {median(bare) * 1e3:.1f} ms, door"
-            f" {median(door) * 1e3:.1f} ms (medians): ratio {ratio:.2f}, of first quartiles"
+            f"\n{ROUNDS} x true: bare ssh {median(bare) * 1e3:.1f} ms, runner"
+            f" {median(runner) * 1e3:.1f} ms (medians): ratio {ratio:.2f}, of first quartiles"
             f" {quick:.2f}; goal {GOAL}"
         )
     assert ratio <= GOAL

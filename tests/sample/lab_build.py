@@ -1,0 +1,18 @@
+"""`vlab build`, with a process that sleeps in the place of the recipe's."""
+
+import sys
+
+from vlab import cli, image, namespace
+
+SLEEP = "import time; print('at work', flush=True); time.sleep(600)"
+
+
+def entered(*argv: str) -> list[str]:
+    return [sys.executable, "-c", SLEEP]
+
+
+if __name__ == "__main__":
+    image.NEEDED_BYTES = 1
+    namespace.entered = entered
+    cli.end_on_signals()
+    sys.exit(cli.main(["build"]))
