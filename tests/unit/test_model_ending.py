@@ -44,7 +44,18 @@ REPORTED = {
         ("out-of-memory", "model.command", "the GPU's memory gave out", "14.62 GiB"),
         ("port-of-the-engine", "model.command", "use among themselves", "port: 29500"),
         ("quantization-other", "model.command", "quantization", "(gptq_marlin)"),
-        ("quantization-gpu", "model.command", "not one for this GPU", "bitsandbytes"),
+        ("port-of-zmq", "model.command", "use among themselves", "5570"),
+        ("devices", "gpu.count", "more GPUs than", '"0"'),
+        ("no-memory-at-all", "model.command", "no memory is left for the cache", "single token"),
+        ("quantization-gpu", "gpu.bdf", "not one for this GPU", "bitsandbytes"),
+        ("quantization-data-type", "--dtype", "go with that data type", "[torch.float16]"),
+        ("data-type-model", "--dtype bfloat16", "cannot be computed in that", "Numerical"),
+        ("blocks-of-weights", "--tensor-parallel-size", "cannot be divided", "block_n = 128"),
+        ("not-in-time", "VLLM_ENGINE_READY_TIMEOUT_S", "vLLM's own limit", "600s"),
+        ("parser", "model.command", "refuses a setting", "hermess"),
+        ("compiler", "image.target", "compiles its kernels", "C compiler"),
+        ("nccl", "NCCL_DEBUG=INFO", "do not reach one another", "version 2.20.5"),
+        ("no-device", "gpu of", "it sees no GPU", "Device string"),
         ("data-type", "model.command", "data type", "Bfloat16"),
         ("heads", "model.command", "cannot be divided", "heads (32)"),
         ("weights-broken", "model.command", "broken or not whole", "InvalidHeader"),
@@ -96,6 +107,13 @@ SOURCES = {
             "guest.driver",
             "too old",
         ),
+        (
+            "PermissionError: [Errno 13] Permission denied: '/models/x/config.json'",
+            "container.mounts",
+            "may not read",
+        ),
+        ("OSError: [Errno 30] Read-only file system: '/root/.cache'", "container.mounts", "write"),
+        ("AssertionError: Torch not compiled with CUDA enabled", "image.target", "not all pack"),
         ("NVMLError: Driver/library version mismatch", "guest.driver", "different versions"),
         ("RuntimeError: CUDA error: no kernel image is available", "image.build_args", "other GPU"),
         ("RuntimeError: Failed to infer device type", "gpu of", "it sees no GPU"),
@@ -132,8 +150,8 @@ def test_each_cause_is_in_some_log() -> None:
 
 @pytest.mark.parametrize(
     "log",
-    [vllm.log("sound"), vllm.log("api-key"), reported("local-path-is-fine")],
-    ids=["sound", "api-key", "local-path-is-fine"],
+    [vllm.log("sound"), vllm.log("api-key"), reported("local-path-is-fine"), reported("in-cache")],
+    ids=["sound", "api-key", "local-path-is-fine", "in-cache"],
 )
 def test_a_sound_log_has_no_cause(log: str) -> None:
     assert ending.found(log)[0] is None
@@ -162,6 +180,20 @@ def test_what_is_not_known_is_told_by_the_engines_own_error() -> None:
     error = ending.ended(log, "1", WHEN)
     assert "(exit status 1): RuntimeError: the moon is full\n" in error.message
     assert error.hint == LOG
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "socket.gaierror: [Errno -2] Name or service not known",  # of --host, or of a download
+        "RuntimeError: NCCL error: remote process exited or there was a network error",
+        "(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above. "
+        "Failed core proc(s): {}",  # vllm #29639
+        "Exception: data did not match any variant of untagged enum ModelWrapper",
+    ],
+)
+def test_what_may_have_several_causes_has_none(line: str) -> None:
+    assert ending.ended(line, "1", WHEN).hint == LOG
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,12 @@ def test_an_error_is_read_in_any_form(body: str, says: str) -> None:
         (500, "Internal Server Error", "an error of the server's own"),
         (502, GATEWAY, "a proxy answers"),
         (400, '{"error":"Extra inputs: stream_options"}', "a vLLM before 0.5"),
+        # The words of gemma's and mistral's templates, and of transformers (vllm #39279).
+        (400, '{"message": "System role not supported"}', "model.system_prompt"),
+        (400, '{"message": "Conversation roles must alternate user/assistant"}', "system_prompt"),
+        (400, '{"message": "default chat template is no longer allowed"}', "--chat-template"),
+        (400, HTTP["empty-messages"].answer, replies.OTHER),
+        (404, '{"message": "The model `my-proxy` does not exist."}', "model.name"),
         (418, "teapot", replies.OTHER),
     ],
 )
