@@ -21,6 +21,12 @@ from harness.host.host import ANY, BOOT_ID
 from harness.outcome import not_assessed
 
 # vLLM's words for it, by version, and PyTorch's.
+# nvidia-smi's words without a driver, a GPU or its library; ctr's and kata's agent's where it is
+# not there at all, as the guest's hook brings it with a GPU alone.
+NO_SMI = re.compile(
+    "NVIDIA-SMI has failed|No devices were found|NVIDIA-SMI couldn't find|Failed to initialize NVML"
+    "|executable file not found|the file \\S+ was not found"
+)
 NO_GPU = re.compile("Failed to infer device type|No CUDA GPUs are available|Found no NVIDIA driver")
 VIRTCCA = ("kvm-type=cvm", "tmm-guest", "virtcca_cvm_guest=1", "swiotlb=")
 
@@ -291,6 +297,10 @@ def test_without_the_device_nvidia_smi_fails(bare_container: BareContainer) -> N
     assert bare_container.smi.rc != 0, (
         "nvidia-smi ended with 0 in a container that was given no GPU, expected a failure: what it "
         f"says elsewhere proves nothing. Is it the real one?\n{bare_container.smi.said}"
+    )
+    assert NO_SMI.search(bare_container.smi.said), (
+        "in a container without a GPU nvidia-smi could not be run, or failed for another reason "
+        f"than the missing GPU, so this proves nothing: {bare_container.smi.meaning}"
     )
 
 

@@ -135,7 +135,11 @@ class Job:
 
     def alive(self) -> bool:
         """Whether it still runs."""
-        return self._look(0, 0).state == "alive"
+        return self.status() == "alive"
+
+    def status(self) -> str:
+        """'alive', its exit status, or 'gone': it ended without one, so it was killed."""
+        return self._look(0, 0).state
 
     def tail(self, size: int = 65_536) -> str:
         """The last `size` bytes that it printed, both streams together."""

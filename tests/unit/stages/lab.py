@@ -223,6 +223,7 @@ def _complete(host: ReplayHost) -> None:
     host.spare_older("--untracked-files=all")
     host.spare("dmesg | grep -n ''", out="7:[    9.0] vfio-pci 0000:00:10.0: enabling device\n")
     host.spare("log=$(dmesg)")
+    host.spare_older("curl --fail-with-body")
     for folder in FOLDERS:
         host.spare('[ -e "$1" ] ||', f"sh {folder}", status=1)
     host.spare("arch-bare-", "vllm.entrypoints", status=1, err=NO_GPU)

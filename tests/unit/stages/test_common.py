@@ -55,6 +55,12 @@ def test_a_command_that_was_stopped_has_no_likely_cause(lab: Lab) -> None:
     assert (caught.value.clause, caught.value.hint) == ("gpu.bind", None)
 
 
+def test_a_failure_keeps_a_hint_of_its_own_where_none_fits() -> None:
+    with pytest.raises(CommandFailed) as caught, diagnostics.with_hint("gpu.bind", "look", HINTS):
+        raise CommandFailed("the job was killed", hint="out of memory?")
+    assert (caught.value.clause, caught.value.hint) == ("gpu.bind", "out of memory?")
+
+
 def test_an_error_with_a_cause_of_its_own_keeps_it() -> None:
     with pytest.raises(LabError) as caught, diagnostics.with_hint("gpu.bind", "look there"):
         raise LabError("no", hint="its own", clause="gpu.safe")

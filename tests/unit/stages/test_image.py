@@ -117,7 +117,15 @@ SAYS = [
     ("write /var/lib/docker/x: No space left on device", "docker system df"),
     ("pull access denied, repository does not exist", "docker login nvcr.io"),
     ("401 unauthorized: authentication required", "docker login nvcr.io"),
+    ("failed to fetch anonymous token: 401 Unauthorized", "docker login nvcr.io"),
+    ("net/http: TLS handshake timeout", "a mirror"),
+    ("ERROR: Cannot connect to the Docker daemon at unix:///x. Is it running?", "docker.service"),
     ("ERROR: process did not complete successfully: exit code: 2", "image-build.txt"),
+    ("#9 0.1 cc: /src: Permission denied\nERROR: failed to solve", "image-build.txt"),
+    # What is above the error has been got over.
+    ("#9 0.1 Could not resolve host: x, trying again\n#9 ERROR: exit code: 2", "image-build.txt"),
+    # Where the step says it itself, far above the end: the Dockerfile follows.
+    ("ERROR: x\n > [2/3] RUN:\n1.0 No space left on device\n" + 400 * "Dockerfile\n", "system df"),
 ]
 
 
@@ -126,7 +134,7 @@ def test_a_build_that_fails_has_its_likely_cause_told(lab: Lab, says: str, hint:
     Refusal(
         "",
         lambda host: host.job("image-build", 1, f"#1 [internal] load\n{says}\n"),
-        ("Job 'image-build'", "ended with exit status 1", says),
+        ("Job 'image-build'", "ended with exit status 1", says.rpartition("\n")[2]),
         hint,
         "image.build",
     ).of(lab, "image")
