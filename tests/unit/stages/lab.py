@@ -131,7 +131,7 @@ class Lab:
         make: dict[str, Callable[[], Stage[Any, Any]]] = {
             "platform": lambda: PlatformStage(run),
             "rootfs": lambda: RootfsStage(run),
-            "kata": lambda: KataStage(run, facts["rootfs"]),
+            "kata": lambda: KataStage(run, facts["platform"], facts["rootfs"]),
             "image": lambda: ImageStage(run, facts["platform"]),
             "gpu": lambda: GpuStage(run),
             "network": lambda: NetworkStage(run, facts["platform"].machine),
