@@ -27,7 +27,7 @@ from harness.host.command import (
     hit_deadline,
     tail,
 )
-from harness.host.connection import Connection, sweep_argv
+from harness.host.connection import Connection, boot_id, sweep_argv
 from harness.host.process import execute
 from harness.host.ssh import SshTransport
 from harness.host.transport import LocalTransport, SshEndpoint, Transport
@@ -38,6 +38,10 @@ __all__ = ["ANY", "Host", "SshEndpoint", "Target", "open_host", "open_local", "o
 TOKEN = "HARNESS_COMMAND"  # environment variable by which a command's processes are found again
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 NEEDED = "timeout env mktemp mv chmod cat sync stat flock setsid truncate"
+
+# No program is to speak another language than the one that its words are judged in. Not C.UTF-8,
+# which not every host has, and in which LANGUAGE still counts.
+PLAIN = ("env", "LC_ALL=C")
 
 ANY: Collection[int] = range(256)  # every exit status
 
@@ -103,7 +107,7 @@ class Host:
                 result=result,
                 hint=hint,
             )
-        boot = result.out.strip()
+        boot = boot_id(self.name, result.out)
         self.boot_id = self.boot_id or boot
         return boot == self.boot_id
 
@@ -153,7 +157,7 @@ class Host:
         generation = self._connection.made
         mark = (TOKEN, f"{self.run_id}.{uuid.uuid4().hex}")
         token = "=".join(mark)
-        far = deadline_argv(words, self.paced(timeout))
+        far = [*PLAIN, *deadline_argv(words, self.paced(timeout))]
         try:
             with self.active.running(shlex.join(words)):
                 result = execute(

@@ -173,14 +173,18 @@ class ReplayHost(Host):
         given = Reply(status, out, err)
         self.spares.append(Change(texts, lambda words: given))
 
-    def spare_older(self, text: str) -> None:
-        """A script with this text has changed since: its reply is the recorded script's."""
+    def spare_older(self, text: str, by: Callable[[str], str] = str) -> None:
+        """A script with this text has changed since: its reply is the recorded script's.
+
+        `by` makes today's output of the recorded one.
+        """
 
         def of_before(words: Words) -> Reply:
             stage, _ = self._key(words)
             older = [w for s, w in self.record.replies if s == stage and text in " ".join(w)]
             assert len(older) == 1, f"{len(older)} scripts of the record have {text!r}"
-            return self._recorded(older[0])
+            reply = self._recorded(older[0])
+            return replace(reply, out=by(reply.out))
 
         self.spares.append(Change((text,), of_before))
 

@@ -26,7 +26,7 @@ def test_a_failed_command_gets_the_first_hint_that_fits(lab: Lab, says: str, hin
         pytest.raises(CommandFailed) as caught,
         diagnostics.with_hint("gpu.bind", "look there", HINTS),
     ):
-        lab.host.run("cp", "a", "b")
+        lab.host.run("cp", "a", "of a disk full of it")
     assert (caught.value.clause, caught.value.hint) == ("gpu.bind", hint)
 
 

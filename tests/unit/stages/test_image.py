@@ -132,6 +132,17 @@ def test_a_build_that_fails_has_its_likely_cause_told(lab: Lab, says: str, hint:
     ).of(lab, "image")
 
 
+def test_what_a_build_said_long_before_its_end_is_not_its_cause(lab: Lab) -> None:
+    passed = "#9 ls: Permission denied\n" + "#9 gcc -c x.c\n" * 200
+    Refusal(
+        "",
+        lambda host: host.job("image-build", 1, f"{passed}ERROR: exit code: 2\n"),
+        ("Job 'image-build'", "ERROR: exit code: 2"),
+        "image-build.txt",
+        "image.build",
+    ).of(lab, "image")
+
+
 def test_the_job_ends_before_anything_that_it_makes_is_taken_away(lab: Lab) -> None:
     lab.bring("image")
     made = [OURS[0][1], f"docker save to {lab.run.journal.state}/image.tar", OURS[1][1]]
@@ -338,13 +349,12 @@ def test_a_buildx_of_the_profiles_is_put_where_docker_looks(
 
 def test_a_context_that_is_a_checkout_has_its_commit_and_its_changes(ready: Lab) -> None:
     ready.host.reply("rev-parse HEAD", out="c" * 40 + "\n")
-    ready.host.reply("status --porcelain", out=" M Dockerfile\n?? wheels/x.whl\n M setup.py\n")
+    changes = [" M docker/Dockerfile", "?? docker/Dockerfile.bak", " M Dockerfile", '?? "a b"']
+    ready.host.reply("status --short", out="\n".join(changes) + "\n")
     ready.host.reply("sha256sum | sha256sum", out="d" * 64 + "  -\n")
     with at_stage("image"):
-        found = build_context.probe_context(ready.host, CONTEXT, "Dockerfile", digest=True)
-    assert found == build_context.BuildContext(
-        CONTEXT, "c" * 40, ("wheels/x.whl", "setup.py"), "d" * 64
-    )
+        found = build_context.probe_context(ready.host, CONTEXT, "./docker/Dockerfile", digest=True)
+    assert found == build_context.BuildContext(CONTEXT, "c" * 40, ("Dockerfile", "a b"), "d" * 64)
 
 
 def test_a_digest_is_made_only_where_it_is_asked_for(ready: Lab) -> None:
