@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 
 import pytest
 
+from fixtures.common.findings import reported
 from fixtures.container import hook_chain
 from fixtures.container.lifecycle import REMOVE, START
 from fixtures.container.sandbox_log import GUEST
-from fixtures.container.stage import SERVER_WORDS
+from fixtures.container.stage import SERVER_WORDS, exec_argv
 from fixtures.platform import virtcca
 from harness.host.command import CommandFailed
 from harness.run.stage import StageFailed
@@ -227,3 +229,36 @@ def test_the_way_back_is_in_the_journal_before_the_container_is_there(lab: Lab) 
     assert journal < next(i for i, words in enumerate(asked) if START in words)
     [entry] = lab.run.journal.entries
     assert entry.undo[0][-1] == ID
+
+
+def test_what_qemu_said_is_told_with_its_cause(lab: Lab) -> None:
+    lab.host.reply("ctr run", ID, status=1, err="ctr: exiting QMP loop, command cancelled\n")
+    lab.host.reply("qemuPid=", "awk", out="qemu-system-x86_64: ... = -14 (Bad address)\n")
+    with pytest.raises(StageFailed, match=r"QEMU said:\nqemu-system.*Bad address") as caught:
+        lab.bring("container")
+    assert "/dev/shm" in (caught.value.hint or "")
+    assert caught.value.clause == "container.run"
+
+
+def test_one_that_hangs_has_its_clause_and_its_cause_too(lab: Lab) -> None:
+    lab.host.reply("ctr run", ID, status=124, seconds=lab.host.paced(600))
+    lab.host.reply("qemuPid=", "awk", out="qemu-system-x86_64: invalid value of maxmem\n")
+    with pytest.raises(StageFailed, match="invalid value of maxmem") as caught:
+        lab.bring("container")
+    assert "kata.default_memory is more" in (caught.value.hint or "")
+    assert caught.value.clause == "container.run"
+
+
+def test_a_function_that_qemu_has_not_is_reported(lab: Lab) -> None:
+    gpu = lab.facts["gpu"]
+    sound = replace(gpu.members[0], bdf="0000:00:10.1")
+    lab.facts["gpu"] = replace(gpu, members=(*gpu.members, sound))
+    lab.bring("container")
+    [finding] = [f for f in reported(lab.run) if f.id == "container.first-function"]
+    assert "0000:00:10.1 went to VFIO, and to no guest" in finding.text
+
+
+@pytest.mark.parametrize(("program", "status"), [("true", 0), ("no-such-program", 127)])
+def test_a_program_is_looked_for_before_it_is_executed(program: str, status: int) -> None:
+    done = subprocess.run([*exec_argv("x")[-3:], program], check=False, capture_output=True)
+    assert done.returncode == status
