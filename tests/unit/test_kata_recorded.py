@@ -16,7 +16,7 @@ from fixtures.common.diagnostics import best_hint
 from fixtures.container import hook_chain
 from fixtures.container.lifecycle import ENDED, NO_HINT, RUN_HINTS, START, remove_argv
 from fixtures.container.qemu import QemuProcess
-from fixtures.container.sandbox_log import QEMU, message
+from fixtures.container.sandbox_log import GUEST, QEMU, message
 from suites import test_container as container_suite
 from suites import test_kata as kata_suite
 from suites import test_platform as platform_suite
@@ -274,6 +274,24 @@ def test_a_start_is_ended_when_its_qemu_is_gone(tmp_path: Path) -> None:
         sleep="",
     )
     assert done.returncode == ENDED
+
+
+def test_the_guest_is_heard_at_debug_alone(tmp_path: Path) -> None:
+    ours = "arch-20261126T205114Z-d77b2e"
+    words = ["-euc", GUEST, "sh", ours]
+    heard = with_programs(tmp_path, words, journalctl=shown("3.15.0/hook-nvidia.log")).stdout
+    assert len(heard.splitlines()) == 12
+    unheard = with_programs(tmp_path, words, journalctl=shown("3.15.0/qemu-good-start.log")).stdout
+    other = with_programs(tmp_path, words, journalctl=shown("3.15.0/hooks.log")).stdout
+    assert unheard == other == ""
+
+
+def test_a_good_start_has_words_of_qemus_too_and_no_cause(tmp_path: Path) -> None:
+    ours = "arch-20261126T205114Z-d77b2e"
+    log = shown("3.15.0/qemu-good-start.log")
+    said = with_programs(tmp_path, ["-euc", QEMU, "sh", ours], journalctl=log).stdout
+    assert said.count("Cannot reset device") == 1
+    assert best_hint(said, RUN_HINTS, NO_HINT) == NO_HINT
 
 
 # ---------------------------------------------------------------- the end of one
