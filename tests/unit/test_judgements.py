@@ -327,9 +327,9 @@ def test_docker_without_buildx_is_told_with_what_to_install() -> None:
 
 def test_a_debug_switch_that_is_off_is_told() -> None:
     parts = {name: {"Debug": name != "Agent"} for name in ("Hypervisor", "Agent", "Runtime")}
-    kata = SimpleNamespace(effective=parts, configuration="/etc/kata.toml")
+    kata = SimpleNamespace(effective=parts, configuration="/etc/kata.toml", drop_ins=())
     profile = SimpleNamespace(kata=SimpleNamespace(enable_debug=True))
-    said = told(kata_suite.test_the_guests_log_reaches_the_host, kata, profile)
+    said = told(kata_suite.test_the_guests_log_is_asked_for, kata, profile)
     assert "Debug is off of Agent, expected on of all three" in said
 
 

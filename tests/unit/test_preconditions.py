@@ -10,7 +10,8 @@ import pytest
 
 from fixtures import stage_modules
 from fixtures.common import capacity
-from fixtures.kata.stage import KERNEL_RELEASE, configured
+from fixtures.kata.configuration import configured
+from fixtures.kata.stage import KERNEL_RELEASE
 from fixtures.platform import virtcca
 from fixtures.profile import Profile
 from harness.errors import LabError

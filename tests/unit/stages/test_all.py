@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from fixtures.container.lifecycle import REMOVE
 from tests.unit.stages.lab import STAGES, Lab, planned, record
 
 # Of this machine, or of the clock, or not in the record yet.
 OTHER = {
+    "platform": {"containerd_level", "kata_shim_says", "kata_conf_file"},
+    "kata": {"drop_ins", "shared_memory"},
     "model": {"base_url", "ready_seconds"},
-    "container": {"host"},
+    "container": {"host", "links"},
     "bare_container": {"server_rc", "server_says"},
 }
 # A change that the record may be too old for.
@@ -50,7 +53,7 @@ def test_every_change_can_be_undone(passed: Lab) -> None:
 def test_the_control_without_a_device_is_gone_before_the_model_starts(passed: Lab) -> None:
     lines = [" ".join(words) for words in passed.host.asked]
     bare = f"arch-bare-{passed.run.id}"
-    removed = next(i for i, line in enumerate(lines) if "ctr container rm" in line and bare in line)
+    removed = next(i for i, line in enumerate(lines) if REMOVE in line and bare in line)
     assert removed < next(i for i, line in enumerate(lines) if "-model-server " in line)
     assert not [line for line in lines[removed + 1 :] if bare in line]
 
