@@ -7,8 +7,7 @@ import pytest
 from testinfra.host import Host
 
 from fixtures.common.findings import reported
-from fixtures.container import hook_chain
-from fixtures.image import dockerfile
+from fixtures.image import dockerfile, environment
 from fixtures.image.stage import ARCHITECTURES, GET_BUILDX, ROOT, Image
 from fixtures.platform.stage import Platform
 from fixtures.profile import Profile
@@ -117,11 +116,8 @@ def test_image_has_the_programs(image: Image, profile: Profile) -> None:
 
 @pytest.mark.clause("image.contents")
 def test_image_asks_for_the_gpu(image: Image) -> None:
-    assert hook_chain.asks_for_gpu(image.environment), (
-        "the image's environment asks for no GPU by NVIDIA_VISIBLE_DEVICES (or an old CUDA_VERSION)"
-        f": the guest's hook then does nothing, without a word. It has {image.environment}; add "
-        "ENV NVIDIA_VISIBLE_DEVICES=all to the Dockerfile"
-    )
+    why = environment.no_gpu(image.environment)
+    assert not why, f"by {image.tag}'s environment a container gets no GPU: {why}"
 
 
 @pytest.mark.clause("image.security")

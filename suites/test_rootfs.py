@@ -7,7 +7,15 @@ from testinfra.host import Host
 
 from fixtures.common.capacity import gib, size_of
 from fixtures.profile import Profile
-from fixtures.rootfs.contents import KERNEL_FILES, KERNEL_OPTIONS, KERNEL_TREE, PROGRAMS
+from fixtures.rootfs import driver, toolkit
+from fixtures.rootfs.contents import (
+    KERNEL_FILES,
+    KERNEL_OPTIONS,
+    KERNEL_TREE,
+    PROGRAMS,
+    TOOLKIT_CONFIG,
+    installed,
+)
 from fixtures.rootfs.mounted import MOUNT_POINT
 from fixtures.rootfs.stage import HOOK_MODE, Rootfs
 from harness.errors import RECOVER
@@ -67,7 +75,8 @@ def test_repository_is_known_in_the_image(rootfs: Rootfs, profile: Profile) -> N
 
 @pytest.mark.clause("rootfs.packages")
 def test_packages_are_installed(rootfs: Rootfs, profile: Profile) -> None:
-    missing = [name for name in profile.guest.packages if name not in rootfs.packages]
+    wanted = profile.guest.packages
+    missing = [name for name in wanted if not installed(name, rootfs.packages)]
     assert not missing, (
         f"'rpm --root' finds these packages not installed in {rootfs.image}: {', '.join(missing)}; "
         "does guest.repository of the profile, or the host's own repositories, have them?"
@@ -119,6 +128,28 @@ def test_driver_has_the_wanted_version(rootfs: Rootfs, profile: Profile) -> None
         "(guest.driver_version); does guest.driver name the installer of that version? (The "
         "guide's picture shows 550.90.12, its text installs 550.127.08.)"
     )
+    if driver.number(found) >= driver.CHOOSES:
+        kind = driver.kind(rootfs.license)
+        assert kind == profile.guest.driver_modules, (
+            f"its modules are {kind} ('{rootfs.license}'), and guest.driver_modules is "
+            f"{profile.guest.driver_modules}: the installer went by the GPUs on the host's bus. "
+            f"Open ones need Turing or later, Blackwell needs open ones; {ANEW}"
+        )
+
+
+@pytest.mark.clause("rootfs.driver")
+def test_driver_is_whole(rootfs: Rootfs) -> None:
+    assert rootfs.uvm, (
+        f"'modinfo -k {rootfs.kernel_release} nvidia-uvm' finds no module in the guest image: "
+        f"nvidia-smi does without, and CUDA does not; {ANEW}"
+    )
+    if driver.number(rootfs.driver_version) < driver.FIRMWARE:
+        return  # before it, no GPU is run by its firmware
+    assert any(name.startswith("gsp") for name in rootfs.firmware), (
+        f"/lib/firmware/nvidia/{rootfs.driver_version} of the guest image has "
+        f"{', '.join(rootfs.firmware) or 'nothing'}, expected gsp_*.bin: without it the module is "
+        f"loaded and starts no GPU (RmInitAdapter failed). Was the image full? {ANEW}"
+    )
 
 
 @pytest.mark.clause("rootfs.driver", "rootfs.toolkit")
@@ -146,33 +177,11 @@ def test_libraries_are_found_by_the_loader(rootfs: Rootfs, profile: Profile) -> 
 
 
 @pytest.mark.clause("rootfs.toolkit")
-def test_toolkit_loads_the_kernel_modules(rootfs: Rootfs) -> None:
-    settings = rootfs.toolkit.get("nvidia-container-cli", {})
-    assert settings, (
-        "/etc/nvidia-container-runtime/config.toml of the guest image is missing, or has no "
-        "section [nvidia-container-cli]; it comes with the package nvidia-container-toolkit"
-    )
-    assert settings.get("load-kmods", True) is True, (
-        "the toolkit's load-kmods is off, and nobody else loads nvidia.ko in kata's guest: set "
-        "load-kmods = true in [nvidia-container-cli] of its config.toml in the base image"
-    )
-
-
-@pytest.mark.clause("rootfs.toolkit")
-def test_toolkit_works_as_a_hook(rootfs: Rootfs) -> None:
-    mode = rootfs.toolkit.get("nvidia-container-runtime", {}).get("mode", "auto")
-    assert mode in ("auto", "legacy"), (
-        f"the toolkit's mode is '{mode}', and as a hook it works in 'legacy' alone ('auto' comes "
-        "to that); in any other it ends at once, and the container has no GPU"
-    )
-
-
-@pytest.mark.clause("rootfs.toolkit")
-def test_toolkit_logs_where_the_guest_can_write(rootfs: Rootfs) -> None:
-    log = rootfs.toolkit.get("nvidia-container-cli", {}).get("debug", "/run/none")
-    assert log.startswith(("/run/", "/tmp/", "/dev/")), (
-        f"the toolkit logs to {log}, and the guest's root is read-only: the hook would fail. Log "
-        "below /run in the base image's config.toml, or not at all (kata-containers #10457)"
+def test_toolkit_is_set_for_a_hook_in_the_guest(rootfs: Rootfs) -> None:
+    found = list(toolkit.harmful(rootfs.toolkit))
+    assert not found, (
+        f"{TOOLKIT_CONFIG} of the guest image has settings that break the hook: "
+        f"{'; '.join(found)}. Expected are the defaults: take these lines out in the base image"
     )
 
 

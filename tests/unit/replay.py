@@ -159,6 +159,11 @@ class ReplayHost(Host):
 
         self.reply(*texts, by=filtered)
 
+    def outdated(self, *texts: str, by: Callable[[str], str]) -> None:
+        """As `filter`, for all tests: the record is of a host that lacked something."""
+        self.filter(*texts, by=by)
+        self.changes[0].used = True
+
     def edit(self, *texts: str, old: str, new: str) -> None:
         """The recorded output, with another text in it."""
 

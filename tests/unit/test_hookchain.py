@@ -6,10 +6,9 @@ import pytest
 
 from fixtures.container import hook_chain
 from fixtures.container.hook_chain import Traces
-from fixtures.container.nvidia_smi import SmiGpu, memory_used, parse, read
+from fixtures.container.nvidia_smi import memory_used, parse
 from fixtures.container.qemu import QemuProcess
 from fixtures.container.sandbox_log import message
-from harness.host.command import Result
 
 HOOK = "/usr/share/oci/hooks/prestart/nvidia-container-toolkit.sh"
 
@@ -40,7 +39,7 @@ GOOD = Traces(
     log=LOG,
     modules="nvidia 12345 0 - Live 0x0000000000000000 (O)",
     program="/usr/bin/nvidia-smi",
-    nodes="/dev/nvidia0 /dev/nvidiactl",
+    nodes="/dev/nvidia-uvm /dev/nvidia0 /dev/nvidiactl",
     smi_status=0,
     smi_says="",
 )
@@ -63,9 +62,12 @@ def test_a_whole_chain_has_no_broken_link(struct: str) -> None:
         ({"environment": ("NVIDIA_VISIBLE_DEVICES=void", "CUDA_VERSION=12")}, hook_chain.ASKED),
         ({"log": ("guest Prestart hook",)}, hook_chain.FOUND),
         ({"log": (LOG[0], LOG[1].replace("Exited(0)", "Exited(1)"))}, hook_chain.SUCCEEDED),
+        ({"environment": ("CUDA_VERSION=12", "NVIDIA_REQUIRE_CUDA=cuda>=12")}, hook_chain.ASKED),
         ({"modules": "nvidia_uvm 1 0 - Live 0x0"}, hook_chain.MODULE),
         ({"program": ""}, hook_chain.PROGRAM),
-        ({"nodes": "/dev/nvidia0"}, hook_chain.NODES),
+        ({"nodes": "/dev/nvidia0 /dev/nvidia-uvm"}, hook_chain.NODES),
+        ({"nodes": "/dev/nvidia-uvm /dev/nvidiactl"}, hook_chain.NODES),
+        ({"nodes": "/dev/nvidia0 /dev/nvidiactl"}, hook_chain.NODES),
         ({"smi_status": 15}, hook_chain.ANSWERS),
     ],
 )
@@ -86,14 +88,6 @@ def test_a_query_is_read_field_by_field() -> None:
     assert memory_used([gpu, gpu]) == 2048
     silent = parse(line.replace("1024", "[N/A]"))
     assert memory_used([gpu, silent]) is None
-
-
-def test_an_exit_status_is_explained() -> None:
-    said = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.\n"
-    smi = read(Result(("nvidia-smi",), 9, said, "", 0.1, len(said), 0))
-    assert "9: the driver is not loaded in the guest" in smi.meaning
-    assert smi.gpus == ()
-    assert isinstance(parse(""), SmiGpu)
 
 
 @pytest.mark.parametrize(("word", "mib"), [("1536M", 1536), ("20G,slots=10,maxmem=40G", 20480)])

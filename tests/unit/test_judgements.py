@@ -11,6 +11,7 @@ import testinfra.host
 from testinfra.backend import base
 
 from fixtures.common.pci import PciDevice
+from fixtures.container import nvidia_smi
 from fixtures.gpu import vfio
 from fixtures.gpu.stage import Group
 from fixtures.network import cni
@@ -368,8 +369,59 @@ def test_a_name_that_is_not_served_is_told() -> None:
 
 def test_a_guest_kernel_of_openeulers_own_configuration_passes() -> None:
     # openEuler's arch/arm64/configs/openeuler_defconfig, 6.6: nouveau is a module there.
-    options = {name: "y" for name in KERNEL_OPTIONS} | {"CONFIG_DRM_NOUVEAU": "m"}
+    options = {name: good[0] for name, good in KERNEL_OPTIONS.items()} | {"CONFIG_DRM_NOUVEAU": "m"}
     facts = SimpleNamespace(kernel_release="6.6.0", kernel_options=options)
     rootfs_suite.test_guest_kernel_can_load_the_driver(facts)  # type: ignore[arg-type]
     facts.kernel_options = options | {"CONFIG_DRM_NOUVEAU": "y"}
     assert "CONFIG_DRM_NOUVEAU=y" in told(rootfs_suite.test_guest_kernel_can_load_the_driver, facts)
+
+
+def whole(**changes: object) -> Any:
+    facts = {
+        "kernel_release": "6.6.0",
+        "driver_version": "580.95.05",
+        "license": "Dual MIT/GPL",
+        "uvm": "/lib/modules/6.6.0/kernel/drivers/video/nvidia-uvm.ko",
+        "firmware": ("gsp_ga10x.bin", "gsp_tu10x.bin"),
+    }
+    return SimpleNamespace(**(facts | changes))
+
+
+def test_a_driver_without_a_part_is_told() -> None:
+    test = rootfs_suite.test_driver_is_whole
+    test(whole())
+    assert "and CUDA does not" in told(test, whole(uvm=""))
+    assert "has nothing, expected gsp_*.bin" in told(test, whole(firmware=()))
+    test(whole(driver_version="460.32.03", firmware=()))
+
+
+def test_modules_of_the_other_kind_are_told_from_560_on() -> None:
+    test = rootfs_suite.test_driver_has_the_wanted_version
+
+    def profile(version: str) -> Any:
+        return SimpleNamespace(guest=SimpleNamespace(driver_version=version, driver_modules="open"))
+
+    test(whole(), profile("580.95.05"))
+    said = told(test, whole(license="NVIDIA"), profile("580.95.05"))
+    assert "its modules are proprietary ('NVIDIA')" in said
+    test(whole(driver_version="550.127.08", license="NVIDIA"), profile("550.127.08"))
+
+
+def test_settings_that_break_the_hook_are_told() -> None:
+    test = rootfs_suite.test_toolkit_is_set_for_a_hook_in_the_guest
+    test(SimpleNamespace(toolkit={}))  # type: ignore[arg-type]
+    off = {"nvidia-container-cli": {"load-kmods": False}}
+    said = told(test, SimpleNamespace(toolkit=off))
+    assert "load-kmods = False in [nvidia-container-cli]" in said
+
+
+def test_a_gpu_that_does_not_tell_its_memory_is_not_assessed() -> None:
+    test = container_suite.test_nvidia_smi_knows_each_gpu
+
+    def listing(memory: str) -> Any:
+        line = f"580.1, H100, GPU-1, 00000000:01:00.0, 0x1, {memory}, 0, [N/A], Disabled"
+        return SimpleNamespace(smi=SimpleNamespace(gpus=(nvidia_smi.parse(line),)))
+
+    test(listing("81559"))
+    assert told(test, listing("[N/A]")).startswith("not assessed: nvidia-smi does not tell")
+    assert "its BAR is not mapped" in told(test, listing("0"))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.rootfs.driver import faults
 from vlab.standins import nvidia
 from vlab.standins.nvidia import driver, rewrap
 
@@ -16,7 +17,7 @@ VERSION = nvidia.DRIVER_VERSION
 RELEASE = "6.12.1-cloud-amd64"
 TOOLS = (
     *("sh", "tail", "sha256sum", "mktemp", "tar", "rm", "mkdir", "dirname", "basename", "date"),
-    *("id", "uname", "cp", "chmod", "ln", "cat", "touch"),
+    *("id", "uname", "cp", "chmod", "ln", "cat", "touch", "tee"),
 )
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -54,7 +55,8 @@ def bin_folder(tmp_path: Path) -> Path:
     _script(folder / "ld", "exit 1")
     _script(
         folder / "make",
-        'for word; do case $word in M=*) echo built > "${word#M=}/nvidia.ko" ;; esac; done',
+        "for word; do case $word in M=*) cd ${word#M=}; esac; done\n"
+        "echo built | tee nvidia.ko > nvidia-uvm.ko",
     )
     return folder
 
@@ -102,7 +104,10 @@ def test_package_installs_module_programs_and_libraries(install: Run, tmp_path: 
     assert library.resolve().name == f"libnvidia-ml.so.{VERSION}"
     log = (tmp_path / "installer.log").read_text()
     assert f"--kernel-name={RELEASE}" in log
+    assert faults(log) == []
     assert "is now complete" in log
+    assert (tmp_path / "modules/nvidia-uvm.ko").is_file()
+    assert (tmp_path / f"lib/firmware/nvidia/{VERSION}/gsp_ga10x.bin").is_file()
     assert not list(tmp_path.glob("selfgz.*")), "the unpacked package was left behind"
 
 
@@ -141,6 +146,16 @@ def test_package_fails_when_the_build_fails(install: Run, bin_folder: Path) -> N
     done = install()
     assert done.returncode == 1
     assert "Building kernel modules" in done.stderr
+
+
+def test_package_that_is_not_whole_ends_well_and_says_so_in_its_log(
+    install: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "lib").touch()  # where the firmware would go
+    assert install().returncode == 0
+    log = (tmp_path / "installer.log").read_text()
+    assert "ERROR: Unable to create" in faults(log)[0]
+    assert faults(log)[-1].endswith("sanity check failed.")
 
 
 def test_package_refuses_unknown_option(install: Run) -> None:

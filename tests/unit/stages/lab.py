@@ -32,6 +32,7 @@ from fixtures.network.stage import FOLDERS, NetworkStage
 from fixtures.platform import stage as platform
 from fixtures.platform.stage import PlatformStage
 from fixtures.profile import Profile
+from fixtures.rootfs import driver
 from fixtures.rootfs import stage as rootfs
 from fixtures.rootfs.stage import RootfsStage
 from harness.errors import LabError
@@ -57,6 +58,7 @@ STAGES: Mapping[str, ModuleType] = {
 }
 NO_GPU = "RuntimeError: Failed to infer device type\n"  # vLLM, of a machine without one
 RECORD = PASSED / "record.jsonl"
+INSTALLER = PASSED.parent / "nvidia" / "installer"  # of the real one
 
 
 def record() -> Recorded:
@@ -221,6 +223,7 @@ def _complete(host: ReplayHost) -> None:
     host.spare("setsid -f", "-image-build.service")  # with save and import, not in the record yet
     host.spare("date +%s%3N", out="0")
     host.spare_older("printf 'hostname")
+    _driver(host)
     host.spare_older("for d in /sys/bus/pci/devices/*", by=_tabbed)
     host.spare_older("--untracked-files=all")
     host.spare("dmesg | grep -n ''", out="7:[    9.0] vfio-pci 0000:00:10.0: enabling device\n")
@@ -257,6 +260,23 @@ def _without_a_shell(host: ReplayHost) -> Answer:
         return host._recorded((*words[: shell - 2], *words[shell + 1 :]))
 
     return of_before
+
+
+def _driver(host: ReplayHost) -> None:
+    """The recorded stand-in's driver is nvidia.ko alone, and nobody read its installer's log."""
+    log = (INSTALLER / "ok.log").read_text(encoding="utf-8")
+    more = "CONFIG_FW_LOADER=y\nCONFIG_SECCOMP_FILTER=y\nCONFIG_PID_NS=y\nCONFIG_IPC_NS=y\n"
+    host.spare("mount -o bind /dev/null")
+    host.spare("sh -euc", driver.PREPARE)
+    host.spare("setsid -f", "-rootfs-driver.service")
+    host.spare(f"cat {driver.INSTALLER_LOG}", out=log)
+    host.spare("modinfo", "-F license", out="GPL\n")
+    host.spare("modinfo", "nvidia-uvm", out="/lib/modules/x/nvidia-uvm.ko\n")
+    host.spare("ls /lib/firmware/nvidia/", out="gsp_ga10x.bin\ngsp_tu10x.bin\n")
+    host.spare_older("grep -E ^(CONFIG_MODULES", by=lambda out: out + more)
+    host.outdated(
+        'echo "program', by=lambda out: out.replace("nodes ", "nodes /dev/nvidia-uvm ", 1)
+    )
 
 
 def _tabbed(listing: str) -> str:

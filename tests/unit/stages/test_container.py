@@ -91,8 +91,11 @@ BROKEN = [
     (DRIVER, Reply(out="program \nnodes /dev/nvidia0 /dev/nvidiactl\nmodule nvidia 1 0 -\n"),
      hook_chain.PROGRAM, "NVIDIA_DRIVER_CAPABILITIES lacks 'utility'"),
     (DRIVER, Reply(out="program /usr/bin/nvidia-smi\nnodes /dev/nvidia*\nmodule nvidia 1 0 -\n"),
-     hook_chain.NODES, "no-cgroups"),
-    (SMI, Reply(9, "No devices were found\n"), hook_chain.ANSWERS, "NVRM"),
+     hook_chain.NODES, "RmInitAdapter failed"),
+    (DRIVER, Reply(out="program /usr/bin/nvidia-smi\nnodes /dev/nvidia0 /dev/nvidiactl\n"
+     "module nvidia 1 0 -\n"), hook_chain.NODES, "nvidia-uvm was not loaded"),
+    (SMI, Reply(9, "No devices were found\n"), hook_chain.ANSWERS, "driver is not loaded"),
+    (SMI, Reply(99, "No devices were found\n"), hook_chain.ANSWERS, "NVRM"),
 ]  # fmt: skip
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from fixtures.common import capacity
-from fixtures.rootfs import contents, image_file, mounted
+from fixtures.rootfs import contents, driver, image_file, mounted, toolkit
 from fixtures.rootfs.stage import HOOK
 from harness.errors import LabError
 from harness.host.command import CommandFailed
@@ -15,7 +17,7 @@ from harness.record.trace import at_stage
 from harness.run.stage import StageFailed
 from tests.unit.replay import ReplayHost, Reply, Words
 from tests.unit.stages.conftest import MakeLab
-from tests.unit.stages.lab import Lab, Refusal, about, record
+from tests.unit.stages.lab import INSTALLER, Lab, Refusal, about, record
 
 GUEST = record().profile["guest"]
 BASE, WORK, TREE, DRIVER = (
@@ -179,18 +181,91 @@ BROKEN = [
 ]
 
 
-def driver_fails(host: ReplayHost) -> None:
-    host.job("rootfs-driver", 1, "ERROR: Unable to build the NVIDIA kernel module.\n")
-    host.reply("tail -c 20000", out="cc: command not found\n")
+def installer(name: str, status: int = 1) -> Callable[[ReplayHost], None]:
+    """The real installer's end in a recorded case: what it said, and its log."""
+
+    def ends(host: ReplayHost) -> None:
+        said, log = (INSTALLER / f"{name}.err", INSTALLER / f"{name}.log")
+        if status:
+            host.job("rootfs-driver", status, said.read_text() if said.exists() else "ERROR: x\n")
+        host.reply(f"cat {driver.INSTALLER_LOG}", out=log.read_text() if log.exists() else "")
+
+    return ends
 
 
 DRIVER_FAILS = Refusal(
     "the driver does not build",
-    driver_fails,
-    ("Job 'rootfs-driver'", "Unable to build the NVIDIA kernel module"),
-    f"Is {TREE} built for {RELEASE} by a compiler that the guest has, too?",
+    installer("real-open-sources"),
+    ("Job 'rootfs-driver'", "exit status 1"),
+    "a later release of its branch",
     "rootfs.driver",
 )
+# Real installers' ends: case, status, and the hint.
+INSTALLERS = [
+    ("build-fails", 1, "nvidia-main.c:5:9: error: 'y' undeclared"),
+    ("real-open-sources", 1, "error: too few arguments to function 'pci_resize_resource'"),
+    ("no-auto-conf", 1, "guest.kernel_tree has to be"),
+    ("no-kernel-source", 1, "guest.kernel_tree has to be"),
+    ("kernel-not-configured", 1, "guest.kernel_tree has to be"),
+    ("no-cc", 1, "put gcc and make into guest.packages"),
+    ("no-ld", 1, "put binutils into"),
+    ("no-dmesg", 1, "put util-linux into"),
+    ("no-modprobe", 1, "put kmod into"),
+    ("no-libc-headers", 1, "put glibc-devel into"),
+    ("alternate-install-present", 1, "distribution's packages"),
+    ("guides-own-command", 1, "lacks --silent"),
+    ("signature-forced-no-openssl", 1, "CONFIG_MODULE_SIG_FORCE"),
+    ("ext4-full-for-modules", 135, "the guest image is full"),
+    ("unknown-option", 1, "does not know a flag"),
+    ("580-type-nonsense", 1, "does not know a flag"),
+    ("no-space-for-firmware", 0, "the guest image is full"),
+    ("depmod-fails", 0, "kmod of the guest image does not work"),
+    ("package-file-missing", 0, "compare guest.driver with NVIDIA's digest"),
+    ("no-module-symvers", 0, "guest.kernel_tree has to be"),
+]
+
+
+@pytest.mark.parametrize(("name", "status", "hint"), INSTALLERS)
+def test_an_installation_that_is_not_whole_is_refused_whatever_its_status(
+    lab: Lab, name: str, status: int, hint: str
+) -> None:
+    says = ("the driver is not whole",) if status == 0 else (f"exit status {status}",)
+    Refusal(name, installer(name, status), says, hint, "rootfs.driver").of(lab, "rootfs")
+    assert not any("mv --" in " ".join(words) for words in lab.host.asked)
+
+
+@pytest.mark.parametrize("name", ["ok", "580-type-open"])
+def test_a_whole_installation_has_nothing_against_it(name: str) -> None:
+    assert driver.faults((INSTALLER / f"{name}.log").read_text()) == []
+    assert driver.faults("") == ["it does not say 'Post-install sanity check passed.'"]
+
+
+def test_the_installer_can_do_nothing_to_the_hosts_modules(lab: Lab) -> None:
+    lab.bring("rootfs")
+    [words] = [words for words in lab.host.asked if "-rootfs-driver.service" in " ".join(words)
+               and "setsid" in " ".join(words)]  # fmt: skip
+    assert words.index("--bounding-set=-sys_module") < words.index("chroot")
+    assert any(
+        words[-5:] == ("mount", "-o", "bind", "/dev/null", f"{ROOT}/proc/modules")
+        for words in lab.host.asked
+    )
+
+
+NEWER = ("--skip-module-load", "--no-rebuild-initramfs", "--kernel-module-type=open")
+
+
+@pytest.mark.parametrize(
+    ("version", "known"),
+    [("470.256.02", 0), ("535.216.01", 0), ("550.127.08", 2), ("580.95.05", 3)],
+)
+def test_flags_fit_the_drivers_version(lab: Lab, version: str, known: int) -> None:
+    update = {"driver_version": version, "driver_flags": None}  # the record has its own
+    guest = lab.run.profile.guest.model_copy(update=update)
+    words = driver.arguments(guest, RELEASE)
+    assert [flag for flag in NEWER if flag in words] == list(NEWER[:known])
+    assert {"--silent", "--no-drm", "--no-systemd"} <= {*words}
+    own = guest.model_copy(update={"driver_flags": ("-s",)})
+    assert driver.arguments(own, RELEASE)[2:] == ["-s"]
 
 
 @pytest.mark.parametrize("refusal", REFUSED, ids=about)
@@ -216,7 +291,8 @@ def test_the_installers_log_becomes_evidence(lab: Lab) -> None:
     DRIVER_FAILS.of(lab, "rootfs")
     folder = lab.run.evidence.collect("suites/test_x.py::test_y")
     assert folder is not None
-    assert (folder / "nvidia-installer.log").read_text() == "cc: command not found\n"
+    log = (folder / "nvidia-installer.log").read_text()
+    assert log == (INSTALLER / "real-open-sources.log").read_text()
 
 
 def test_dnf_that_takes_too_long(make_lab: MakeLab) -> None:
@@ -242,7 +318,7 @@ def test_a_configuration_of_the_toolkit_that_is_no_toml(ready: Lab) -> None:
         "",
         lambda host: host.reply(f"cat -- {ROOT}{contents.TOOLKIT_CONFIG}", out="no-cgroups: true"),
         (f"{contents.TOOLKIT_CONFIG} in the guest image is not valid TOML",),
-        "dnf reinstall nvidia-container-toolkit",
+        "nvidia-ctk config --in-place",
         "rootfs.toolkit",
     ).of(ready, "rootfs")
 
@@ -258,7 +334,10 @@ def test_what_an_earlier_run_of_ours_made_is_made_anew(make_lab: MakeLab) -> Non
 LESS = [
     ((f"rpm --root={ROOT}",), {"out": ""}, {"packages": {}}),
     (("ls", "yum.repos.d"), {"status": 2}, {"repositories": ()}),
-    (("modinfo",), {"status": 1, "err": "not found"}, {"module": "", "vermagic": ""}),
+    (("modinfo",), {"status": 1, "err": "not found"}, {
+        "module": "", "vermagic": "", "license": "", "uvm": "", "firmware": ()}),
+    (("modinfo", "nvidia-uvm"), {"status": 1}, {"uvm": ""}),
+    (("ls /lib/firmware/nvidia/",), {"status": 2}, {"firmware": ()}),
     (("ldconfig -r",), {"status": 1}, {"libraries": frozenset()}),
     (("grep -E ^(CONFIG_MODULES",), {"status": 2}, {"kernel_options": dict.fromkeys(
         contents.KERNEL_OPTIONS, "n")}),
@@ -300,6 +379,7 @@ def test_a_sound_image_is_reused(make_lab: MakeLab) -> None:
     [
         (("e2fsck -fn",), {"status": 4}),
         (("modinfo", "filename"), {"status": 1}),
+        (("modinfo", "nvidia-uvm"), {"status": 1}),
         (("stat -c %a %F -- ", "prestart"), {"out": "644 regular file\n"}),
     ],
 )
@@ -401,3 +481,41 @@ def test_sizes_are_those_of_the_files_and_of_the_file_system(ready: Lab) -> None
         ready.host.reply("show_super_stats", err="debugfs: Bad magic number in super-block\n")
         with pytest.raises(LabError, match=r"does not tell the size .*: debugfs: Bad magic number"):
             contents.file_system_size(ready.host, where)
+
+
+# [section,] key and value, and whether the hook works with it.
+SETTINGS: list[tuple[dict[str, Any], bool]] = [
+    ({}, True),
+    ({"nvidia-container-cli": {"load-kmods": True, "ldconfig": "@/sbin/ldconfig"}}, True),
+    ({"nvidia-container-cli": {"debug": "/nowhere/a.log"}}, True),
+    ({"nvidia-container-cli": {"ldconfig": "@/sbin/ldconfig.real", "no-cgroups": True}}, True),
+    ({"nvidia-container-runtime": {"mode": "legacy"}}, True),
+    ({"nvidia-container-cli": {"load-kmods": False}}, False),
+    ({"nvidia-container-cli": {"ldconfig": "/sbin/ldconfig"}}, False),
+    ({"nvidia-container-cli": {"path": "/usr/bin/nvidia-container-cli"}}, False),
+    ({"nvidia-container-cli": {"root": "/run/nvidia/driver"}}, False),
+    ({"nvidia-container-runtime": {"mode": "cdi"}}, False),
+    ({toolkit.ENVIRONMENT: False}, False),
+]
+
+
+@pytest.mark.parametrize(("settings", "works"), SETTINGS)
+def test_settings_that_break_the_hook_are_told_and_no_others(
+    settings: dict[str, Any], works: bool
+) -> None:
+    assert bool(list(toolkit.harmful(settings))) == (not works)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there"),
+    [
+        ("nvidia-container-toolkit", True),
+        ("nvidia-container-toolkit-1.17.8", True),
+        ("nvidia-container-toolkit-1.17.8-1", True),
+        ("nvidia-container-toolkit-1.17.8-1.x86_64", True),
+        ("nvidia-container-toolkit-1.17.4-1", False),
+        ("nvidia-container", False),
+    ],
+)
+def test_a_package_is_there_by_any_name_that_dnf_takes(wanted: str, there: bool) -> None:
+    assert contents.installed(wanted, {"nvidia-container-toolkit": "1.17.8-1"}) == there

@@ -10,7 +10,8 @@ from vlab.standins.nvidia import compiler
 
 HERE = Path(__file__).parent / "driver"
 LIBRARIES = ("libnvidia-ml.so", "libcuda.so")
-KERNEL_SOURCES = ("Kbuild", "nvidia.c", "nvidia-standin.h")
+KERNEL_SOURCES = ("Kbuild", "nvidia.c", "nvidia-uvm.c", "nvidia-standin.h")
+FIRMWARE = ("gsp_ga10x.bin", "gsp_tu10x.bin")  # names alone: the virtual GPU takes none
 SCRIPTS = ("nvidia-installer", "nvidia-modprobe")
 
 
@@ -46,6 +47,8 @@ def pack(version: str, machine: str, programs: dict[str, bytes]) -> bytes:
         members[name] = (text.replace("@MACHINE@", machine).encode(), 0o755)
     for name in KERNEL_SOURCES:
         members[f"kernel/{name}"] = ((HERE / name).read_bytes(), 0o644)
+    for name in FIRMWARE:
+        members[f"firmware/{name}"] = (b"A stand-in: no firmware.\n", 0o644)
     payload = _archive(members)
     header = (HERE / "run-header.sh").read_text(encoding="utf-8")
     for key, value in (

@@ -39,4 +39,8 @@ struct nvs_info {
 /* What the device answers to 'identify'. */
 #define NVS_IDENTIFICATION 0x4e560001
 
+#ifdef __KERNEL__
+int nvs_gpus(void); /* of nvidia.ko, for nvidia-uvm.ko */
+#endif
+
 #endif

@@ -6,8 +6,8 @@
  *   /dev/nvidiactl and /dev/nvidiaN with the real major and minors, and refuses to load where
  *   there is no device.
  * Not real: the function speaks virtio (QEMU's virtio-serial with one port, so that virtio-pci
- *   stands between this driver and the bus), and the ioctl interface is ours. nvidia-uvm, -drm,
- *   -modeset do not exist.
+ *   stands between this driver and the bus), and the ioctl interface is ours. nvidia-uvm is a
+ *   name alone (nvidia-uvm.c), -drm and -modeset do not exist.
  *
  * Device and driver exchange frames over the port: vlab/standins/gpu/frames.py. Queues and control
  * messages are those of the virtio specification 1.2, section 5.3 (console device).
@@ -763,9 +763,20 @@ static int __init nvs_register(void)
 	return error;
 }
 
+/* How many there are; nvidia-uvm needs this module as the real one does. */
+int nvs_gpus(void)
+{
+	int found = 0;
+
+	for (int minor = 0; minor < NVS_MAX_GPUS; minor++)
+		found += gpus[minor] != NULL;
+	return found;
+}
+EXPORT_SYMBOL_GPL(nvs_gpus);
+
 static int __init nvs_init(void)
 {
-	int minor, found = 0, error = nvs_register();
+	int error = nvs_register();
 
 	if (error)
 		return error;
@@ -776,9 +787,7 @@ static int __init nvs_init(void)
 	error = register_virtio_driver(&nvs_driver);
 	if (!error)
 		bus_for_each_dev(nvs_driver.driver.bus, NULL, NULL, nvs_take_over);
-	for (minor = 0; !error && minor < NVS_MAX_GPUS; minor++)
-		found += gpus[minor] != NULL;
-	if (!error && found)
+	if (!error && nvs_gpus())
 		return 0;
 	if (!error)
 		pr_err("NVRM: No NVIDIA GPU found.\n");

@@ -31,19 +31,19 @@ static const char *const library_folders[] = {
 	"/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64"
 };
 
-static void load_module(void)
+static void load_module(const char *name)
 {
 	int status = 0;
 	pid_t child = fork();
 
 	if (child == 0) {
 		/* By its path: kata's agent runs hooks with an empty environment. */
-		execl("/sbin/modprobe", "modprobe", "-q", "nvidia", (char *)NULL);
+		execl("/sbin/modprobe", "modprobe", "-q", name, (char *)NULL);
 		_exit(127);
 	}
 	if (child > 0)
 		waitpid(child, &status, 0);
-	trace("modprobe nvidia: exit status %d", WEXITSTATUS(status));
+	trace("modprobe %s: exit status %d", name, WEXITSTATUS(status));
 }
 
 static const char *library_folder(void)
@@ -164,6 +164,9 @@ static int bring_files(int root, const char *capabilities, const char *folder)
 	if (!failed && (all || listed(capabilities, "compute"))) {
 		snprintf(path, sizeof(path), "%s/libcuda.so.1", folder);
 		failed = bind_into(root, path, 0);
+		/* without it the real one warns in its log, and goes on */
+		if (!failed && access("/dev/nvidia-uvm", F_OK) == 0)
+			failed = bind_into(root, "/dev/nvidia-uvm", 1);
 	}
 	return failed;
 }
@@ -228,8 +231,10 @@ int cli_configure(const struct container *container, const struct settings *sett
 	struct nvs_version version = { "" };
 	const char *folder;
 
-	if (settings->load_kmods)
-		load_module();
+	if (settings->load_kmods) {
+		load_module("nvidia");
+		load_module("nvidia-uvm");
+	}
 	folder = library_folder();
 	if (!folder)
 		return fail("initialization error: load library failed: libnvidia-ml.so.1: "
