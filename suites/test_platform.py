@@ -10,6 +10,7 @@ from fixtures.platform import virtcca
 from fixtures.platform.stage import Platform
 from fixtures.platform.virtcca import Tee
 from fixtures.profile import Profile
+from harness.host.programs import advice
 from harness.outcome import not_assessed
 
 
@@ -102,6 +103,15 @@ def test_kata_says_that_the_host_will_do(platform: Platform) -> None:
         f"'kata-runtime check' ended with {status}: {said}\n"
         "on arm64 it asks for the modules kvm, vhost and vhost_net; vhost_vsock is needed as well, "
         "though not asked for: modprobe them, or install kata-containers"
+    )
+
+
+@pytest.mark.clause("platform.programs")
+def test_programs_of_all_stages_are_there(platform: Platform) -> None:
+    lacking = [f"{', '.join(some)} (stage {name})" for name, some in platform.lacking.items()]
+    assert not lacking, (
+        f"the host lacks programs that stages call: {'; '.join(lacking)}: "
+        f"{advice({program for some in platform.lacking.values() for program in some})}"
     )
 
 

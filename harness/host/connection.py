@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 
@@ -12,6 +13,8 @@ from harness.host.transport import Transport
 
 SWEEP_TIMEOUT = 15.0  # seconds on the host
 SWEEP_HARD_TIMEOUT = 30.0  # seconds on this side
+
+BOOT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # a UUID (kernel, random.c)
 
 # Ends whatever carries $1 in its environment, also what left the process group: TERM, then KILL.
 # With "G" as $2, $1 is a basic regular expression.
@@ -106,6 +109,18 @@ class Connection:
                 result=result,
                 hint=f"as root there: grep -lz '^{mark}' /proc/[0-9]*/environ",
             )
+
+
+def boot_id(host: str, said: str) -> str:
+    """The boot id that a host printed; LabError where it printed anything beside it."""
+    if not BOOT_ID.fullmatch(said.strip()):
+        raise LabError(
+            f"The login shell of host '{host}' writes to stdout: it was asked for its boot id"
+            f" alone, and printed:\n{said.strip()[:1000] or '(nothing)'}",
+            hint="have ~/.bashrc, or whatever that shell reads as it starts, write to terminals"
+            " alone: [ -t 1 ] || return",
+        )
+    return said.strip()
 
 
 def sweep_argv(mark: str) -> list[str]:

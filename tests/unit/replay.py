@@ -129,10 +129,14 @@ class ReplayHost(Host):
         self.unknown: list[str] = []
         self.changes: list[Change] = []
         self.spares: list[Change] = []
+        self.without: set[str] = set()  # programs that it lacks
         self._turn: dict[Key, int] = defaultdict(int)
 
     def handshake(self) -> bool:
         return True  # there is nobody to meet
+
+    def lacking(self, programs: Collection[str]) -> list[str]:
+        return sorted({*programs} & self.without)
 
     def reply(
         self,
@@ -174,11 +178,15 @@ class ReplayHost(Host):
         self.spares.append(Change(texts, lambda words: given))
 
     def spare_older(self, text: str) -> None:
-        """A script with this text has changed since: its reply is the recorded script's."""
+        """A script with this text has changed since: its reply is the recorded script's.
+
+        Of several that of the same arguments.
+        """
 
         def of_before(words: Words) -> Reply:
-            stage, _ = self._key(words)
+            stage, asked = self._key(words)
             older = [w for s, w in self.record.replies if s == stage and text in " ".join(w)]
+            older = [w for w in older if w[3:] == asked[3:]] or older
             assert len(older) == 1, f"{len(older)} scripts of the record have {text!r}"
             return self._recorded(older[0])
 

@@ -219,6 +219,7 @@ def _complete(host: ReplayHost) -> None:
     host.spare("setsid -f", "-image-build.service")  # with save and import, not in the record yet
     host.spare("date +%s%3N", out="0")
     host.spare_older("printf 'hostname")
+    host.spare_older("setsid -f")
     for folder in FOLDERS:
         host.spare('[ -e "$1" ] ||', f"sh {folder}", status=1)
     host.spare("arch-bare-", "vllm.entrypoints", status=1, err=NO_GPU)

@@ -118,8 +118,8 @@ CANNOT = [
             status=127,
             err="timeout: failed to run command 'python3': No such file or directory\n",
         ),
-        (f"{BDF} cannot be given to vfio-pci",),
-        "python3 is needed on the host",
+        ("On 'lab' the program 'python3' is missing",),
+        "install python3",
         "gpu.bind",
     ),
     Refusal(
