@@ -78,8 +78,9 @@ def test_dockerfile_is_the_one_that_the_profile_names(image: Image, profile: Pro
 
 @pytest.mark.clause("image.build")
 def test_image_is_built_to_the_last_stage(image: Image) -> None:
-    assert image.target == image.stages[-1], (
-        f"built up to stage '{image.target}', the last one is '{image.stages[-1]}'; the guide's "
+    last = "".join(image.stages[-1:])
+    assert image.target.lower() == last.lower(), (  # any case will do for docker
+        f"built up to stage '{image.target}', the last one is '{last}'; the guide's "
         "'--target vllm-base' leaves out modelscope, timm and pciutils, which its later steps "
         "use: the server then ends with an ImportError (corrected in virtCCA_sdk a2f856c)"
     )
@@ -126,8 +127,8 @@ def test_image_asks_for_the_gpu(image: Image) -> None:
 @pytest.mark.clause("image.security")
 def test_security_findings_are_in_the_record(image: Image, host: Host, run: Run[Profile]) -> None:
     told = {finding.id for finding in reported(run) if finding.here}
-    text = host.file(image.dockerfile).content_string
-    found = {rule.id for rule in dockerfile.RULES if dockerfile.present(rule, text)}
+    text, given = host.file(image.dockerfile).content_string, run.profile.image.build_args
+    found = {rule.id for rule in dockerfile.RULES if dockerfile.present(rule, text, given)}
     assert found <= told, (
         f"{image.dockerfile} has what no finding of this run tells of: {found - told}; it was "
         "changed since it was looked at: see who did, and build anew (--provision always)"
@@ -137,7 +138,8 @@ def test_security_findings_are_in_the_record(image: Image, host: Host, run: Run[
 @pytest.mark.clause("image.import")
 def test_containerd_has_the_image(image: Image, platform: Platform) -> None:
     wanted = f"linux/{ARCHITECTURES.get(platform.machine, platform.machine)}"
-    assert wanted in image.containerd.platforms, (
+    found = image.containerd.platforms
+    assert any(f"{one}/".startswith(f"{wanted}/") for one in found), (
         f"'ctr image ls' has {image.reference} for {image.containerd.platforms}, not for {wanted}: "
         "'ctr image rm' removes it; then build and import it on this machine"
     )

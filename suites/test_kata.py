@@ -20,7 +20,7 @@ def test_runtime_reads_the_file_that_was_set(kata: Kata, profile: Profile) -> No
 
 @pytest.mark.clause("kata.guest-hook-path")
 def test_runtime_knows_the_guest_hook_path(kata: Kata, profile: Profile) -> None:
-    security = kata.effective["Hypervisor"].get("SecurityInfo", {})
+    security = kata.effective["Hypervisor"].get("SecurityInfo") or {}
     found, wanted = security.get("GuestHookPath"), profile.kata.guest_hook_path
     assert found == wanted, (
         f"'kata-runtime env' says GuestHookPath = {found!r} (Hypervisor.SecurityInfo), and "
@@ -83,7 +83,7 @@ def test_the_guests_log_reaches_the_host(kata: Kata, profile: Profile) -> None:
     if not profile.kata.enable_debug:
         not_assessed("the profile wants no debug log (kata.enable_debug = false)")
     parts = ("Hypervisor", "Agent", "Runtime")
-    off = [name for name in parts if kata.effective.get(name, {}).get("Debug") is not True]
+    off = [name for name in parts if (kata.effective.get(name) or {}).get("Debug") is not True]
     assert not off, (
         f"'kata-runtime env' says that Debug is off of {', '.join(off)}, expected on of all three: "
         "else the agent's log, hooks included, does not come to 'journalctl -t kata' (#5594). Is "

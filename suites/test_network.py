@@ -1,22 +1,31 @@
 """The namespace has an address and can be reached."""
 
 import ipaddress
-import json
+import shlex
 from collections.abc import Sequence
 
 import pytest
 from testinfra.host import Host
 
 from fixtures.common.diagnostics import best_hint
+from fixtures.common.iproute import Link, Route, names
 from fixtures.network import cni
 from fixtures.network.stage import Network
 from fixtures.profile import Profile
+from harness.host.shape import read
 from harness.outcome import not_assessed
 
 FIREWALL = (
     "a firewall on the host (firewalld, nftables) may drop what comes from the bridge; network.txt "
     "in the evidence has the rules"
 )
+
+PRINTS = "should have printed JSON"
+
+
+def links(host: Host, words: str, name: str) -> list[Link]:
+    """The interfaces that `ip` tells of."""
+    return read(host.check_output(f"ip {words}", name), list[Link], f"'ip {words % name}' {PRINTS}")
 
 
 @pytest.mark.clause("network.plugins")
@@ -28,10 +37,10 @@ def test_plugin_knows_the_configurations_version(network: Network, host: Host, p
         f"'CNI_COMMAND=VERSION {path}' ended with {answer.rc}, expected 0: {answer.stdout}"
         f"{answer.stderr}\nis it a CNI plugin at all? Unpack the plugins' release there again"
     )
-    known = json.loads(answer.stdout).get("supportedVersions", [])
+    known = read(answer.stdout, cni.Versions, f"'CNI_COMMAND=VERSION {path}' {PRINTS}").supported
     assert cni.VERSION in known, (
-        f"{path} knows versions {known} of CNI, and the guide's configuration is of {cni.VERSION}: "
-        "take a release of the plugins that knows it (since 0.8.0)"
+        f"{path} knows versions {', '.join(known)} of CNI, and the guide's configuration is of "
+        f"{cni.VERSION}: take a release of the plugins that knows it (since 0.8.0)"
     )
 
 
@@ -53,8 +62,7 @@ def test_cnitool_is_the_pinned_one(network: Network, host: Host, profile: Profil
 
 @pytest.mark.clause("network.conf")
 def test_bridge_has_our_interface_alone(network: Network, host: Host) -> None:
-    said = host.check_output("ip -j link show master %s", network.bridge)
-    ports = [link["ifname"] for link in json.loads(said)]
+    ports = names(links(host, "-j link show master %s", network.bridge))
     assert len(ports) == 1, (
         f"bridge {network.bridge} has {len(ports)} ports, expected is the one that was added: "
         f"{ports}. Another CNI network uses the same bridge, as flannel does cni0: name a bridge "
@@ -74,9 +82,9 @@ def test_bridge_has_the_gateways_address(network: Network, host: Host) -> None:
 @pytest.mark.clause("network.conf")
 def test_namespace_goes_out_by_the_bridge(network: Network, host: Host) -> None:
     family = ipaddress.ip_address(network.gateway).version
-    said = host.check_output(f"ip -n %s -{family} -j route show default", network.name)
-    routes = json.loads(said)
-    found = [route.get("gateway") for route in routes]
+    command = f"ip -n %s -{family} -j route show default"
+    routes = read(host.check_output(command, network.name), list[Route], f"'{command}' {PRINTS}")
+    found = [hop.gateway for route in routes for hop in route.hops]
     assert found == [network.gateway], (
         f"default routes of namespace '{network.name}' are by {found or 'nothing'}, expected is "
         f"{network.gateway}, the bridge's address (isDefaultGateway): see network.txt in the "
@@ -102,9 +110,9 @@ def test_bridge_sends_back_where_it_came_from(network: Network, host: Host) -> N
 def test_what_leaves_the_host_is_masqueraded(network: Network, host: Host) -> None:
     program = "iptables" if ipaddress.ip_address(network.address).version == 4 else "ip6tables"
     rules = host.check_output(f"{program} -t nat -S").splitlines()
-    words = [rule.split() for rule in rules]
-    chains = {rule[rule.index("-j") + 1] for rule in words if _is_from(network.address, rule)}
-    masked = [rule for rule in words if rule[-2:] == ["-j", "MASQUERADE"] and rule[1] in chains]
+    words = [shlex.split(rule) for rule in rules if rule.startswith("-A")]
+    chains = {_target(rule) for rule in words if _is_from(network.address, rule)}
+    masked = [rule for rule in words if _target(rule) == "MASQUERADE" and rule[1] in chains]
     assert masked or "MASQUERADE" in chains, (
         f"no rule of the table 'nat' masquerades what comes from {network.address} (ipMasq), so no "
         "answer from outside finds its way back; did a firewall load its own rules since 'cnitool "
@@ -112,22 +120,28 @@ def test_what_leaves_the_host_is_masqueraded(network: Network, host: Host) -> No
     )
 
 
+def _target(rule: Sequence[str]) -> str:
+    """Where a rule of iptables -S leads; options may follow (--random-fully)."""
+    return rule[rule.index("-j") + 1] if "-j" in rule[:-1] else ""
+
+
 def _is_from(address: str, rule: Sequence[str]) -> bool:
     """Whether a rule of iptables -S picks packets by a source that the address is of."""
-    if not {"-s", "-j"} <= {*rule}:
+    if "-s" not in rule[:-1]:
         return False
     at = rule.index("-s")
+    if rule[at - 1] == "!":
+        return False
     source = ipaddress.ip_network(rule[at + 1], strict=False)
     return rule[at - 1] != "!" and ipaddress.ip_address(address) in source
 
 
 @pytest.mark.clause("network.netns")
 def test_namespace_is_nobody_elses(network: Network, host: Host) -> None:
-    links = json.loads(host.check_output("ip -n %s -j link show", network.name))
-    names = [link["ifname"] for link in links]
-    left = [name for name in names if name.startswith("tap")]
+    found = names(links(host, "-n %s -j link show", network.name))
+    left = [name for name in found if name.startswith("tap")]
     assert not left, (
-        f"namespace '{network.name}' has {names}: {', '.join(left)} is an earlier container's "
+        f"namespace '{network.name}' has {found}: {', '.join(left)} is an earlier container's "
         "(kata-containers #6339), and the next gets no network there. A namespace is for one "
         "container: 'cnitool del', 'ip netns del', then run again"
     )
@@ -160,14 +174,15 @@ def test_address_is_from_the_subnet(network: Network, profile: Profile) -> None:
 
 @pytest.mark.clause("network.address")
 def test_namespace_has_the_address(network: Network, host: Host) -> None:
-    (link,) = json.loads(host.check_output("ip -n %s -j addr show eth0", network.name))
-    addresses = [info["local"] for info in link["addr_info"]]
+    found = links(host, "-n %s -j addr show eth0", network.name)
+    addresses = [info.local for link in found for info in link.addr_info]
     assert network.address in addresses, (
         f"eth0 of '{network.name}' has {addresses}, CNI's result says {network.address}: somebody "
         "changed it since 'cnitool add' (NetworkManager, a container that ran in it)"
     )
-    assert link["operstate"] == "UP", (
-        f"eth0 of '{network.name}' is {link['operstate']}, expected UP: is its other end, a port "
+    states = [link.operstate for link in found if link.ifname]
+    assert states == ["UP"], (
+        f"eth0 of '{network.name}' is {' '.join(states)}, expected UP: is its other end, a port "
         f"of {network.bridge}, down? 'ip link set ... up', or undo and add again"
     )
 

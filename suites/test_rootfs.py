@@ -1,6 +1,5 @@
 """The guest image is whole, looked at from outside and not booted."""
 
-import json
 from pathlib import PurePosixPath
 
 import pytest
@@ -12,8 +11,21 @@ from fixtures.rootfs.contents import KERNEL_FILES, KERNEL_OPTIONS, KERNEL_TREE, 
 from fixtures.rootfs.mounted import MOUNT_POINT
 from fixtures.rootfs.stage import HOOK_MODE, Rootfs
 from harness.errors import RECOVER
+from harness.host.shape import Shape, read
 
 ANEW = "make the image anew: pytest -m 'acceptance and rootfs' --provision always"
+
+
+class Mount(Shape):
+    """A line of findmnt."""
+
+    target: str
+
+
+class Mounts(Shape):
+    """What ``findmnt --json`` prints."""
+
+    filesystems: tuple[Mount, ...]
 
 
 @pytest.mark.clause("rootfs.resize")
@@ -212,15 +224,17 @@ def test_no_loop_device_is_left(rootfs: Rootfs, host: Host) -> None:
 
 @pytest.mark.clause("rootfs.umount", "rootfs.mount")
 def test_no_mount_is_left(rootfs: Rootfs, host: Host) -> None:
-    mounts = json.loads(host.check_output("findmnt --json --list --output TARGET,SOURCE"))
-    mounts = mounts["filesystems"]
-    left = [m["target"] for m in mounts if m["target"].startswith(MOUNT_POINT)]
+    command = "findmnt --json --list --output TARGET,SOURCE"
+    wanted = f"'{command}' should have printed JSON"
+    mounts = read(host.check_output(command), Mounts, wanted).filesystems
+    targets = [mount.target for mount in mounts]
+    left = [target for target in targets if target.startswith(MOUNT_POINT)]
     assert not left, (
         f"the guest image is mounted where the host sees it: {', '.join(left)}; 'umount -R "
         f"{MOUNT_POINT}' takes it away, and {RECOVER} what a killed run left"
     )
     system = ("/proc", "/sys", "/dev", "/dev/pts")
-    covered = [t for t in system if [m["target"] for m in mounts].count(t) != 1]
+    covered = [t for t in system if targets.count(t) != 1]
     assert not covered, (
         f"{', '.join(covered)} of the host is not mounted exactly once: the guest's mounts leaked "
         "out, as the guide's would with shared propagation; see 'findmnt', unmount the upper one"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vlab import sources
 from vlab.errors import VlabError
-from vlab.packages import SUITE, Architecture, architecture
+from vlab.packages import BACKPORTS, SUITE, Architecture, architecture
 from vlab.process import DIE_WITH_PARENT
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -111,6 +111,7 @@ class Build:
         self, target: Path, *, variant: str, include: Sequence[str], extra: Sequence[str] = ()
     ) -> None:
         """Make a Debian tree from the machine's own mirror, with nothing of the machine in it."""
+        mirror = sources.mirror(self.run)
         settings = ('Apt::Install-Recommends "false"', *sources.apt_settings(self.run))
         self.run(
             "mmdebstrap",
@@ -123,7 +124,7 @@ class Build:
             *extra,
             SUITE,
             target,
-            sources.mirror(self.run),
+            *(f"deb {mirror} {suite} main" for suite in (SUITE, BACKPORTS)),
         )
         for name in OF_THIS_MACHINE:
             (target / name).unlink(missing_ok=True)

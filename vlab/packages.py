@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from vlab.errors import VlabError
 
 SUITE = "trixie"
+BACKPORTS = "trixie-backports"  # in the same archive; only what names it comes from it
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,15 @@ X86_64 = Architecture(
     emulator="qemu-system-x86_64",
     loader="lib64/ld-linux-x86-64.so.2",
     firmware=("qemu", "seabios"),
-    packages=("qemu-system-x86", "seabios"),
+    # QEMU 10.0 can lose a processor's interrupt when a nested machine exits: do_vmexit changes
+    # interrupt_request without a lock, and from 10.2 on by an atomic operation.
+    packages=tuple(
+        f"{name}/{BACKPORTS}"
+        for name in (
+            *("qemu-system-x86", "qemu-system-common", "qemu-system-data", "qemu-utils"),
+            "seabios",
+        )
+    ),
     wheels="manylinux2014_x86_64",
 )
 
@@ -80,7 +89,6 @@ LAB_PACKAGES = (
     "e2fsprogs",
     "util-linux",
     "fdisk",
-    "qemu-utils",
     "dnf",
     "rpm",
     "gpg",

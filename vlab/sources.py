@@ -20,6 +20,7 @@ _KEPT_SETTINGS = re.compile(r'Acquire::(?:https?::|Check-Valid-Until |Check-Date
 
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded|File too large")
 _APT_FAILED = re.compile(r"^E: Failed to fetch (\S+)\s+(.*)$", re.MULTILINE)
+_APT_NO_SUITE = re.compile(r"^E: The repository '(\S+) (\S+) Release' does not have", re.MULTILINE)
 _PIP_FAILED = re.compile(r"^ERROR: No matching distribution found for (\S+)", re.MULTILINE)
 _PIP_INDEX = re.compile(r"^Looking in indexes: (.*)$", re.MULTILINE)
 
@@ -64,6 +65,12 @@ def reason(output: str, log: Path) -> str:
         return (
             f"{address} could not be fetched ({why.strip()}): building the lab image needs the "
             f"Debian mirror that this machine's apt is configured for (log: {log})"
+        )
+    if found := _APT_NO_SUITE.search(output):
+        address, suite = found.groups()
+        return (
+            f"the Debian mirror {address} has no suite '{suite}', which building the lab image "
+            f"needs: name a mirror that has it to this machine's apt (log: {log})"
         )
     if found := _PIP_FAILED.search(output):
         index = _PIP_INDEX.search(output)

@@ -6,15 +6,17 @@ the host into an argv for this machine, and `harness.host.process` runs that.
 
 from __future__ import annotations
 
-import json as _json
 import re
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from harness.errors import LabError
 from harness.host.programs import CONTAINER, absent
+from harness.host.shape import read
+
+T = TypeVar("T")
 
 CAPTURE = 1 << 20  # bytes kept of each stream
 KILL_AFTER = 5.0  # seconds between TERM and KILL on the host
@@ -51,14 +53,10 @@ class Result:
         """Its stderr; where that is empty, its exit status in words."""
         return self.err.strip() or f"exit status {self.rc}, and nothing on stderr"
 
-    def json(self) -> Any:
-        """Its stdout parsed as JSON; LabError when it is none."""
-        try:
-            return _json.loads(self.out)
-        except ValueError as error:
-            raise LabError(
-                f"Command '{self.line}' should have printed JSON, but: {error}.{tail(self)}"
-            ) from error
+    def json(self, shape: type[T], *, hint: str | None = None, clause: str | None = None) -> T:
+        """Its stdout, as JSON of a shape (`harness.host.shape`); else LabError."""
+        wanted = f"Command '{self.line}' should have printed JSON"
+        return read(self.out, shape, wanted, hint=hint, clause=clause)
 
 
 class CommandError(LabError):

@@ -177,10 +177,10 @@ class ReplayHost(Host):
         given = Reply(status, out, err)
         self.spares.append(Change(texts, lambda words: given))
 
-    def spare_older(self, text: str) -> None:
+    def spare_older(self, text: str, by: Callable[[str], str] = str) -> None:
         """A script with this text has changed since: its reply is the recorded script's.
 
-        Of several that of the same arguments.
+        Of several, that of the same arguments. `by` makes today's output of the recorded one.
         """
 
         def of_before(words: Words) -> Reply:
@@ -188,7 +188,8 @@ class ReplayHost(Host):
             older = [w for s, w in self.record.replies if s == stage and text in " ".join(w)]
             older = [w for w in older if w[3:] == asked[3:]] or older
             assert len(older) == 1, f"{len(older)} scripts of the record have {text!r}"
-            return self._recorded(older[0])
+            reply = self._recorded(older[0])
+            return replace(reply, out=by(reply.out))
 
         self.spares.append(Change((text,), of_before))
 

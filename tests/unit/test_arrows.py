@@ -32,7 +32,13 @@ ORDER = {
 # `python -m harness` has these with no pytest session.
 COMMANDS = [f"harness.plugin.{name}" for name in ("options", "recovery", "screen", "session")]
 WITHOUT_PYTEST = ["vlab", *COMMANDS]
-SHARED = ["common", "guide", "lab", "profile"]  # of fixtures: what no stage owns knows no stage
+SHARED = [
+    "common",
+    "guide",
+    "lab",
+    "names",
+    "profile",
+]  # of fixtures: what no stage owns knows no stage
 
 
 def test_folders_import_what_they_may() -> None:

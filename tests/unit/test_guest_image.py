@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.rootfs import contents, image_file
-from fixtures.rootfs.image_file import Layout
+from fixtures.rootfs.image_file import Layout, Partition, Table
 from harness.errors import LabError
 from harness.host.host import Host
 
@@ -40,7 +40,7 @@ def test_a_bare_image(local: Host, tmp_path: Path) -> None:
 def test_a_partition_is_named_by_its_offset(local: Host, tmp_path: Path, tools: None) -> None:
     image = tmp_path / "rootfs.img"
     ext4(image, at=3 * MIB)
-    table = {"partitiontable": {"label": "gpt", "partitions": [{"start": 6144, "size": 16384}]}}
+    table = Table(label="gpt", partitions=(Partition(start=6144, size=16384),))
     (found,) = image_file.partitions(str(image), table)
     assert found.mount_option == f"loop,offset={3 * MIB},sizelimit={8 * MIB}"
     image_file.check(local, found)
@@ -48,13 +48,8 @@ def test_a_partition_is_named_by_its_offset(local: Host, tmp_path: Path, tools: 
 
 
 def test_the_sector_size_of_the_table_counts() -> None:
-    table = {
-        "partitiontable": {
-            "label": "dos",
-            "sectorsize": 4096,
-            "partitions": [{"start": 1, "size": 2}, {"start": 3, "size": 4}],
-        }
-    }
+    parts = (Partition(start=1, size=2), Partition(start=3, size=4))
+    table = Table(label="dos", sectorsize=4096, partitions=parts)
     found = image_file.partitions("i", table)
     assert [(p.partition, p.offset, p.size) for p in found] == [(1, 4096, 8192), (2, 12288, 16384)]
 

@@ -12,6 +12,7 @@ import pytest
 
 from harness.errors import LabError
 from harness.host.command import CAPTURE, CommandFailed, CommandTimeout, ProgramMissing
+from harness.host.connection import boot_id
 from harness.host.host import ANY, Host
 from harness.wait import wait_for
 from tests.unit.conftest import TIME_IS_UP, runs
@@ -47,9 +48,9 @@ def test_a_death_by_signal_is_a_status(any_host: Host) -> None:
 def test_a_command_that_is_not_there(any_host: Host) -> None:
     """Whatever its caller takes for an answer; `ask` has the answer in the end."""
     name = "no-such-command-at-all"
-    for ask in (lambda: any_host.run(name), lambda: any_host.sh(name, ok=ANY)):
+    for argv in ((name,), ("sh", "-c", name)):
         with pytest.raises(ProgramMissing, match=f"'{name}' is missing") as caught:
-            ask()
+            any_host.run(*argv, ok=ANY)
         assert f"which package brings '{name}' is not known" in (caught.value.hint or "")
     assert any_host.ask(name).rc == 127
     assert any_host.sh("exit 127", ok=ANY).rc == 127  # its own
@@ -122,9 +123,30 @@ def test_exists(any_host: Host, tmp_path: Path) -> None:
 
 
 def test_json(any_host: Host) -> None:
-    assert any_host.run("echo", '{"a": [1]}').json() == {"a": [1]}
+    assert any_host.run("echo", '{"a": [1]}').json(dict[str, list[int]]) == {"a": [1]}
     with pytest.raises(LabError, match="should have printed JSON"):
-        any_host.run("echo", "{").json()
+        any_host.run("echo", "{").json(dict[str, int])
+
+
+def test_a_command_speaks_no_other_language(local: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    monkeypatch.setenv("LANGUAGE", "zh_CN")
+    assert local.run("printenv", "LC_ALL").out == "C\n"
+    assert local.run("printf", "%s", "机密容器").out == "机密容器"
+    assert local.run("printenv", "LC_ALL", env={"LC_ALL": "C.UTF-8"}).out == "C.UTF-8\n"
+
+
+ID = "12345678-1234-1234-1234-123456789abc"
+
+
+@pytest.mark.parametrize(
+    "said", [f"Welcome to host\n{ID}\n", f"{ID}\nbye\n", f"\x1b[1m{ID}\n", f"a {ID}", "", "Welcome"]
+)
+def test_a_login_shell_that_writes_to_stdout_is_told(said: str) -> None:
+    assert boot_id("lab", f"{ID}\r\n") == ID
+    with pytest.raises(LabError, match="login shell of host 'lab' writes to stdout") as caught:
+        boot_id("lab", said)
+    assert "~/.bashrc" in (caught.value.hint or "")
 
 
 @pytest.mark.usefixtures("deadline_on_call")

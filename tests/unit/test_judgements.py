@@ -14,6 +14,7 @@ from fixtures.common.pci import PciDevice
 from fixtures.gpu import vfio
 from fixtures.gpu.stage import Group
 from fixtures.network import cni
+from fixtures.rootfs.contents import KERNEL_OPTIONS
 from fixtures.rootfs.stage import HOOK
 from harness.host.host import Host
 from suites import test_container as container_suite
@@ -253,7 +254,7 @@ def test_a_plugin_that_is_too_old_is_told() -> None:
     test = network_suite.test_plugin_knows_the_configurations_version
     line = "CNI_COMMAND=VERSION /opt/cni/bin/bridge"
     old = {line: '{"supportedVersions": ["0.3.1"]}'}
-    assert "knows versions ['0.3.1']" in told(test, NETWORK, on(NETWORK_HOST, old), "bridge")
+    assert "knows versions 0.3.1 of CNI" in told(test, NETWORK, on(NETWORK_HOST, old), "bridge")
     none = {line: 126}
     assert "ended with 126, expected 0" in told(test, NETWORK, on(NETWORK_HOST, none), "bridge")
 
@@ -363,3 +364,12 @@ def test_a_name_that_is_not_served_is_told() -> None:
     profile = SimpleNamespace(model=SimpleNamespace(name="Qwen"))
     said = told(model_suite.test_server_serves_the_model, model, profile)
     assert "/v1/models has ('other',), not 'Qwen'" in said
+
+
+def test_a_guest_kernel_of_openeulers_own_configuration_passes() -> None:
+    # openEuler's arch/arm64/configs/openeuler_defconfig, 6.6: nouveau is a module there.
+    options = {name: "y" for name in KERNEL_OPTIONS} | {"CONFIG_DRM_NOUVEAU": "m"}
+    facts = SimpleNamespace(kernel_release="6.6.0", kernel_options=options)
+    rootfs_suite.test_guest_kernel_can_load_the_driver(facts)  # type: ignore[arg-type]
+    facts.kernel_options = options | {"CONFIG_DRM_NOUVEAU": "y"}
+    assert "CONFIG_DRM_NOUVEAU=y" in told(rootfs_suite.test_guest_kernel_can_load_the_driver, facts)

@@ -9,7 +9,7 @@ import pytest
 from fixtures.common import pci
 from fixtures.common.pci import PciDevice
 from fixtures.gpu import vfio
-from fixtures.gpu.in_use import carriers, mounted
+from fixtures.gpu.in_use import Disk, carriers, mounted
 from fixtures.profile import GpuConfig
 from harness.errors import LabError
 from tests.unit.patience import PATIENCE
@@ -22,9 +22,23 @@ SWITCH = PciDevice("0000:03:00.0", "10de", "1af1", "0680", "8", "nvidia")
 BUS = (BRIDGE, CARD, SOUND, OTHER, SWITCH)
 
 
+def tabs(line: str) -> str:
+    """A line of the listing: the ways to reset are one field."""
+    return "\t".join(line.split(" ", 9))
+
+
+def test_a_drivers_name_may_have_blanks() -> None:
+    # Linux, drivers/media/pci/cx88/cx88-mpeg.c; not recorded.
+    line = "10001:8a:00.2\t0x14f1\t0x8802\t0x048000\t0x0070\t0x9002\t9\t%s\t(null)\tpm bus"
+    device = pci.parse(line % "cx88-mpeg driver manager")
+    assert (device.driver, device.override) == ("cx88-mpeg driver manager", "")
+    assert (device.bdf, device.reset) == ("10001:8a:00.2", ("pm", "bus"))
+
+
 def test_a_line_of_the_listing_is_read() -> None:
-    line = "0000:01:00.0 0x10de 0x20f1 0x030200 0x10de 0x145f 7 nvidia (null) flr bus"
-    device = pci.parse(line)
+    device = pci.parse(
+        tabs("0000:01:00.0 0x10de 0x20f1 0x030200 0x10de 0x145f 7 nvidia (null) flr bus")
+    )
     assert device == PciDevice(
         *("0000:01:00.0", "10de", "20f1", "0302", "7", "nvidia"),
         subsystem="10de:145f",
@@ -34,7 +48,7 @@ def test_a_line_of_the_listing_is_read() -> None:
 
 
 def test_a_device_without_driver_group_and_reset_is_read() -> None:
-    device = pci.parse("0000:00:10.0 0x1234 0x11e8 0x00ff00 0x1af4 0x1100 - - vfio-pci ")
+    device = pci.parse(tabs("0000:00:10.0 0x1234 0x11e8 0x00ff00 0x1af4 0x1100 - - vfio-pci "))
     assert (device.group, device.driver, device.override, device.reset) == (
         "-",
         "-",
@@ -94,23 +108,27 @@ def test_every_function_on_the_way_to_a_disk_is_vital() -> None:
         "net/bond0 /sys/devices/virtual/net/bond0\n"
         "net/bond0 /sys/devices/pci0000:80/0000:81:00.1/net/eth1\n"
     )
-    why = {"block/nvme0n1": "disk", "net/bond0": "network"}
+    # Intel's VMD has domains of five digits (as in ghw #372).
+    located += (
+        "block/sda /sys/devices/pci0000:00/0000:00:0e.0/pci10001:80/10001:81:00.0/nvme/nvme1\n"
+    )
+    why = {"block/nvme0n1": "disk", "net/bond0": "network", "block/sda": "other"}
     assert carriers(why, located) == {
         "0000:00:1d.0": "disk",
         "0000:05:00.0": "disk",
         "0000:81:00.1": "network",
+        "0000:00:0e.0": "other",
+        "10001:81:00.0": "other",
     }
 
 
 def test_mounts_below_a_disk_are_found() -> None:
-    root = {"name": "vg-root", "mountpoint": "/"}
-    swap = {"name": "sda1", "mountpoint": "[SWAP]"}
-    volume = {"name": "sda2", "mountpoint": None, "children": [root]}
-    assert mounted({"name": "sda", "mountpoint": None, "children": [swap, volume]}) == {
-        "/",
-        "[SWAP]",
-    }
-    assert mounted({"name": "sdb"}) == set()
+    root = {"name": "vg-root", "kname": "dm-0", "mountpoint": "/"}
+    swap = {"kname": "sda1", "mountpoint": "[SWAP]"}
+    volume = {"kname": "sda2", "mountpoint": None, "children": [root]}
+    disk = Disk.model_validate({"kname": "sda", "mountpoint": None, "children": [swap, volume]})
+    assert mounted(disk) == {"/", "[SWAP]"}
+    assert mounted(Disk(kname="sdb")) == set()
 
 
 def test_a_vital_device_is_refused_by_name() -> None:

@@ -59,6 +59,87 @@ def test_a_boot_parameter_counts_with_its_value() -> None:
     assert virtcca.missing_parameters(line, wanted) == wanted[1:]
 
 
+SWITCH = "vfio_pci.disable_idle_d3=1"
+
+
+@pytest.mark.parametrize(
+    ("line", "options", "set_"),
+    [  # kernel: admin-guide/kernel-parameters.rst, kstrtobool
+        ("vfio-pci.disable_idle_d3=1", (), True),
+        ("vfio_pci.disable_idle_d3=Y", (), True),
+        ("vfio-pci.disable-idle-d3=on", (), True),
+        ("vfio_pci.disable_idle_d3", (), True),
+        ('vfio_pci.disable_idle_d3="1"', (), True),
+        ('"vfio_pci.disable_idle_d3=1"', (), True),
+        ('dyndbg="file a +p; vfio_pci.disable_idle_d3=1 x"', (), False),
+        ("vfio_pci.disable_idle_d3=0 vfio-pci.disable_idle_d3=1", (), True),
+        ("vfio_pci.disable_idle_d3=1 vfio-pci.disable_idle_d3=0", (), False),
+        ("quiet -- vfio_pci.disable_idle_d3=1", (), False),
+        ("vfio_pci.disable_idle_d3=1 -- quiet", (), True),
+        ("vfio_pci.disable_idle_d3=10", (), False),
+        ("vfio_pci.disable_idle_d3=", (), False),
+        ("quiet", ("vfio_pci.disable_idle_d3=1",), True),
+        ("vfio_pci.disable_idle_d3=0", ("vfio_pci.disable_idle_d3=1",), False),
+        ("", (), False),
+    ],
+)
+def test_a_boot_parameter_is_the_kernels_word(
+    line: str, options: tuple[str, ...], set_: bool
+) -> None:
+    assert virtcca.missing_parameters(line, [SWITCH], options) == ([] if set_ else [SWITCH])
+
+
+# As openEuler's OLK-6.6 prints it, with its clock and without, and with CONFIG_PRINTK_CALLER; the
+# messages are of its sources, not recorded.
+CODA = (
+    "arm-smmu-v3 arm-smmu-v3.1.auto: CoDA: Delegate 1 devices as 80:00 to secure",
+    "arm-smmu-v3 arm-smmu-v3.1.auto: CoDA: attach confidential dev: 0000:81:00.0",
+)
+BEFORE = "vfio-pci 0000:81:00.0: failed to delegate device"
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        "[{:12.6f}] ",
+        "[{:12.6f}] [    T1] ",
+        "[{:.6f}][ T4711] ",
+        "[{:12.6f}][    C3] ",
+        "",
+        "[Fri Nov 27 04:00:{:02.0f}] ",
+    ],
+)
+def test_the_kernels_messages_are_those_after_its_newest(
+    local: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stamp: str
+) -> None:
+    def lines(*messages: str) -> str:
+        return "".join(f"{stamp.format(n)}{m}\n" for n, m in enumerate(messages, 1))
+
+    program = tmp_path / "dmesg"
+    program.write_text(f"#!/bin/sh\ncat {tmp_path}/log\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    log = tmp_path / "log"
+    log.write_text(lines(BEFORE, "[drm] other"))
+    newest = virtcca.newest_message(local)
+    assert newest.endswith("[drm] other")
+    assert virtcca.said_since(local, newest) == ()
+    log.write_text(lines(BEFORE, "[drm] other", *CODA))
+    said = virtcca.said_since(local, newest)
+    assert [line[-len(coda) :] for line, coda in zip(said, CODA, strict=True)] == list(CODA)
+    assert virtcca.delegation(said, ["0000:81:00.0"]) == ([], [])
+    log.write_text(lines(*CODA))
+    again = virtcca.newest_message(local)
+    log.write_text(lines(*CODA, *CODA))  # without a clock they are the same lines
+    assert len(virtcca.said_since(local, again)) == 2
+    log.write_text(lines(*CODA))  # the ring buffer has forgotten what was before
+    assert len(virtcca.said_since(local, newest)) == 2
+    log.write_text("")
+    assert virtcca.newest_message(local) == ""
+    log.write_text(lines(*CODA))
+    assert len(virtcca.said_since(local, "")) == 2
+
+
 def test_what_goes_to_one_file_system_is_added_up(local: Host, tmp_path: Path) -> None:
     there = str(tmp_path / "not" / "there")
     (only,) = capacity.rooms(local, [(there, 1 << 20, "one"), (str(tmp_path), 2 << 20, "another")])

@@ -74,6 +74,26 @@ def test_a_mirror_out_of_reach_is_one_sentence(tmp_path: Path) -> None:
     assert "\n" not in text
 
 
+# What it printed for a suite that the mirror does not have.
+NO_SUITE = """\
+I: running apt-get update...
+Get:1 http://m.example/debian trixie InRelease [140 kB]
+Ign:2 http://m.example/debian trixie-backports InRelease
+Err:3 http://m.example/debian trixie-backports Release
+  404  Not Found [IP: 192.0.2.80 80]
+Reading package lists...
+E: The repository 'http://m.example/debian trixie-backports Release' does not have a Release file.
+E: mmdebstrap failed to run
+"""
+
+
+def test_a_mirror_without_a_suite_is_one_sentence(tmp_path: Path) -> None:
+    text = sources.reason(NO_SUITE, tmp_path / "log")
+    assert text.startswith("the Debian mirror http://m.example/debian has no suite 'trixie-backpo")
+    assert str(tmp_path / "log") in text
+    assert "\n" not in text
+
+
 def test_other_failures_are_not_explained_away(tmp_path: Path) -> None:
     assert sources.reason("E: Sub-process dpkg returned an error code (1)\n", tmp_path) == ""
 

@@ -220,9 +220,19 @@ def _complete(host: ReplayHost) -> None:
     host.spare("date +%s%3N", out="0")
     host.spare_older("printf 'hostname")
     host.spare_older("setsid -f")
+    host.spare_older("for d in /sys/bus/pci/devices/*", by=_tabbed)
+    host.spare_older("--untracked-files=all")
+    host.spare_older("rev-parse HEAD")
+    host.spare("dmesg | grep -n ''", out="7:[    9.0] vfio-pci 0000:00:10.0: enabling device\n")
+    host.spare("log=$(dmesg)")
     for folder in FOLDERS:
         host.spare('[ -e "$1" ] ||', f"sh {folder}", status=1)
     host.spare("arch-bare-", "vllm.entrypoints", status=1, err=NO_GPU)
+
+
+def _tabbed(listing: str) -> str:
+    """The record's listing of PCI functions has blanks between its fields."""
+    return "".join("\t".join(line.split(" ", 9)) + "\n" for line in listing.splitlines())
 
 
 def _kernel_config() -> str:

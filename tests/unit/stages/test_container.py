@@ -163,8 +163,8 @@ def test_of_two_machines_it_is_the_one_with_more_of_the_groups(lab: Lab) -> None
 def test_the_kernels_messages_are_those_since_the_start(lab: Lab) -> None:
     attached = "attach confidential dev: 0000:00:10.0"
     full = "swiotlb buffer is full (sz: 4096 bytes)"
-    lab.host.reply("cat -- /proc/uptime", out="4321.5 99.0\n")
-    lab.host.reply("dmesg |", "4321.5", out=f"{attached}\n{virtcca.DESTROYED}\n")
+    lab.host.reply(virtcca.NEWEST, out="7:[4321.5] the newest\n")
+    lab.host.reply(virtcca.SINCE, "7:[4321.5] the newest", out=f"{attached}\n{virtcca.DESTROYED}\n")
     lab.host.reply("journalctl -t kata", virtcca.SWIOTLB_FULL, out=f"{full}\n")
     found = lab.bring("container")
     assert found.kernel_log == (attached, virtcca.DESTROYED)

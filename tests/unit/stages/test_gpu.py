@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from fixtures.common.findings import reported
 from fixtures.gpu import in_use, vfio
+from harness.record.trace import at_stage
 from tests.unit.replay import ReplayHost
 from tests.unit.stages.conftest import MakeLab
 from tests.unit.stages.lab import Lab, Refusal, about, record
@@ -36,7 +39,7 @@ def function(
     """A PCI function is otherwise than it was recorded; its driver until it is bound."""
 
     def listed(line: str) -> str:
-        words = line.split()
+        words = line.split("\t")
         if words[0] != bdf:
             return line
         bound = any("drivers_probe" in " ".join(argv) and bdf in argv for argv in host.asked)
@@ -44,8 +47,8 @@ def function(
         words[6] = group or words[6]
         words[7] = vfio.DRIVER if bound else driver or words[7]
         words[8] = override or words[8]
-        words[9:] = words[9:] if reset is None else reset.split()
-        return " ".join(words)
+        words[9] = words[9] if reset is None else reset
+        return "\t".join(words)
 
     host.filter(LIST, by=lambda out: "\n".join(map(listed, out.splitlines())))
 
@@ -245,3 +248,24 @@ def test_a_host_that_nobody_logged_in_to_has_no_way_in(ready: Lab) -> None:
     assert (
         in_use.functions_in_use(ready.host)[INTERFACE] == "interface enp0s1 with the default route"
     )
+
+
+@pytest.mark.parametrize(
+    ("peer", "names"),
+    [
+        ("", ["eth0", "eth1"]),
+        ("UNKNOWN 65535 UNKNOWN 65535\n", ["eth0", "eth1"]),
+        ("fe80::1%eth7 50000 fe80::2%eth7 22\n", ["eth0", "eth1", "eth7"]),
+    ],
+)
+def test_every_way_out_is_in_use(ready: Lab, peer: str, names: list[str]) -> None:
+    # ECMP, as iproute2 prints it; not recorded.
+    routes = [{"dst": "default", "nexthops": [{"dev": "eth0", "weight": 1}, {"dev": "eth1"}]}, {}]
+    ready.host.reply("lsblk -J", out='{"blockdevices": null}')
+    ready.host.reply("ip -4 -j route show default", out=json.dumps(routes))
+    ready.host.reply("ip -6 -j route show default", out="[]")
+    ready.host.reply("SSH_CONNECTION", out=peer)
+    ready.host.reply("/sys/class/", *(f"net/{name}" for name in names))
+    with at_stage("gpu"):
+        assert in_use.functions_in_use(ready.host) == {}
+    assert ready.host.asked[-1][-len(names) :] == tuple(f"net/{name}" for name in names)

@@ -132,6 +132,17 @@ def test_a_build_that_fails_has_its_likely_cause_told(lab: Lab, says: str, hint:
     ).of(lab, "image")
 
 
+def test_what_a_build_said_long_before_its_end_is_not_its_cause(lab: Lab) -> None:
+    passed = "#9 ls: Permission denied\n" + "#9 gcc -c x.c\n" * 200
+    Refusal(
+        "",
+        lambda host: host.job("image-build", 1, f"{passed}ERROR: exit code: 2\n"),
+        ("Job 'image-build'", "ERROR: exit code: 2"),
+        "image-build.txt",
+        "image.build",
+    ).of(lab, "image")
+
+
 def test_the_job_ends_before_anything_that_it_makes_is_taken_away(lab: Lab) -> None:
     lab.bring("image")
     made = [OURS[0][1], f"docker save to {lab.run.journal.state}/image.tar", OURS[1][1]]
@@ -216,16 +227,28 @@ def test_a_listing_without_a_digest_is_an_error_that_shows_it(ready: Lab) -> Non
         ready.bring("image")
 
 
-def test_an_index_leads_to_the_manifest_of_this_machine(ready: Lab) -> None:
-    index = {
-        "manifests": [
-            {"digest": OTHER, "platform": {"architecture": "arm64"}},
-            {"digest": MANIFEST, "platform": {"architecture": "amd64"}},
-        ]
-    }
+# Of OCI's image-spec (image-index.md) and BuildKit's attestations; not recorded.
+INDEXES = {
+    "of several machines": [
+        {"digest": OTHER, "platform": {"architecture": "arm64", "os": "linux", "variant": "v8"}},
+        {"digest": OTHER, "platform": {"architecture": "amd64", "os": "windows"}},
+        {"digest": MANIFEST, "platform": {"architecture": "amd64", "os": "linux"}},
+    ],
+    "with an attestation": [
+        {"digest": OTHER, "platform": {"architecture": "unknown", "os": "unknown"}},
+        {"digest": MANIFEST, "platform": {"architecture": "amd64", "os": "linux"}},
+    ],
+    "without a platform": [{"digest": MANIFEST}],
+}
+
+
+@pytest.mark.parametrize("manifests", INDEXES.values(), ids=INDEXES)
+def test_an_index_leads_to_the_manifest_of_this_machine(
+    ready: Lab, manifests: list[dict[str, Any]]
+) -> None:
     top = "sha256:" + "1" * 64
     ready.host.edit(LISTING, old=MANIFEST, new=top)
-    ready.host.reply(f"ctr content get {top}", out=json.dumps(index))
+    ready.host.reply(f"ctr content get {top}", out=json.dumps({"manifests": manifests}))
     with at_stage("image"):
         listed = inspect.in_containerd(ready.host, REFERENCE, "amd64")
     assert listed == inspect.Listed(top, ID, ("linux/amd64",))
@@ -339,13 +362,12 @@ def test_a_buildx_of_the_profiles_is_put_where_docker_looks(
 
 def test_a_context_that_is_a_checkout_has_its_commit_and_its_changes(ready: Lab) -> None:
     ready.host.reply("rev-parse HEAD", out="c" * 40 + "\n")
-    ready.host.reply("status --porcelain", out=" M Dockerfile\n?? wheels/x.whl\n M setup.py\n")
+    changes = [" M docker/Dockerfile", "?? docker/Dockerfile.bak", " M Dockerfile", '?? "a b"']
+    ready.host.reply("status --short", out="\n".join(changes) + "\n")
     ready.host.reply("sha256sum | sha256sum", out="d" * 64 + "  -\n")
     with at_stage("image"):
-        found = build_context.probe_context(ready.host, CONTEXT, "Dockerfile", digest=True)
-    assert found == build_context.BuildContext(
-        CONTEXT, "c" * 40, ("wheels/x.whl", "setup.py"), "d" * 64
-    )
+        found = build_context.probe_context(ready.host, CONTEXT, "./docker/Dockerfile", digest=True)
+    assert found == build_context.BuildContext(CONTEXT, "c" * 40, ("Dockerfile", "a b"), "d" * 64)
 
 
 def test_a_digest_is_made_only_where_it_is_asked_for(ready: Lab) -> None:

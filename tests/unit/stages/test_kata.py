@@ -70,7 +70,7 @@ def test_a_runtime_of_another_kind(lab: Lab) -> None:
     Refusal(
         "",
         lambda host: host.reply(ENV, out='{"Meta": {"Version": "1.0"}}'),
-        ("does not tell which files it reads", "it lacks 'Runtime'"),
+        ("should have printed JSON, but Runtime: Field required",),
         "that of kata 3",
         "kata.configuration",
     ).of(lab, "kata")

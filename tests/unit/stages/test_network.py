@@ -104,7 +104,7 @@ IN_USE = [
     Refusal(
         "a list that nobody can read",
         lambda host: host.reply(*CONFIGURATIONS, out=files((f"{FOLDER}/99-x.conflist", "{"))),
-        (f"{FOLDER}/99-x.conflist is no CNI configuration (JSONDecodeError",),
+        (f"{FOLDER}/99-x.conflist is no CNI configuration (Invalid JSON",),
         "mend it, or move it",
         "network.conf",
     ),
@@ -210,6 +210,23 @@ SAYS = [
     ('failed to find plugin "bridge" in path [/opt/cni/bin]', "network.plugins of the profile"),
     ('no net configuration with name "vllmnet" in /etc/cni/net.d', "is malformed"),
     ("error parsing configuration: invalid character", "is malformed"),
+    # Of cnitool 1.3.1 with Debian's plugins, recorded.
+    ("no net configurations found in nodir", "is malformed"),
+    (
+        'plugin type="bridge" failed (add): incompatible CNI versions; config is "9.9.9", plugin '
+        'supports ["0.1.0" "0.2.0" "0.3.0" "0.3.1" "0.4.0" "1.0.0"]',
+        "unpack a newer release",
+    ),
+    (
+        'plugin type="bridge" failed (add): container veth name provided (eth0) already exists',
+        "was never undone",
+    ),
+    (
+        'plugin type="bridge" failed (add): failed to open netns "cnit": failed to Statfs "cnit": '
+        "no such file or directory",
+        "the namespace is gone",
+    ),
+    ('unknown command "frob" for "cnitool"', "another command line"),
     ("something that nobody knows yet", "cni.txt in the evidence"),
 ]
 

@@ -135,6 +135,7 @@ def has_virtcca(host: ReplayHost) -> None:
     """The replies of a host with virtCCA."""
     host.reply("TMM feature0", out=f"{TMM}\n{SMMU}\n{BAD}\n")
     host.reply("getconf PAGESIZE", out="4096\n")
+    host.reply("modprobe --showconfig", out='vfio_pci disable_idle_d3=1 ids="10de:1 10de:2"\n')
 
 
 def test_virtcca_is_read_from_the_kernels_messages_and_from_kvm(make_lab: MakeLab) -> None:
@@ -144,6 +145,8 @@ def test_virtcca_is_read_from_the_kernels_messages_and_from_kvm(make_lab: MakeLa
     tee = lab.bring("platform").tee
     assert (tee.page_size, tee.kvm, tee.kvm_says) == (4096, 1, "")
     assert (tee.tmm, tee.secure_smmus, tee.smmu_errors) == ((TMM,), (SMMU,), (BAD,))
+    assert tee.module_options[0] == "vfio_pci.disable_idle_d3=1"
+    assert tee.names_devices
 
 
 def test_a_kvm_that_does_not_answer_is_quoted(make_lab: MakeLab) -> None:
