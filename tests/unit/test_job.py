@@ -56,6 +56,7 @@ def test_a_job_that_fails_says_so(journal: Journal) -> None:
         )
 
 
+@pytest.mark.case("host", "a job for which a program is missing", source="dash, bash")
 def test_a_job_for_which_a_program_is_missing(journal: Journal) -> None:
     script = "echo begun; no-such-program --all"
     with pytest.raises(ProgramMissing, match="'no-such-program' is missing"):

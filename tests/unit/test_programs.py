@@ -70,6 +70,11 @@ TOLD = [
 ]
 
 
+@pytest.mark.case(
+    "host",
+    "the words of each way not to find or to execute a program",
+    source="coreutils 9.1, util-linux 2.38, dash 0.5.12, bash 5.2; others as their sources have it",
+)
 @pytest.mark.parametrize(("status", "said", "why"), TOLD)
 def test_a_program_that_cannot_be_run_is_named(status: int, said: str, why: str) -> None:
     found = absent(["sh"], status, said)
@@ -97,6 +102,11 @@ OWN = [
 ]
 
 
+@pytest.mark.case(
+    "host",
+    "status 126 or 127 that is the program's own",
+    source="kata-runtime 3.15.0 check; dash, bash, make",
+)
 @pytest.mark.parametrize(("status", "said"), OWN)
 def test_a_programs_own_end_is_none(status: int, said: str) -> None:
     assert absent(["sh"], status, said) is None
@@ -133,6 +143,11 @@ PLACES = [
 ]
 
 
+@pytest.mark.case(
+    "host",
+    "a program that a container or the guest image lacks, and not the host",
+    source="runc, docker 27, chroot of coreutils 9.1",
+)
 @pytest.mark.parametrize(("argv", "said", "where"), PLACES)
 def test_a_place_is_where_a_command_line_leads(
     argv: tuple[str, ...], said: str, where: str

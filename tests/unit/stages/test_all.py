@@ -67,6 +67,11 @@ PROGRAMS = {s.name: s.host_programs.split() for s in stage_classes() if s.name i
 NEEDING = [(name, program) for name in STAGES for program in PROGRAMS[name]]
 
 
+@pytest.mark.case(
+    "host",
+    "python3 or qemu-img that is missing, found after the first change",
+    source="kata-containers #11122",
+)
 @pytest.mark.parametrize(("name", "program"), NEEDING)
 def test_a_stage_does_not_begin_without_a_program(
     make_lab: MakeLab, name: str, program: str

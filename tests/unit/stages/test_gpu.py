@@ -250,6 +250,9 @@ def test_a_host_that_nobody_logged_in_to_has_no_way_in(ready: Lab) -> None:
     )
 
 
+@pytest.mark.case(
+    "network of the host", "a default route with several next hops", source="iproute2"
+)
 @pytest.mark.parametrize(
     ("peer", "names"),
     [
