@@ -10,6 +10,7 @@ from fixtures.platform import virtcca
 from fixtures.platform.stage import RUST, Platform
 from fixtures.platform.virtcca import Tee
 from fixtures.profile import Profile
+from harness.host.programs import advice
 from harness.outcome import not_assessed
 
 
@@ -127,6 +128,15 @@ def test_kata_says_that_the_host_will_do(platform: Platform) -> None:
         "it asks for the modules kvm, vhost, vhost_net and vhost_vsock (and lets pass if the last "
         "is not there, without which no container starts): modprobe them; or is kata-runtime not "
         "on PATH (it may be in /opt/kata/bin; kata 4 has kata-ctl instead)?"
+    )
+
+
+@pytest.mark.clause("platform.programs")
+def test_programs_of_all_stages_are_there(platform: Platform) -> None:
+    lacking = [f"{', '.join(some)} (stage {name})" for name, some in platform.lacking.items()]
+    assert not lacking, (
+        f"the host lacks programs that stages call: {'; '.join(lacking)}: "
+        f"{advice({program for some in platform.lacking.values() for program in some})}"
     )
 
 

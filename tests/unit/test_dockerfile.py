@@ -68,6 +68,11 @@ FORMS = {
 }
 
 
+@pytest.mark.case(
+    "Dockerfile",
+    "here-documents, a byte order mark, blanks behind a backslash",
+    source="public Dockerfiles, as buildkit reads them",
+)
 @pytest.mark.parametrize(("text", "stages"), FORMS.values(), ids=FORMS)
 def test_what_is_an_instruction_is_what_buildkit_reads(text: str, stages: list[str]) -> None:
     assert dockerfile.stages(text) == stages
@@ -119,6 +124,11 @@ def test_variables_and_here_documents_count(
 TLS_OFF = dockerfile.RULES[0]
 
 
+@pytest.mark.case(
+    "Dockerfile",
+    "every switch that leaves certificates unchecked",
+    source="curl, git, pip, dnf, npm",
+)
 @pytest.mark.parametrize(
     "line",
     [  # of the programs' manuals and of public Dockerfiles; not recorded

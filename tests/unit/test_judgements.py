@@ -367,6 +367,9 @@ def test_a_name_that_is_not_served_is_told() -> None:
     assert "/v1/models has ('other',), not 'Qwen'" in said
 
 
+@pytest.mark.case(
+    "kernel", "nouveau as a module that is not loaded", source="openEuler, openeuler_defconfig 6.6"
+)
 def test_a_guest_kernel_of_openeulers_own_configuration_passes() -> None:
     # openEuler's arch/arm64/configs/openeuler_defconfig, 6.6: nouveau is a module there.
     options = {name: good[0] for name, good in KERNEL_OPTIONS.items()} | {"CONFIG_DRM_NOUVEAU": "m"}

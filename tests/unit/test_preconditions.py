@@ -63,6 +63,9 @@ def test_a_boot_parameter_counts_with_its_value() -> None:
 SWITCH = "vfio_pci.disable_idle_d3=1"
 
 
+@pytest.mark.case(
+    "kernel", "parameters with - for _", source="vm-curator #63, ansible-collection-linux #28"
+)
 @pytest.mark.parametrize(
     ("line", "options", "set_"),
     [  # kernel: admin-guide/kernel-parameters.rst, kstrtobool
@@ -99,6 +102,11 @@ CODA = (
 BEFORE = "vfio-pci 0000:81:00.0: failed to delegate device"
 
 
+@pytest.mark.case(
+    "kernel",
+    "printk's clock far behind /proc/uptime",
+    source="lunatik #569, node-problem-detector #479, syslog-ng #121",
+)
 @pytest.mark.parametrize(
     "stamp",
     [

@@ -36,6 +36,9 @@ ROUTES = """[
 CONFIGURATIONS = sorted((ROOT / "tests" / "data" / "cni").iterdir())
 
 
+@pytest.mark.case(
+    "CNI", "a default route in two halves", source="libnetwork #779, docker/for-linux #418"
+)
 @pytest.mark.parametrize(
     ("subnet", "by"),
     [
@@ -81,12 +84,20 @@ def test_a_configuration_within_another_counts(
     assert (found.bridges, [str(network) for network in found.subnets]) == (bridges, taken)
 
 
+@pytest.mark.case(
+    "CNI",
+    "configurations of other projects",
+    source="rke2, flannel, cilium, AWS, CRI-O, podman, nerdctl",
+)
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.name)
 def test_what_libcni_reads_is_read(path: Path) -> None:
     found = subnets.configuration(str(path), path.read_text("utf-8"))
     assert (found.error, bool(found.name)) == ("", True)
 
 
+@pytest.mark.case(
+    "CNI", "a subnet that is a word of the plugin's own", source="kubernetes #62310, calico"
+)
 @pytest.mark.parametrize(
     ("ipam", "taken"),
     [

@@ -121,8 +121,8 @@ CANNOT = [
             status=127,
             err="timeout: failed to run command 'python3': No such file or directory\n",
         ),
-        (f"{BDF} cannot be given to vfio-pci",),
-        "python3 is needed on the host",
+        ("On 'lab' the program 'python3' is missing",),
+        "install python3",
         "gpu.bind",
     ),
     Refusal(
@@ -250,6 +250,9 @@ def test_a_host_that_nobody_logged_in_to_has_no_way_in(ready: Lab) -> None:
     )
 
 
+@pytest.mark.case(
+    "network of the host", "a default route with several next hops", source="iproute2"
+)
 @pytest.mark.parametrize(
     ("peer", "names"),
     [

@@ -15,7 +15,7 @@ from fixtures.common.findings import reported
 from fixtures.image import build_context, inspect
 from fixtures.image import stage as image
 from harness.errors import LabError
-from harness.host.command import CommandFailed
+from harness.host.command import ProgramMissing
 from harness.record.trace import at_stage
 from harness.run.stage import StageFailed
 from tests.unit.replay import ReplayHost, Reply, Words
@@ -296,7 +296,8 @@ def test_an_image_that_does_not_start(ready: Lab) -> None:
     with pytest.raises(StageFailed) as caught:
         ready.bring("image")
     assert says in caught.value.message
-    assert isinstance(caught.value.__cause__, CommandFailed)
+    assert isinstance(caught.value.__cause__, ProgramMissing)
+    assert "In the container on 'lab' the program 'python3' is missing" in caught.value.message
     [entry] = [e for e in ready.run.journal.entries if e.what.startswith("docker run")]
     assert entry.undo == (("docker", "rm", "--force", entry.what.split()[-1]),)
 

@@ -84,13 +84,6 @@ REFUSED = [
         "rootfs.layout",
     ),
     Refusal(
-        "no sfdisk",
-        lambda host: unpartitioned(host, 127, "No such file or directory"),
-        ("lab has no 'sfdisk'",),
-        "install util-linux (openEuler) or fdisk (Debian)",
-        "rootfs.layout",
-    ),
-    Refusal(
         "no ext4 in any partition",
         lambda host: partitioned(host, 2048, 300_000, ext4=()),
         (f"{BASE} has 0 partitions with ext4", "none of them is ext4"),
@@ -130,10 +123,15 @@ BROKEN = [
         "rootfs.resize",
     ),
     Refusal(
-        "no qemu-img",
-        lambda host: host.reply("qemu-img resize", status=127, err="No such file or directory"),
-        ("qemu-img resize",),
-        "guest.base_image",
+        "a qemu-img without its library",
+        lambda host: host.reply(
+            "qemu-img resize",
+            status=127,
+            err="qemu-img: error while loading shared libraries: libaio.so.1: cannot open shared "
+            "object file: No such file or directory\n",
+        ),
+        ("'qemu-img' lacks its library 'libaio.so.1'", "qemu-img resize"),
+        "command -v qemu-img",
         "rootfs.resize",
     ),
     Refusal(
