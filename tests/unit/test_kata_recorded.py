@@ -41,7 +41,7 @@ def traces(log: tuple[str, ...], hook: str) -> hook_chain.Traces:
         log=log,
         modules="nvidia 1 0 -",
         program="/usr/bin/nvidia-smi",
-        nodes="/dev/nvidia0 /dev/nvidiactl",
+        nodes="/dev/nvidia0 /dev/nvidia-uvm /dev/nvidiactl",
         smi_status=0,
         smi_says="",
     )
