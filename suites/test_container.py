@@ -28,7 +28,10 @@ NO_SMI = re.compile(
     "NVIDIA-SMI has failed|No devices were found|NVIDIA-SMI couldn't find|Failed to initialize NVML"
     "|executable file not found|the file \\S+ was not found"
 )
-NO_GPU = re.compile("Failed to infer device type|No CUDA GPUs are available|Found no NVIDIA driver")
+NO_GPU = re.compile(
+    "Failed to infer device type|Device string must not be empty|No CUDA GPUs are available"
+    "|Found no NVIDIA driver"
+)
 PCI_CONFIG = 256  # bytes of configuration that a conventional PCI function has
 VIRTCCA = ("kvm-type=cvm", "tmm-guest", "virtcca_cvm_guest=1", "swiotlb=")
 

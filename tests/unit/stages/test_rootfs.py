@@ -159,7 +159,7 @@ BROKEN = [
         "dnf is killed",
         lambda host: host.job("rootfs-dnf", "gone", ""),
         ("was killed before it could end",),
-        "dmesg | tail",
+        "out-of-memory kill",
         "rootfs.packages",
     ),
     Refusal(
