@@ -21,13 +21,13 @@ from fixtures.rootfs.stage import Rootfs
 from harness.host.host import ANY, BOOT_ID
 from harness.outcome import not_assessed
 
-# vLLM's words for it, by version, and PyTorch's.
-# nvidia-smi's words without a driver, a GPU or its library; ctr's and kata's agent's where it is
-# not there at all, as the guest's hook brings it with a GPU alone.
+# nvidia-smi's words without a driver, a GPU or its library; and those of ctr, kata's agent and the
+# shell that looks first where it is not there: the guest's hook brings it with a GPU alone.
 NO_SMI = re.compile(
     "NVIDIA-SMI has failed|No devices were found|NVIDIA-SMI couldn't find|Failed to initialize NVML"
-    "|executable file not found|the file \\S+ was not found"
+    "|executable file not found|the file \\S+ was not found|nvidia-smi: not found"
 )
+# vLLM's words for it, by version, and PyTorch's.
 NO_GPU = re.compile(
     "Failed to infer device type|Device string must not be empty|No CUDA GPUs are available"
     "|Found no NVIDIA driver"

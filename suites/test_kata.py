@@ -107,11 +107,15 @@ def test_memory_is_set(kata: Kata, profile: Profile) -> None:
 def test_there_is_room_for_the_guests_memory(kata: Kata) -> None:
     room = kata.shared_memory
     if room is None:
-        not_assessed("kata's configuration has the guest's memory elsewhere than in /dev/shm")
+        not_assessed(
+            "kata's configuration has the guest's memory elsewhere than in /dev/shm "
+            "or in huge pages"
+        )
     assert not room.short, (
         f"too little room: {room}. QEMU would end with 'Bad address' or 'Cannot allocate memory', "
         "and kata would not say so. 'mount -o remount,size=... /dev/shm' (and in /etc/fstab), or "
-        "lower kata.default_memory"
+        "'sysctl vm.nr_overcommit_hugepages=...' where it is huge pages; or lower "
+        "kata.default_memory"
     )
 
 

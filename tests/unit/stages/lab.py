@@ -237,6 +237,7 @@ def _complete(host: ReplayHost) -> None:
     host.spare("config.d")
     host.spare("NVDIMM_PFN_INFO", status=1)
     host.spare("df --output=avail,target", "/dev/shm", out=f"{1 << 31} /dev/shm\n")
+    host.spare("nr_overcommit_hugepages", out=f"{3 << 30}\n")
     host.spare(START)
     host.spare("qemuPid=", "awk")
     host.spare(REMOVE)

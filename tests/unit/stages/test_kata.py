@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import tomlkit
 
+from fixtures.kata.stage import HUGE_PAGES
 from harness.errors import LabError
 from tests.unit.stages.lab import Lab, Refusal, about, record
 
@@ -166,15 +167,22 @@ def test_drop_ins_count_after_the_file_in_their_order(ready: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "asked"),
-    [("", True), ('shared_fs = "virtio-9p"', False), ("enable_hugepages = true", False)],
+    ("setting", "path", "needed"),
+    [
+        ("", "/dev/shm", WANTED["default_memory"] + 512),
+        ("enable_hugepages = true", HUGE_PAGES, 2 * WANTED["default_memory"]),
+        ('shared_fs = "virtio-9p"', None, 0),
+        ('file_mem_backend = "/srv/memory"', None, 0),
+    ],
 )
-def test_the_guests_memory_is_in_shared_memory(ready: Lab, setting: str, asked: bool) -> None:
+def test_the_guests_memory_is_where_the_configuration_says(
+    ready: Lab, setting: str, path: str | None, needed: int
+) -> None:
     ready.host.reply(CAT, out=f"[hypervisor.qemu]\n{setting}\n")
     room = ready.bring("kata").shared_memory
-    assert (room is not None) is asked
+    assert (room and room.path) == path
     if room is not None:
-        assert room.needed == (WANTED["default_memory"] + 512) << 20
+        assert room.needed == needed << 20
 
 
 def test_the_configuration_of_containerds_environment_is_asked_for(ready: Lab) -> None:
