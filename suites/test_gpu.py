@@ -23,7 +23,7 @@ def test_selected_devices_are_the_ones_that_the_profile_means(
     wanted = profile.gpu
     for device in gpu.devices:
         said = host.check_output("lspci -Dmmn -s %s", device.bdf)
-        _, pci_class, vendor, *_ = shlex.split(said)
+        _, pci_class, vendor, *_ = (*shlex.split(said), "", "none", "none")
         assert vendor == wanted.vendor and pci_class in wanted.classes, (  # noqa: PT018  # one fact
             f"{device.bdf} was selected, and lspci says vendor {vendor}, class {pci_class}; "
             f"expected are vendor {wanted.vendor} and class {' or '.join(wanted.classes)}. A GPU's "

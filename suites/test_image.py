@@ -135,7 +135,7 @@ def test_security_findings_are_in_the_record(image: Image, host: Host, run: Run[
 def test_containerd_has_the_image(image: Image, platform: Platform) -> None:
     wanted = f"linux/{ARCHITECTURES.get(platform.machine, platform.machine)}"
     found = image.containerd.platforms
-    assert any(f"{platform}/".startswith(f"{wanted}/") for platform in found), (
+    assert any(f"{one}/".startswith(f"{wanted}/") for one in found), (
         f"'ctr image ls' has {image.reference} for {image.containerd.platforms}, not for {wanted}: "
         "'ctr image rm' removes it; then build and import it on this machine"
     )

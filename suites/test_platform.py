@@ -7,9 +7,10 @@ import pytest
 from fixtures.common.capacity import gib
 from fixtures.names import version
 from fixtures.platform import virtcca
-from fixtures.platform.stage import Platform
+from fixtures.platform.stage import RUST, Platform
 from fixtures.platform.virtcca import Tee
 from fixtures.profile import Profile
+from harness.host.programs import advice
 from harness.outcome import not_assessed
 
 
@@ -87,6 +88,29 @@ def test_containerd_answers(platform: Platform) -> None:
     )
 
 
+@pytest.mark.clause("platform.containerd")
+def test_containerd_lets_the_guests_log_through(platform: Platform, profile: Profile) -> None:
+    if not profile.kata.enable_debug:
+        not_assessed("the profile wants no debug log (kata.enable_debug = false)")
+    if platform.containerd_level not in ("debug", "trace"):
+        not_assessed(
+            f"containerd's log level is '{platform.containerd_level}': only at debug does kata's "
+            "shim pass the guest's log on, whatever enable_debug says in kata's configuration, so "
+            'that nobody can tell what the guest hook said or how it ended. Set level = "debug" '
+            "in [debug] of /etc/containerd/config.toml, then 'systemctl restart containerd'"
+        )
+
+
+@pytest.mark.clause("platform.kata")
+def test_kata_is_the_go_runtime(platform: Platform) -> None:
+    if RUST in platform.kata_shim_says:
+        not_assessed(
+            f"{platform.kata_shim} is kata's Rust runtime ({platform.kata_shim_says}): it has a "
+            "configuration and a log of its own, and kata-ctl for kata-runtime. None of them is "
+            "known here; set kata.runtime of the profile to the Go runtime's shim, if there is one"
+        )
+
+
 @pytest.mark.clause("platform.kata")
 def test_containerd_finds_the_kata_shim(platform: Platform, profile: Profile) -> None:
     assert platform.kata_shim is not None, (
@@ -101,8 +125,18 @@ def test_kata_says_that_the_host_will_do(platform: Platform) -> None:
     status, said = platform.kata_check
     assert status == 0, (
         f"'kata-runtime check' ended with {status}: {said}\n"
-        "on arm64 it asks for the modules kvm, vhost and vhost_net; vhost_vsock is needed as well, "
-        "though not asked for: modprobe them, or install kata-containers"
+        "it asks for the modules kvm, vhost, vhost_net and vhost_vsock (and lets pass if the last "
+        "is not there, without which no container starts): modprobe them; or is kata-runtime not "
+        "on PATH (it may be in /opt/kata/bin; kata 4 has kata-ctl instead)?"
+    )
+
+
+@pytest.mark.clause("platform.programs")
+def test_programs_of_all_stages_are_there(platform: Platform) -> None:
+    lacking = [f"{', '.join(some)} (stage {name})" for name, some in platform.lacking.items()]
+    assert not lacking, (
+        f"the host lacks programs that stages call: {'; '.join(lacking)}: "
+        f"{advice({program for some in platform.lacking.values() for program in some})}"
     )
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from harness.errors import LabError
+from harness.host.programs import CONTAINER, absent
 from harness.host.shape import read
 
 T = TypeVar("T")
@@ -83,6 +84,29 @@ class CommandTimeout(CommandError):
 
 class CommandFailed(CommandError):
     """The command ran and ended with a status that its caller does not accept."""
+
+
+class ProgramMissing(CommandError):
+    """The command, or one that it needs, is not there or cannot be executed; it did nothing.
+
+    Not a CommandFailed, whose catchers explain what a program that has run may have met.
+    """
+
+
+def require_program(result: Result, host: str, ok: Collection[int]) -> None:
+    """Raise ProgramMissing where a command ended for lack of a program.
+
+    Within a container that is an answer, too, where its status is in `ok`: an image may lack what
+    it likes. The host and a guest's tree are to have what they are asked for, whatever `ok`.
+    """
+    found = absent(result.argv, result.rc, result.err if result.err.strip() else result.out)
+    if found is None or (found.where == CONTAINER and result.rc in ok):
+        return
+    raise ProgramMissing(
+        f"{found.sentence(host)} Command '{result.line}' needs it.{tail(result)}",
+        result=result,
+        hint=found.hint,
+    )
 
 
 def without_usage(text: str) -> str:

@@ -20,15 +20,18 @@ from harness.host.command import (
     CommandTimeout,
     HostUnreachable,
     OnLine,
+    ProgramMissing,
     Result,
     deadline_argv,
     encode,
     env_argv,
     hit_deadline,
+    require_program,
     tail,
 )
 from harness.host.connection import Connection, boot_id, sweep_argv
 from harness.host.process import execute
+from harness.host.programs import advice
 from harness.host.ssh import SshTransport
 from harness.host.transport import LocalTransport, SshEndpoint, Transport
 from harness.record.trace import Trace
@@ -37,13 +40,13 @@ __all__ = ["ANY", "Host", "SshEndpoint", "Target", "open_host", "open_local", "o
 
 TOKEN = "HARNESS_COMMAND"  # environment variable by which a command's processes are found again
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
-NEEDED = "timeout env mktemp mv chmod cat sync stat flock setsid truncate"
+NEEDED = "timeout env mktemp mv chmod cat sync stat flock setsid truncate grep cut"
 
-# No program is to speak another language than the one that its words are judged in. Not C.UTF-8,
-# which not every host has, and in which LANGUAGE still counts.
-PLAIN = ("env", "LC_ALL=C")
+# Every exit status. That a program of the host is missing is none of them (`ProgramMissing`).
+ANY: Collection[int] = range(256)
 
-ANY: Collection[int] = range(256)  # every exit status
+# Prints those of "$@" that are no programs here.
+LACKING = 'for tool; do command -v "$tool" >/dev/null || echo "$tool"; done'
 
 # $1 path, $2 mode, $3 bytes. A connection that breaks looks like the end of the input over there:
 # the size tells, and what was there before stays.
@@ -80,6 +83,7 @@ class Host:
         self.pace = 1.0
         self.active = ActiveCommands()
         self.boot_id = ""
+        self._has: set[str] = set()  # programs that it was found to have
         self.run_id = ""  # the lock sets it: the mark of all that this run's commands start
 
     def handshake(self) -> bool:
@@ -87,16 +91,11 @@ class Host:
 
         The first time, the boot id is learnt. Raises LabError or HostUnreachable.
         """
-        script = (
-            'for tool; do command -v "$tool" >/dev/null || { echo "$tool" >&2; exit 3; }; done;'
-            f" cat {BOOT_ID}"
-        )
-        result = self.sh(script, *NEEDED.split(), ok=ANY)
+        script = f'no=$({LACKING}); [ -z "$no" ] || {{ echo "$no" >&2; exit 3; }}; cat {BOOT_ID}'
+        needed = NEEDED.split()
+        result = self.sh(script, *needed, ok=ANY)
         if result.rc == 3:
-            raise LabError(
-                f"Host '{self.name}' has no '{result.err.strip()}'.",
-                hint="install coreutils and util-linux on it",
-            )
+            self._require_none([name for name in needed if name in result.err.split()])
         if result.rc != 0:
             hint = None
             if self._transport.become and "sudo" in result.err:
@@ -110,6 +109,26 @@ class Host:
         boot = boot_id(self.name, result.out)
         self.boot_id = self.boot_id or boot
         return boot == self.boot_id
+
+    def lacking(self, programs: Collection[str]) -> list[str]:
+        """Those of some programs that the host does not have; it is asked once for each."""
+        asked = sorted({*programs} - self._has)
+        if not asked:
+            return []
+        missing = self.sh(LACKING, *asked, probe=True).out.split()
+        self._has |= {*asked} - {*missing}
+        return missing
+
+    def require(self, programs: Collection[str]) -> None:
+        """Raise ProgramMissing, which names them all, where the host lacks some programs."""
+        self._require_none(self.lacking(programs))
+
+    def _require_none(self, missing: Sequence[str]) -> None:
+        if missing:
+            raise ProgramMissing(
+                f"Host '{self.name}' lacks programs that are needed: {', '.join(missing)}.",
+                hint=advice(missing),
+            )
 
     def run(
         self,
@@ -127,8 +146,8 @@ class Host:
         `timeout` (seconds, times `pace`) is enforced on the host and ends the whole process group.
         `ok` lists the exit statuses that are an answer. `probe`: the command changes nothing, so it
         is repeated, once, after a lost connection. An `input` that is an open file is read by the
-        command itself, from its current position. Raises HostUnreachable, CommandTimeout or
-        CommandFailed.
+        command itself, from its current position. Raises HostUnreachable, CommandTimeout,
+        ProgramMissing or CommandFailed.
 
             kernel = host.run("uname", "-r", probe=True).out.strip()
         """
@@ -145,6 +164,15 @@ class Host:
             self._connection.reconnect(generation)
         return self._once(words, timeout, ok, data, on_line)
 
+    def ask(self, *argv: str, **options: Any) -> Result:
+        """Run a command that changes nothing; its result however it ends, also for lack of it."""
+        try:
+            return self.run(*argv, ok=ANY, probe=True, **options)
+        except ProgramMissing as error:
+            if error.result is None:
+                raise
+            return error.result
+
     def _once(
         self,
         words: Sequence[str],
@@ -157,7 +185,7 @@ class Host:
         generation = self._connection.made
         mark = (TOKEN, f"{self.run_id}.{uuid.uuid4().hex}")
         token = "=".join(mark)
-        far = [*PLAIN, *deadline_argv(words, self.paced(timeout))]
+        far = deadline_argv(words, self.paced(timeout))
         try:
             with self.active.running(shlex.join(words)):
                 result = execute(
@@ -190,6 +218,7 @@ class Host:
                 f" {self.paced_words(timeout)} and was stopped.{tail(result)}",
                 result=result,
             )
+        require_program(result, self.name, ok)
         if result.rc not in ok:
             raise CommandFailed(
                 f"Command '{result.line}' on '{self.name}' ended with exit status"

@@ -13,7 +13,7 @@ from testinfra.backend import base
 
 from harness.errors import LabError
 from harness.host.command import Result, decode, encode
-from harness.host.host import ANY, Host
+from harness.host.host import Host
 
 TIMEOUT = 60.0  # seconds for a command, where neither the profile nor the call says otherwise
 
@@ -22,7 +22,7 @@ def suite_host(lab_host: Host, timeout: float = TIMEOUT) -> testinfra.host.Host:
     """A `testinfra.host.Host` whose commands go through `lab_host`, each within `timeout` seconds.
 
     A call may have a limit of its own: ``host.run("...", timeout=300)``. Raises what
-    `Host.run` raises, CommandFailed excepted: an exit status is testinfra's `rc`.
+    `Host.ask` raises: an exit status is testinfra's `rc`, also where a program is missing.
     """
     backend = Backend(lab_host, timeout)
     host = testinfra.host.Host(backend)
@@ -54,13 +54,8 @@ class Backend(base.BaseBackend):  # type: ignore[misc]  # testinfra has no types
         meanwhile. Raises LabError for more output than is kept: its end is not all of it.
         """
         line = self.get_command(command, *args)
-        result = self._lab_host.run(
-            *("sh", "-c", line),
-            timeout=self._timeout if timeout is None else timeout,
-            ok=ANY,
-            env=env,
-            probe=True,
-        )
+        seconds = self._timeout if timeout is None else timeout
+        result = self._lab_host.ask("sh", "-c", line, timeout=seconds, env=env)
         out, err = encode(result.out), encode(result.err)
         _require_all(result, len(out), len(err))
         return self.result(result.rc, encode(line), out, err)

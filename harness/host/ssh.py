@@ -18,7 +18,7 @@ from pathlib import Path
 from harness.host import tunnel
 from harness.host.command import HostUnreachable, Result
 from harness.host.process import execute, kill_group
-from harness.host.transport import KEPT, SshEndpoint, marked, with_options
+from harness.host.transport import KEPT, SshEndpoint, variables, with_options
 
 CONNECT_TIMEOUT = 30.0  # seconds for the TCP connection and the handshake
 ALIVE_INTERVAL = 15  # seconds between keep-alives; six unanswered ones end the connection
@@ -116,10 +116,11 @@ class SshTransport:
         """The command line for the host's shell; with sudo where the user is not root."""
         if self.become:
             kept = " ".join(f'"{name}=${{{name}-}}"' for name in KEPT)
-            return f"sudo -n -- env {kept} {shlex.join([*marked(mark), *argv])}"
-        # The shell itself sets the mark, one program the less to start.
-        variable = f"{mark[0]}={shlex.quote(mark[1])} " if mark else ""
-        return variable + shlex.join(argv)
+            words = [*map("=".join, variables(mark)), *argv]
+            return f"sudo -n -- env {kept} {shlex.join(words)}"
+        # The shell itself sets them, one program the less to start.
+        settings = [f"{name}={shlex.quote(value)}" for name, value in variables(mark)]
+        return " ".join([*settings, shlex.join(argv)])
 
     def _client(self) -> list[str]:
         # The master has read the user's configuration; for a command over it only harm could come

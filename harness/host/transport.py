@@ -88,9 +88,16 @@ class Transport(Protocol):
 KEPT = ("PATH", "SSH_CONNECTION")
 
 
-def marked(mark: tuple[str, str] | None) -> list[str]:
-    """The word NAME=VALUE for env(1), or none."""
-    return ["=".join(mark)] if mark else []
+# What a program says is read in English. Not C.UTF-8, which not every host has and in which
+# LANGUAGE would still count. In C, bytes of other alphabets pass through pipes and JSON as they
+# are, Python takes its UTF-8 mode (PEP 540), and gettext is off; only tables for people escape
+# them (findmnt, ps, ls -q).
+LANGUAGE = ("LC_ALL", "C")
+
+
+def variables(mark: tuple[str, str] | None) -> list[tuple[str, str]]:
+    """The environment of every command: its language, and its mark where it has one."""
+    return [LANGUAGE, *([mark] if mark else [])]
 
 
 class LocalTransport:
@@ -105,11 +112,11 @@ class LocalTransport:
         self, argv: Sequence[str], *, mark: tuple[str, str] | None = None, sweep: Sequence[str] = ()
     ) -> list[str]:
         sudo: list[str] = []
+        kept: list[tuple[str, str]] = []
         if self.become:
-            kept = (f"{name}={os.environ.get(name, '')}" for name in KEPT)
-            sudo = ["sudo", "-n", "--", "env", *kept]
-        env = ["env", *marked(mark)] if mark and not sudo else marked(mark)
-        return [*sudo, *env, *argv]
+            sudo = ["sudo", "-n", "--"]
+            kept = [(name, os.environ.get(name, "")) for name in KEPT]
+        return [*sudo, "env", *map("=".join, [*kept, *variables(mark)]), *argv]
 
     def lost(self, result: Result) -> str | None:
         return None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import traceback
 from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 import pytest
 
+from harness.plugin.output import REPORTER
 from harness.plugin.session import Session
 from harness.undo.undo import deferred_signals
 
@@ -30,6 +33,9 @@ class Ending:
             session.exitstatus = pytest.ExitCode.INTERRUPTED
         if self.session.run_dir is not None:
             session.exitstatus = self._finish(int(session.exitstatus))
+            reporter = self.config.pluginmanager.get_plugin(REPORTER)
+            if reporter is not None and (errors := reporter.stats.get("error")):
+                errors[:] = map(_of_the_stage, errors)
         return result
 
     def _finish(self, own: int) -> int:
@@ -90,3 +96,15 @@ class Ending:
         yield f"record: {run_dir / 'record.jsonl'}", False
         if (run_dir / "evidence").exists():
             yield f"evidence: {run_dir / 'evidence'}", False
+
+
+def _of_the_stage(report: Any) -> Any:
+    """A report that bears the name of the stage that failed, and not of the first test with it."""
+    stage = vars(report).get("stage")
+    if stage is None:
+        return report
+    shown = copy.copy(report)
+    name = f"stage '{stage}'"
+    shown.nodeid = f"{report.nodeid.partition('::')[0]}::{name}"
+    shown.location = (*report.location[:2], name)
+    return shown

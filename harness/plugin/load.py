@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.errors import LabError, TimeIsUp
 from harness.host.command import CommandTimeout
 from harness.host.host import BOOT_ID, Host
+from harness.plugin.budget import COMMAND
 from harness.run.clock import Limit
 from harness.run.stage import StageFailed
 from harness.wait import WaitTimeout
@@ -30,6 +31,9 @@ def limit_details(
     if isinstance(error, StageFailed) and error.name in limits and not isinstance(cause, TimeIsUp):
         seconds = limits[error.name].seconds
         lines.append(f"budget of the stage: {error.name} = {seconds:g} in [budget] of the profile")
+    elif isinstance(error, CommandTimeout) and COMMAND in limits:
+        seconds = limits[COMMAND].seconds
+        lines.append(f"budget of a test's command: {COMMAND} = {seconds:g} in [budget]")
     return [*lines, load_line(host)]
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from harness.profile.schema import BaseProfile
 from harness.record.masking import Masker
-from harness.run.stage import Provision, Stage
+from harness.run.stage import Provision, Stage, stage_classes
 
 Stages = Sequence[type[Stage[Any, Any]]]
 
@@ -81,14 +81,3 @@ class _Setups:
         result = yield
         self.names[fixturedef.argname] = None
         return result
-
-
-def stage_classes() -> list[type[Stage[Any, Any]]]:
-    """Every stage that has been imported."""
-    return [stage for stage in _all(Stage) if hasattr(stage, "name")]  # type: ignore[type-abstract]
-
-
-def _all(kind: type[Stage[Any, Any]]) -> Iterator[type[Stage[Any, Any]]]:
-    for child in kind.__subclasses__():
-        yield child
-        yield from _all(child)

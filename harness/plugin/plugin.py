@@ -222,6 +222,8 @@ def pytest_runtest_makereport(
     if report.failed and (said := sentence(error)):
         more = load.limit_details(error, session.host, budget.limits(session.profile))
         report.longrepr = session.trace.mask("\n".join([said, *more]))  # the trace is evidence
+    if report.failed and isinstance(error, StageFailed):
+        vars(report)["stage"] = error.name  # for the summary: `harness.plugin.ending`
     if report.failed:
         session.outcome.note_first_failure(error)
     if report.failed and session.run is not None:

@@ -26,6 +26,7 @@ from harness.host.command import (
     encode,
     env_argv,
     hit_deadline,
+    require_program,
     tail,
 )
 from harness.host.connection import SWEEP
@@ -49,7 +50,7 @@ if [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then
     systemctl reset-failed "$unit" 2>/dev/null || true
     exec systemd-run --quiet --unit="$unit" --property=KillMode=control-group \\
         --property=TimeoutStopSec=10 --setenv="PATH=$PATH" --setenv="HOME=${HOME:-/root}" \\
-        --setenv="LANG=${LANG:-C.UTF-8}" --setenv="$token" -- sh -c "$body" sh "$dir" "$@"
+        --setenv="LC_ALL=${LC_ALL-}" --setenv="$token" -- sh -c "$body" sh "$dir" "$@"
 fi
 env -u HARNESS_COMMAND "$token" setsid -f sh -c "$body" sh "$dir" "$@" </dev/null >/dev/null 2>&1
 # setsid returns before its child has left this session, which ends with this very command.
@@ -135,7 +136,11 @@ class Job:
 
     def alive(self) -> bool:
         """Whether it still runs."""
-        return self._look(0, 0).state == "alive"
+        return self.status() == "alive"
+
+    def status(self) -> str:
+        """'alive', its exit status, or 'gone': it ended without one, so it was killed."""
+        return self._look(0, 0).state
 
     def tail(self, size: int = 65_536) -> str:
         """The last `size` bytes that it printed, both streams together."""
@@ -179,6 +184,7 @@ class Job:
                 f" '{result.line}'.{tail(result)}",
                 result=result,
             )
+        require_program(result, self.host.name, ok)
         if result.rc not in ok:
             raise CommandFailed(
                 f"{job} ended with exit status {result.rc}: '{result.line}'.{tail(result)}",

@@ -18,7 +18,7 @@ import pytest
 
 from harness.errors import LabError, TimeIsUp
 from harness.host.command import HostUnreachable
-from harness.host.host import ANY, Host
+from harness.host.host import Host
 from harness.record.evidence import Evidence
 from harness.record.facts import as_json, shown_in
 from harness.record.trace import STAGE, Trace, at_stage
@@ -57,12 +57,15 @@ class StageFailed(LabError):
 class Stage(ABC, Generic[P, F]):
     """One step of the procedure on the lab of a profile `P`; its facts are `F`, a class of `facts`.
 
-    `durable`: what it makes is kept for later runs, and reused while `inputs` stay the same.
+    `host_programs`: those that the stage, its undo and its suite call there, beside coreutils;
+    it does not begin where one is missing. `durable`: what it makes is kept for later runs, and
+    reused while `inputs` stay the same.
     `evidence`: shell scripts; from the stage's start on a failed test keeps what each prints, in a
     file of that name.
     """
 
     name: ClassVar[str]
+    host_programs: ClassVar[str] = ""
     durable: ClassVar[bool] = False
     evidence: ClassVar[Mapping[str, str]] = {}
 
@@ -103,6 +106,17 @@ class Stage(ABC, Generic[P, F]):
     @abstractmethod
     def verify(self) -> F:
         """Check the result from outside and return the facts; changes nothing. Raises LabError."""
+
+
+def stage_classes() -> list[type[Stage[Any, Any]]]:
+    """Every stage that has been imported."""
+    return [stage for stage in _all(Stage) if hasattr(stage, "name")]  # type: ignore[type-abstract]
+
+
+def _all(kind: type[Stage[Any, Any]]) -> Iterator[type[Stage[Any, Any]]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from _all(child)
 
 
 @dataclass(frozen=True)
@@ -206,6 +220,7 @@ class Run(Generic[P]):
         for name, script in stage.evidence.items():
             self.evidence.register(name, partial(_printed, self.host, script))
         with self._in_charge(stage):
+            self.host.require(stage.host_programs.split())
             if self.provision == "never":
                 return None
             if self.provision == "auto" and (already := self._already(stage)) is not None:
@@ -308,7 +323,7 @@ class Run(Generic[P]):
 
 def _printed(host: Host, script: str) -> str:
     """The output of a script, however it ends."""
-    result = host.run("sh", "-c", script, ok=ANY, probe=True)
+    result = host.ask("sh", "-c", script)
     return result.out + result.err
 
 

@@ -74,7 +74,7 @@ def _case(suite: ET.Element, test: Test, folder: Path) -> None:
         suite,
         "testcase",
         classname=_clean(".".join([module, *names[:-1]])),
-        name=_clean(test.name),
+        name=_clean(test.subject if test.stage else test.name),
         time=f"{test.seconds:.3f}",
     )
     if test.outcome != "passed":

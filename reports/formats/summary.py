@@ -38,7 +38,12 @@ def document(record: Record) -> dict[str, Any]:
             }
             for part in verdict.capabilities(record)
         ],
-        "first_failure": failure and {"test": failure.nodeid, "message": failure.message},
+        "first_failure": failure
+        and {
+            "test": failure.nodeid,
+            "stage": failure.stage or None,
+            "message": failure.message,
+        },
         "measures": measures(record),
         "baseline": record.facts.get("baseline"),
         "record_sha256": record.digest,
@@ -51,7 +56,7 @@ def lines(record: Record) -> Iterator[str]:
         counts = ", ".join(f"{count} {status}" for status, count in part.counts.items())
         yield cut(f"{part.name:<16} {part.verdict:<13} {counts or 'nothing ran'}", WIDTH)
     if failure := record.first_failure:
-        yield from wrapped(f"first failure: {failure.nodeid}", WIDTH, "  ")
+        yield from wrapped(f"first failure: {failure.subject}", WIDTH, "  ")
         for line in failure.cause[:CAUSE_LINES]:
             yield from wrapped(f"  {line}", WIDTH, "  ")
     for line in record.facts.get("baseline", {}).get("said", []):

@@ -81,7 +81,16 @@ def _tests(events: tuple[Event, ...]) -> tuple[Test, ...]:
         before = found.get(nodeid)
         found[nodeid] = _test(event, before, evidence.get(nodeid, ()), own)
         own = []
-    return tuple(found.values())
+    broken = {e["error"]: e["name"] for e in events if e["kind"] == "stage" and e.get("error")}
+    return tuple(_of_stage(test, broken) for test in found.values())
+
+
+def _of_stage(test: Test, broken: Mapping[str, str]) -> Test:
+    """A test; where its error is that of a stage (an error's text, and whose it is), with that."""
+    if test.outcome != "error":
+        return test
+    mine = (name for error, name in broken.items() if test.message.startswith(error))
+    return replace(test, stage=next(mine, ""))
 
 
 def _test(event: Event, before: Test | None, evidence: Iterable[str], own: list[int]) -> Test:

@@ -46,6 +46,12 @@ class Test:
     status: str = ""  # the outcome; of a skip, and of one that may fail (xfail), which kind
     fixtures: tuple[str, ...] = ()  # what it asks for itself
     commands: tuple[int, ...] = ()  # what it ran on the host: indices of `Record.events`
+    stage: str = ""  # the stage whose failure this error is: the test is the first that needs it
+
+    @property
+    def subject(self) -> str:
+        """What failed: the stage, where that did, and else the test by its id."""
+        return f"stage '{self.stage}'" if self.stage else self.nodeid
 
     @property
     def name(self) -> str:

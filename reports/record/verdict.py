@@ -170,4 +170,4 @@ def _reason(test: Test, record: Record) -> Reason:
         return Reason.of("passed_though", test=test.name, why=test.message or "-")
     if test.status == "expected failure":
         return Reason.of("failed_as_expected", test=test.name, why=test.message or "-")
-    return Reason.of("said_by", test=test.name, why=test.cause[0])
+    return Reason.of("said_by", test=test.subject if test.stage else test.name, why=test.cause[0])

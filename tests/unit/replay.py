@@ -129,10 +129,14 @@ class ReplayHost(Host):
         self.unknown: list[str] = []
         self.changes: list[Change] = []
         self.spares: list[Change] = []
+        self.without: set[str] = set()  # programs that it lacks
         self._turn: dict[Key, int] = defaultdict(int)
 
     def handshake(self) -> bool:
         return True  # there is nobody to meet
+
+    def lacking(self, programs: Collection[str]) -> list[str]:
+        return sorted({*programs} & self.without)
 
     def reply(
         self,
@@ -181,12 +185,13 @@ class ReplayHost(Host):
     def spare_older(self, text: str, by: Callable[[str], str] = str) -> None:
         """A script with this text has changed since: its reply is the recorded script's.
 
-        `by` makes today's output of the recorded one.
+        Of several, that of the same arguments. `by` makes today's output of the recorded one.
         """
 
         def of_before(words: Words) -> Reply:
-            stage, _ = self._key(words)
+            stage, asked = self._key(words)
             older = [w for s, w in self.record.replies if s == stage and text in " ".join(w)]
+            older = [w for w in older if w[3:] == asked[3:]] or older
             assert len(older) == 1, f"{len(older)} scripts of the record have {text!r}"
             reply = self._recorded(older[0])
             return replace(reply, out=by(reply.out))

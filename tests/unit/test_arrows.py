@@ -14,6 +14,7 @@ ARROWS = {
     "fixtures": "harness.errors harness.host harness.profile harness.record harness.run "
     "harness.undo harness.wait",
     "fixtures.guide": "harness.plugin",  # it is a plugin itself
+    "fixtures.kata": "harness.outcome",  # another kata than the one it knows is not assessed
     "fixtures.lab": "harness.plugin vlab",  # the way to the host
     "harness": "",
     "reports": "harness.exits harness.record",

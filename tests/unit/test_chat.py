@@ -44,8 +44,56 @@ def test_an_answer_is_read() -> None:
 @pytest.mark.parametrize("lost", ["model", "choices", "usage"])
 def test_an_answer_that_lacks_something_is_an_error_that_shows_it(lost: str) -> None:
     body = {key: value for key, value in BODY.items() if key != lost}
-    with pytest.raises(LabError, match=f"KeyError: '{lost}'"):
+    with pytest.raises(LabError, match=f"no completion, it has no '{lost}'"):
         chat.read("why?", json.dumps(body), 1.0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"choices": [None]},
+        {"choices": [{"message": "x"}]},
+        {"choices": [{"message": {"role": None, "content": "x"}, "finish_reason": "stop"}]},
+        {"choices": [{"message": {"role": "x", "content": ["x"]}, "finish_reason": "stop"}]},
+        {"usage": {"prompt_tokens": 1, "completion_tokens": None, "total_tokens": 1}},
+        {"usage": None},
+        {"model": 1},
+    ],
+)
+def test_an_answer_in_another_form_is_told(changes: dict[str, object]) -> None:
+    with pytest.raises(
+        LabError, match="the answer is no completion, it has another form"
+    ) as caught:
+        chat.read("why?", json.dumps(BODY | changes), 1.0)
+    assert caught.value.clause == "model.answer"
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "body", ['{"error": {"message": "no luck"}}', '{"object": "error", "message": "no luck"}']
+)
+def test_an_error_with_a_status_of_success_is_told(body: str) -> None:
+    with pytest.raises(LabError, match="the question is answered with 200: no luck"):
+        chat.read("why?", body, 1.0)
+
+
+THOUGHTS = [
+    ({"content": None, "reasoning_content": "hm"}, "hm", ""),
+    ({"content": "答", "reasoning": "hm"}, "hm", "答"),
+    ({"content": "<think>hm</think>\n\n答"}, "hm", "答"),
+    ({"content": "hm</think>答"}, "hm", "答"),
+    ({"content": "<think>\nhm"}, "hm", ""),
+    ({"content": "答", "reasoning": None}, "", "答"),
+]
+
+
+@pytest.mark.parametrize(("said", "thought", "text"), THOUGHTS)
+def test_what_a_model_thinks_aloud_is_no_answer(
+    said: dict[str, object], thought: str, text: str
+) -> None:
+    choice = {"message": {"role": "assistant"} | said, "finish_reason": "length"}
+    answer = chat.read("why?", json.dumps(BODY | {"choices": [choice]}), 1.0)
+    assert (answer.reasoning, answer.text) == (thought, text)
 
 
 @pytest.mark.parametrize(
@@ -68,40 +116,121 @@ def piece(reason: str | None = None, **delta: str) -> bytes:
     return chunk(choices=[{"index": 0, "delta": delta, "finish_reason": reason}])
 
 
+def spoken(*delta: bytes) -> bytes:
+    """A whole stream."""
+    usage = {"prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 6}
+    return b"".join([*delta, chunk(usage=usage), b"data: [DONE]\n\n"])
+
+
+ROLE, PIECES = piece(role="assistant", content=""), (piece(content="机密"), piece(content="容器"))
+EVENTS = "text/event-stream"
+
+
 class Speaker(BaseHTTPRequestHandler):
-    """Streams an answer of two pieces, and then the usage if that was asked for."""
+    """Answers as its server is told to: with a status, a type, and a body that may be cut."""
+
+    server: "Told"
 
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        said = [piece(role="assistant", content=""), piece(content="机密"), piece(content="容器")]
-        said.append(piece(reason="length"))
-        if asked["stream_options"]["include_usage"]:
-            usage = {"prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 6}
-            said.append(chunk(usage=usage))
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
+        assert asked["stream_options"] == {"include_usage": True}
+        status, kind, body, missing = self.server.answer
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body) + missing))
         self.end_headers()
-        self.wfile.write(b"".join(said) + b"data: [DONE]\n\n")
+        self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: object) -> None:
         pass
 
 
+class Told(ThreadingHTTPServer):
+    """A server, and what it answers: status, type, body, bytes that never come."""
+
+    answer: tuple[int, str, bytes, int] = (200, EVENTS, b"", 0)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
 @pytest.fixture
-def speaker() -> Iterator[str]:
-    """The address of a server that streams."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Speaker) as server:
+def speaker() -> Iterator[Told]:
+    """A server that streams."""
+    with Told(("127.0.0.1", 0), Speaker) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield server
         server.shutdown()
 
 
-def test_a_streamed_answer_is_put_together(speaker: str) -> None:
-    found = chat.stream(speaker, ModelConfig(**WANTED), 10)
+def test_a_streamed_answer_is_put_together(speaker: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9/")  # nobody is there: it is not asked
+    speaker.answer = (200, EVENTS, spoken(ROLE, *PIECES, piece(reason="length")), 0)
+    found = chat.stream(speaker.url, ModelConfig(**WANTED), PATIENCE)
     assert (found.text, found.role, found.finish_reason) == ("机密容器", "assistant", "length")
     assert (found.pieces, found.completion_tokens) == (2, 2)
     assert found.first_token_seconds is not None
     assert found.first_token_seconds <= found.seconds
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (piece(reasoning_content="h"), piece(reasoning_content="m"), piece(content="答")),
+        (piece(reasoning="hm"), piece(content="答")),
+        (piece(content="<think>hm"), piece(content="</think>答")),
+    ],
+)
+def test_what_is_thought_aloud_in_a_stream_is_no_answer(
+    speaker: Told, pieces: tuple[bytes, ...]
+) -> None:
+    speaker.answer = (200, EVENTS, spoken(ROLE, *pieces, piece(reason="stop")), 0)
+    found = chat.stream(speaker.url, ModelConfig(**WANTED), PATIENCE)
+    assert (found.reasoning, found.text, found.pieces) == ("hm", "答", len(pieces))
+    assert found.first_token_seconds is not None
+
+
+DEAD = b'{"error": {"message": "EngineCore encountered an issue.", "code": 500}}'
+BROKEN = {
+    "engine died": ((500, "application/json", DEAD, 0), "with 500: EngineCore", "engine has died"),
+    "a string": ((401, "application/json", b'{"error": "Unauthorized"}', 0), "401", "--api-key"),
+    "a proxy": ((502, "text/html", b"<html>Bad Gateway</html>", 0), "with 502", "a proxy"),
+    "error in it": ((200, EVENTS, ROLE + b"data: " + DEAD + b"\n\n", 0), "EngineCore", "died"),
+    "old error in it": (
+        (200, EVENTS, b'data: {"object": "error", "message": "no luck"}\n\n', 0),
+        "no luck",
+        "model.port",
+    ),
+    "cut off": ((200, EVENTS, ROLE, 100), "lost its connection after 1 chunks", "ended since"),
+    "cut JSON": ((200, EVENTS, b'data: {"id": "c\n\n', 0), "no completion", "model.port"),
+    "a list": ((200, EVENTS, b"data: []\n\n", 0), "no completion", "model.port"),
+    "null": ((200, EVENTS, b"data: null\n\n", 0), "no completion", "model.port"),
+    "no delta": (
+        (200, EVENTS, chunk(choices=[{"index": 0, "delta": None}]), 0),
+        "no completion",
+        "model.port",
+    ),
+    "HTML": ((200, "text/html", b"<html>welcome</html>", 0), "not one chunk", "model.port"),
+    "nothing": ((200, EVENTS, b"", 0), "not one chunk", "model.port"),
+}
+
+
+@pytest.mark.parametrize(("answer", "says", "hint"), BROKEN.values(), ids=BROKEN)
+def test_a_stream_that_is_none_is_told(
+    speaker: Told, answer: tuple[int, str, bytes, int], says: str, hint: str
+) -> None:
+    speaker.answer = answer
+    with pytest.raises(LabError, match="the question, streamed,") as caught:
+        chat.stream(speaker.url, ModelConfig(**WANTED), PATIENCE)
+    assert says in caught.value.message
+    assert hint in (caught.value.hint or "")
+    assert caught.value.clause == "model.streaming"
+
+
+def test_a_stream_of_nobody_is_told() -> None:
+    with pytest.raises(LabError, match="lost its connection after 0 chunks"):
+        chat.stream("http://127.0.0.1:9", ModelConfig(**WANTED), PATIENCE)
 
 
 def test_a_servers_log_is_shown_line_by_line_as_it_grows(local: Host, tmp_path: Path) -> None:

@@ -68,6 +68,11 @@ FORMS = {
 }
 
 
+@pytest.mark.case(
+    "Dockerfile",
+    "here-documents, a byte order mark, blanks behind a backslash",
+    source="public Dockerfiles, as buildkit reads them",
+)
 @pytest.mark.parametrize(("text", "stages"), FORMS.values(), ids=FORMS)
 def test_what_is_an_instruction_is_what_buildkit_reads(text: str, stages: list[str]) -> None:
     assert dockerfile.stages(text) == stages
@@ -87,6 +92,9 @@ HTTP = dockerfile.RULES[1]
         (BASE, f"ARG B=x@sha256:{'0' * 64}\nFROM $B", {"B": "x:1"}, True),
         (BASE, "ARG B\nFROM ${B:-scratch}", {}, False),
         (BASE, "ARG B\nFROM ${B:-scratch}", {"B": "x:1"}, True),
+        (BASE, f"ARG B\nARG C=x@sha256:{'0' * 64}\nFROM ${{B:-${{C}}}}", {}, False),
+        (BASE, f"ARG B=x@sha256:{'0' * 64}\nFROM ${{B:?no base}}", {}, False),
+        (HTTP, "FROM scratch\nONBUILD ADD http://a.example/x /x", {}, True),
         (HTTP, "FROM scratch\nARG M=http://m.example\nRUN curl ${M}/a", {}, True),
         (HTTP, "FROM scratch\nARG M=http://m.example\nRUN curl ${M}/a", {"M": "https://m"}, False),
         (HTTP, "ARG M=http://m.example\nFROM scratch\nRUN curl ${M}/a", {}, False),
@@ -116,6 +124,11 @@ def test_variables_and_here_documents_count(
 TLS_OFF = dockerfile.RULES[0]
 
 
+@pytest.mark.case(
+    "Dockerfile",
+    "every switch that leaves certificates unchecked",
+    source="curl, git, pip, dnf, npm",
+)
 @pytest.mark.parametrize(
     "line",
     [  # of the programs' manuals and of public Dockerfiles; not recorded
@@ -147,10 +160,18 @@ TLS_OFF = dockerfile.RULES[0]
         "RUN apt-get -o Acquire::https::Verify-Peer=false update",
         "RUN skopeo copy --src-tls-verify=false a b",
         "RUN ssh -o StrictHostKeyChecking=no a.example",
+        "RUN echo insecure >>/root/.curlrc",
+        "RUN python3 <<EOF\nimport requests\nrequests.get(url, verify=False)\nEOF",
+        "RUN aws --no-verify-ssl s3 cp s3://a/b c",
     ],
 )
 def test_each_way_to_leave_certificates_unchecked_is_found(line: str) -> None:
     assert dockerfile.present(TLS_OFF, f"FROM scratch\n{line}")
+
+
+def test_pip_may_have_options_of_its_own() -> None:
+    rule = next(rule for rule in dockerfile.RULES if rule.id == "image.packages-not-pinned")
+    assert dockerfile.present(rule, "FROM scratch\nRUN pip3 --no-cache-dir -q install a")
 
 
 @pytest.mark.parametrize("rule", dockerfile.RULES, ids=lambda rule: rule.id)
@@ -168,6 +189,7 @@ def test_each_rule_finds_what_the_guides_has(rule: dockerfile.Rule) -> None:
         "RUN curl -sS https://example.org/a && make -k",
         "RUN git config --global http.sslVerify true",
         "RUN conda config --set ssl_verify true",
+        "RUN python3 -c 'import requests; requests.get(url, verify=True)'",
         "RUN git -C a checkout -q b",
         f"RUN git clone https://example.org/a.git && git -C a reset --hard {'a' * 40}",
         "RUN curl -fsS http://127.0.0.1:8000/health",

@@ -49,7 +49,7 @@ def test_a_run_that_failed_leaves_all_documents(
         f"report: reports/runs/{folder.name}/report.html",
     ], "the verdict is the last thing on the screen"
     assert any(line.startswith("mini ") and "failed" in line for line in said)
-    assert "first failure: test_mini.py::test_two" in said
+    assert "first failure: stage 'two'" in said
     assert "  Stage 'two' failed: No card." in said
     assert "baseline: 0 of 1 figures held against 0 good runs; a band takes 3" in said
     summary = json.loads((folder / "summary.json").read_text())

@@ -15,10 +15,9 @@ from fixtures.container.stage import Container
 from fixtures.model import chat
 from fixtures.model.stage import ModelStage
 from harness.host.host import Host
-from harness.plugin.plan import stage_classes
 from harness.record.devices import GuestDevice, HostDevice
 from harness.record.facts import Kind, Place, Shown, as_json, facts, handle, shown, shown_in
-from harness.run.stage import Stage, StageFailed
+from harness.run.stage import Stage, StageFailed, stage_classes
 from reports.texts.texts import LANGUAGES
 from tests.unit.mini import SCHEMA
 from tests.unit.test_stage import Writes, make_run

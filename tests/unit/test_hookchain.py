@@ -8,6 +8,7 @@ from fixtures.container import hook_chain
 from fixtures.container.hook_chain import Traces
 from fixtures.container.nvidia_smi import memory_used, parse
 from fixtures.container.qemu import QemuProcess
+from fixtures.container.sandbox_log import message
 
 HOOK = "/usr/share/oci/hooks/prestart/nvidia-container-toolkit.sh"
 
@@ -20,12 +21,13 @@ STRUCT_39 = (
 STRUCT_CC = STRUCT_39.replace("Some(", "").replace("])", "]").replace("env: None", "env: []")
 
 
-def log_with(struct: str) -> str:
-    """The two lines of one hook that ends well."""
+def log_with(struct: str) -> tuple[str, ...]:
+    """The two messages of one hook that ends well."""
     line = 'level=debug msg="reading guest console" sandbox=arch-1 vmconsole="{%s}"\n'
     hook = struct % HOOK
     found = line % rf"\"msg\":\"found prestart hook {hook} mode 100755\",\"level\":\"INFO\""
-    return found + line % rf"\"msg\":\"exit status of hook {hook} : Exited(0)\",\"level\":\"INFO\""
+    ends = line % rf"\"msg\":\"exit status of hook {hook} : Exited(0)\",\"level\":\"INFO\""
+    return message(found), message(ends)
 
 
 LOG = log_with(STRUCT_39)
@@ -58,9 +60,9 @@ def test_a_whole_chain_has_no_broken_link(struct: str) -> None:
         ({"hook_mode": "777 symbolic link"}, hook_chain.IMAGE),
         ({"environment": ("PATH=/bin",)}, hook_chain.ASKED),
         ({"environment": ("NVIDIA_VISIBLE_DEVICES=void", "CUDA_VERSION=12")}, hook_chain.ASKED),
+        ({"log": ("guest Prestart hook",)}, hook_chain.FOUND),
+        ({"log": (LOG[0], LOG[1].replace("Exited(0)", "Exited(1)"))}, hook_chain.SUCCEEDED),
         ({"environment": ("CUDA_VERSION=12", "NVIDIA_REQUIRE_CUDA=cuda>=12")}, hook_chain.ASKED),
-        ({"log": ""}, hook_chain.FOUND),
-        ({"log": LOG.replace("Exited(0)", "Exited(1)")}, hook_chain.SUCCEEDED),
         ({"modules": "nvidia_uvm 1 0 - Live 0x0"}, hook_chain.MODULE),
         ({"program": ""}, hook_chain.PROGRAM),
         ({"nodes": "/dev/nvidia0 /dev/nvidia-uvm"}, hook_chain.NODES),

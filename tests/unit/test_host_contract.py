@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import LabError
-from harness.host.command import CAPTURE, CommandFailed, CommandTimeout
+from harness.host.command import CAPTURE, CommandFailed, CommandTimeout, ProgramMissing
 from harness.host.connection import boot_id
 from harness.host.host import ANY, Host
 from harness.wait import wait_for
@@ -46,8 +46,51 @@ def test_a_death_by_signal_is_a_status(any_host: Host) -> None:
 
 
 def test_a_command_that_is_not_there(any_host: Host) -> None:
-    with pytest.raises(CommandFailed, match="exit status 127"):
-        any_host.run("no-such-command-at-all")
+    """Whatever its caller takes for an answer; `ask` has the answer in the end."""
+    name = "no-such-command-at-all"
+    for argv in ((name,), ("sh", "-c", name)):
+        with pytest.raises(ProgramMissing, match=f"'{name}' is missing") as caught:
+            any_host.run(*argv, ok=ANY)
+        assert f"which package brings '{name}' is not known" in (caught.value.hint or "")
+    assert any_host.ask(name).rc == 127
+    assert any_host.sh("exit 127", ok=ANY).rc == 127  # its own
+
+
+@pytest.mark.case(
+    "host",
+    "a script without its interpreter, or without the right to be executed",
+    source="coreutils 9.1, timeout",
+)
+def test_a_program_that_cannot_be_executed(any_host: Host, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    with pytest.raises(ProgramMissing, match="may not be executed"):
+        any_host.run(str(script))
+    script.chmod(0o755)
+    with pytest.raises(ProgramMissing, match="or the interpreter"):
+        any_host.run(str(script))
+
+
+@pytest.mark.case("host", "several programs that are missing", source="dash, bash")
+def test_what_a_host_lacks_is_told_all_at_once(any_host: Host) -> None:
+    assert any_host.lacking(["sh", "cat", "no-such", "nor-this"]) == ["no-such", "nor-this"]
+    any_host.require(["sh", "cat"])
+    with pytest.raises(ProgramMissing, match="lacks programs that are needed: no-such, nor-this"):
+        any_host.require(["nor-this", "sh", "no-such"])
+
+
+@pytest.mark.case(
+    "host",
+    "stat, and every other tool, in the language of the host",
+    source="openclaw #106576, pmc-cloud-tools #7",
+)
+def test_programs_speak_english(any_host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    monkeypatch.setenv("LANGUAGE", "zh")
+    assert any_host.sh('echo "$LC_ALL"').out == "C\n"
+    assert any_host.run("stat", "-c", "%F", "/").out == "directory\n"
+    assert any_host.run("printf", "%s", "机密容器").out == "机密容器"
+    assert any_host.run("printenv", "LC_ALL", env={"LC_ALL": "C.UTF-8"}).out == "C.UTF-8\n"
 
 
 def test_input_env_and_cwd(any_host: Host, tmp_path: Path) -> None:
@@ -97,17 +140,14 @@ def test_json(any_host: Host) -> None:
         any_host.run("echo", "{").json(dict[str, int])
 
 
-def test_a_command_speaks_no_other_language(local: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
-    monkeypatch.setenv("LANGUAGE", "zh_CN")
-    assert local.run("printenv", "LC_ALL").out == "C\n"
-    assert local.run("printf", "%s", "机密容器").out == "机密容器"
-    assert local.run("printenv", "LC_ALL", env={"LC_ALL": "C.UTF-8"}).out == "C.UTF-8\n"
-
-
 ID = "12345678-1234-1234-1234-123456789abc"
 
 
+@pytest.mark.case(
+    "host",
+    "a ~/.bashrc that prints, before or after",
+    source="ansible #2268, rustup #498, mybash #122",
+)
 @pytest.mark.parametrize(
     "said", [f"Welcome to host\n{ID}\n", f"{ID}\nbye\n", f"\x1b[1m{ID}\n", f"a {ID}", "", "Welcome"]
 )

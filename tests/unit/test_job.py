@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import LabError
-from harness.host.command import LINE_LIMIT, CommandTimeout
+from harness.host.command import LINE_LIMIT, CommandTimeout, ProgramMissing
 from harness.host.host import Host
 from harness.run.job import CHUNK, run_job, start_job
 from harness.undo.journal import Journal
@@ -54,6 +54,19 @@ def test_a_job_that_fails_says_so(journal: Journal) -> None:
             timeout=PATIENCE,
             journal=journal,
         )
+
+
+@pytest.mark.case("host", "a job for which a program is missing", source="dash, bash")
+def test_a_job_for_which_a_program_is_missing(journal: Journal) -> None:
+    script = "echo begun; no-such-program --all"
+    with pytest.raises(ProgramMissing, match="'no-such-program' is missing"):
+        run_job(journal.host, "bad", ["sh", "-euc", script], timeout=PATIENCE, journal=journal)
+
+
+def test_a_job_speaks_english(any_journal: Journal) -> None:
+    words = ["sh", "-c", 'echo "$LC_ALL"']
+    result = run_job(any_journal.host, "talk", words, timeout=PATIENCE, journal=any_journal)
+    assert result.out == "C\n"
 
 
 @pytest.mark.usefixtures("deadline_on_call")

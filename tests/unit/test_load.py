@@ -31,6 +31,14 @@ def test_time_limits_are_explained(error: BaseException) -> None:
     assert key == ([] if isinstance(error, TimeIsUp) else [KEY]), "its own hint has it"
 
 
+def test_a_tests_own_command_has_a_key_too() -> None:
+    limits = {**LIMITS, "command": Limit("stage 'command'", 60, "command")}
+    key, line = load.limit_details(CommandTimeout("late"), None, limits)
+    assert re.fullmatch(HERE, line)
+    assert key == "budget of a test's command: command = 60 in [budget]"
+    assert len(load.limit_details(WaitTimeout("late"), None, limits)) == 1
+
+
 def test_nothing_else_is() -> None:
     assert load.limit_details(StageFailed("rootfs", LabError("no room")), None, LIMITS) == []
     assert load.limit_details(None, None, LIMITS) == []

@@ -42,6 +42,11 @@ NO_TAGS = (
 )
 
 
+@pytest.mark.case(
+    "containerd, docker",
+    "names with a registry, an organization or neither",
+    source="containerd #4510, cri #837, k3s #7015",
+)
 @pytest.mark.parametrize(("tag", "name"), TAGS.items())
 def test_an_image_has_the_name_that_docker_gives_it(tag: str, name: str) -> None:
     assert image_name(tag) == name
@@ -57,6 +62,11 @@ def test_what_docker_takes_for_no_tag_is_refused(tag: str) -> None:
         ImageConfig(context="/c", tag=tag)
 
 
+@pytest.mark.case(
+    "containerd, docker",
+    "versions such as 26.1.0-ce and 20.10.3_ce",
+    source="briefcase #1773, ddev #2815",
+)
 @pytest.mark.parametrize(
     ("text", "numbers"),
     [
@@ -85,6 +95,11 @@ def test_of_a_version_the_numbers_count(text: str, numbers: tuple[int, ...] | No
     assert (found.release if found else None) == numbers
 
 
+@pytest.mark.case(
+    "containerd, docker",
+    "a runtime by its shim's name or path, and versions as docker writes them",
+    source="containerd #2729",
+)
 @pytest.mark.parametrize(
     ("section", "good", "bad"),
     [
@@ -104,6 +119,7 @@ def test_a_profile_has_them_in_their_owners_grammar(
         section(**bad)
 
 
+@pytest.mark.case("PCI", "addresses as lspci and nvidia-smi write them", source="torque #451")
 @pytest.mark.parametrize("said", ["81:00.0", "0000:81:00.0", "00000000:81:00.0"])
 def test_an_address_may_be_written_as_lspci_or_nvidia_smi_do(said: str) -> None:
     assert GpuConfig.model_validate({"bdf": said}).bdf == ("0000:81:00.0",)

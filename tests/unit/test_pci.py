@@ -27,6 +27,7 @@ def tabs(line: str) -> str:
     return "\t".join(line.split(" ", 9))
 
 
+@pytest.mark.case("PCI", "a driver whose name has blanks", source="Linux, cx88-mpeg.c")
 def test_a_drivers_name_may_have_blanks() -> None:
     # Linux, drivers/media/pci/cx88/cx88-mpeg.c; not recorded.
     line = "10001:8a:00.2\t0x14f1\t0x8802\t0x048000\t0x0070\t0x9002\t9\t%s\t(null)\tpm bus"

@@ -46,12 +46,13 @@ def test_the_record_keeps_to_its_schema(tmp_path: Path) -> None:
 
 def test_a_broken_stage_is_one_error_and_named_skips(tmp_path: Path) -> None:
     mini = Mini(tmp_path / "m", during.find_no_card)
-    status, out = mini.pytest("-m", "acceptance")
+    status, out = mini.pytest("-m", "acceptance", "-rEs")
     assert status == 1
     assert "2 passed, 2 skipped, 1 error in" in out
-    assert out.count("Stage 'two' failed: No card.") == 1 + out.count(
-        "ERROR test_mini.py::test_two"
-    )
+    assert "ERROR at setup of stage 'two' __" in out
+    assert "\nERROR test_mini.py::stage 'two' - Stage 'two' failed: No card." in out
+    assert out.count("Stage 'two' failed: No card.") == 2
+    assert "::test_two" not in out
     assert "put one in" in out
     assert "Traceback" not in out
     assert out.count('stage "two" failed: No card.') >= 1

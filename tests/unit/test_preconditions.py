@@ -10,7 +10,8 @@ import pytest
 
 from fixtures import stage_modules
 from fixtures.common import capacity
-from fixtures.kata.stage import KERNEL_RELEASE, configured
+from fixtures.kata.configuration import configured
+from fixtures.kata.stage import KERNEL_RELEASE
 from fixtures.platform import virtcca
 from fixtures.profile import Profile
 from harness.errors import LabError
@@ -62,6 +63,9 @@ def test_a_boot_parameter_counts_with_its_value() -> None:
 SWITCH = "vfio_pci.disable_idle_d3=1"
 
 
+@pytest.mark.case(
+    "kernel", "parameters with - for _", source="vm-curator #63, ansible-collection-linux #28"
+)
 @pytest.mark.parametrize(
     ("line", "options", "set_"),
     [  # kernel: admin-guide/kernel-parameters.rst, kstrtobool
@@ -98,9 +102,21 @@ CODA = (
 BEFORE = "vfio-pci 0000:81:00.0: failed to delegate device"
 
 
+@pytest.mark.case(
+    "kernel",
+    "printk's clock far behind /proc/uptime",
+    source="lunatik #569, node-problem-detector #479, syslog-ng #121",
+)
 @pytest.mark.parametrize(
     "stamp",
-    ["[{:12.6f}] ", "[{:.6f}][ T4711] ", "[{:12.6f}][    C3] ", "", "[Fri Nov 27 04:00:{:02.0f}] "],
+    [
+        "[{:12.6f}] ",
+        "[{:12.6f}] [    T1] ",
+        "[{:.6f}][ T4711] ",
+        "[{:12.6f}][    C3] ",
+        "",
+        "[Fri Nov 27 04:00:{:02.0f}] ",
+    ],
 )
 def test_the_kernels_messages_are_those_after_its_newest(
     local: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stamp: str
@@ -121,6 +137,10 @@ def test_the_kernels_messages_are_those_after_its_newest(
     said = virtcca.said_since(local, newest)
     assert [line[-len(coda) :] for line, coda in zip(said, CODA, strict=True)] == list(CODA)
     assert virtcca.delegation(said, ["0000:81:00.0"]) == ([], [])
+    log.write_text(lines(*CODA))
+    again = virtcca.newest_message(local)
+    log.write_text(lines(*CODA, *CODA))  # without a clock they are the same lines
+    assert len(virtcca.said_since(local, again)) == 2
     log.write_text(lines(*CODA))  # the ring buffer has forgotten what was before
     assert len(virtcca.said_since(local, newest)) == 2
     log.write_text("")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.plugin.plan import stage_classes
+from harness.run.stage import stage_classes
 from tests.unit.mini import QUICK, ROOT, SUITE, Mini
 from tests.unit.patience import PATIENCE
 

@@ -36,6 +36,9 @@ ROUTES = """[
 CONFIGURATIONS = sorted((ROOT / "tests" / "data" / "cni").iterdir())
 
 
+@pytest.mark.case(
+    "CNI", "a default route in two halves", source="libnetwork #779, docker/for-linux #418"
+)
 @pytest.mark.parametrize(
     ("subnet", "by"),
     [
@@ -60,12 +63,41 @@ def test_another_network_takes_its_subnets_and_its_bridge() -> None:
     assert "CNI network 'pods' in /etc/cni/net.d/10-pods.conflist" in clash.by
 
 
+@pytest.mark.parametrize(
+    ("plugin", "bridges", "taken"),
+    [  # of the plugins' own documents; not recorded
+        ('{"type": "bridge"}', ("cni0",), []),
+        ('{"type": "flannel", "delegate": {"bridge": "br1"}}', ("br1",), []),
+        (
+            """{"type": "multus", "delegates": [{"name": "pods", "plugins": [{"type": "bridge",
+            "bridge": "br2", "ipam": {"type": "host-local", "subnet": "10.8.0.0/16"}}]}]}""",
+            ("br2",),
+            ["10.8.0.0/16"],
+        ),
+    ],
+)
+def test_a_configuration_within_another_counts(
+    plugin: str, bridges: tuple[str, ...], taken: list[str]
+) -> None:
+    text = f'{{"name": "n", "plugins": [{plugin}, {{"type": "portmap"}}]}}'
+    found = subnets.configuration("x.conflist", text)
+    assert (found.bridges, [str(network) for network in found.subnets]) == (bridges, taken)
+
+
+@pytest.mark.case(
+    "CNI",
+    "configurations of other projects",
+    source="rke2, flannel, cilium, AWS, CRI-O, podman, nerdctl",
+)
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.name)
 def test_what_libcni_reads_is_read(path: Path) -> None:
     found = subnets.configuration(str(path), path.read_text("utf-8"))
     assert (found.error, bool(found.name)) == ("", True)
 
 
+@pytest.mark.case(
+    "CNI", "a subnet that is a word of the plugin's own", source="kubernetes #62310, calico"
+)
 @pytest.mark.parametrize(
     ("ipam", "taken"),
     [
@@ -77,6 +109,7 @@ def test_what_libcni_reads_is_read(path: Path) -> None:
         ('{"subnet": "10.88.0.0/99", "dataDir": "/run/cni"}', []),
         ('{"subnet": "10.1.0.0/16", "routes": [{"dst": "0.0.0.0/0"}]}', ["10.1.0.0/16"]),
         ('{"type": "whereabouts", "range": "192.168.2.225/28"}', ["192.168.2.224/28"]),
+        ('{"ipRanges": [{"range": "10.7.0.9-10.7.0.20/24"}]}', ["10.7.0.0/24"]),
         ('{"type": "calico-ipam", "ipv4_pools": ["10.5.0.0/24"]}', ["10.5.0.0/24"]),
         ('{"type": "static", "addresses": [{"address": "10.6.0.1/24"}]}', ["10.6.0.0/24"]),
         ('{"ranges": null}', []),
@@ -97,6 +130,7 @@ def test_the_networks_of_an_ipam_section_count(ipam: str, taken: list[str]) -> N
     [
         *(("x.conf", text) for text in ("", "{", "[]", "null", "{}", '{"ipam": {}}', "\ufeff{}")),
         ("x.conf", '{"name": 7, "type": "bridge"}'),
+        ("x.conf", '{"cniVersion": 1.0, "name": "n", "type": "bridge"}'),
         *(("x.conflist", text) for text in ("{}", '{"name": "n", "plugins": []}')),
         ("x.conflist", '{"name": "n", "plugins": {"type": "bridge"}}'),
         ("x.conflist", '{"name": "n", "plugins": [null]}'),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 
 from harness import exits
-from reports.formats import columns, summary
+from reports.formats import columns, junit, summary
+from reports.record import verdict
 from reports.record.record import Record
 from tests.unit import kept, records
 from tests.unit.mini import PLUGINS, REPORTS, Mini
@@ -39,6 +41,14 @@ def test_nothing_steers_the_terminal(tmp_path: Path) -> None:
     assert not [c for c in text if c != "\n" and (ord(c) < 32 or 127 <= ord(c) < 160)]
 
 
+BROKEN = {
+    "name": "gpu",
+    "state": "failed",
+    "seconds": 1.0,
+    "error": "Stage 'gpu' failed: no card\nhint: put one in",
+}
+
+
 @pytest.fixture
 def failed(tmp_path: Path) -> Record:
     tests = {
@@ -57,6 +67,21 @@ def test_what_it_says(failed: Record) -> None:
     assert f"first failure: {records.NODE}group" in lines
     assert "  Stage 'gpu' failed: no <GPU>" in lines
     assert lines[-1] == "verdict          failed"
+
+
+def test_a_stages_failure_is_the_stages(tmp_path: Path) -> None:
+    tests = {"group": ("error", f"{BROKEN['error']}\nload: 1"), "x": ("error", "another's")}
+    events = [("stage", {"name": "gpu", "state": "started"}), ("stage", BROKEN)]
+    run = records.write(tmp_path / "run", tests, stages={}, events=events, exit_status=1)
+    assert [test.stage for test in run.tests] == ["gpu", ""]
+    lines = list(summary.lines(run))
+    assert "first failure: stage 'gpu'" in lines
+    assert not [line for line in lines if f"{records.NODE}group" in line]
+    assert summary.document(run)["first_failure"]["stage"] == "gpu"
+    (part,) = verdict.capabilities(run)
+    assert "stage 'gpu': Stage 'gpu' failed: no card" in part.sentences()
+    names = [case.get("name") for case in ET.fromstring(junit.document(run)).iter("testcase")]
+    assert names == ["stage 'gpu'", "test_x"]
 
 
 def test_a_verdict_comes_after_an_internal_error_too(tmp_path: Path) -> None:

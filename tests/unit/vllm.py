@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from tests.unit.mini import ROOT
 
 HTTP = ROOT / "tests" / "data" / "vllm" / "http.txt"
 LOGS = ROOT / "tests" / "data" / "vllm" / "logs.txt"
+REPORTED = ROOT / "tests" / "data" / "vllm" / "reported.txt"  # by others, not recorded
 
 
 class Exchange(NamedTuple):
@@ -39,8 +41,8 @@ def exchanges() -> Iterator[Exchange]:
         yield Exchange(name, method, path, asked, status, found[2], body)
 
 
-def log(name: str) -> str:
+def log(name: str, path: Path = LOGS) -> str:
     """A log, as it was."""
-    text = LOGS.read_text(encoding="utf-8")
-    (part,) = re.findall(rf"^== {name}\n(.*?)(?:\n\n|\Z)", text, re.M | re.S)
+    text = path.read_text(encoding="utf-8")
+    (part,) = re.findall(rf"^== {name}(?: \([^\n]*)?\n(.*?)(?:\n\n|\Z)", text, re.M | re.S)
     return str(part)

@@ -15,7 +15,9 @@ from unittest import mock
 import pytest
 
 from fixtures.container import stage as container
-from fixtures.container.stage import BareContainerStage, ContainerStage
+from fixtures.container.lifecycle import REMOVE, START
+from fixtures.container.sandbox_log import GUEST
+from fixtures.container.stage import IF_THERE, BareContainerStage, ContainerStage
 from fixtures.gpu import stage as gpu
 from fixtures.gpu.stage import GpuStage
 from fixtures.guide import clauses
@@ -40,7 +42,7 @@ from harness.run import job
 from harness.run.stage import Provision, Run, Stage, StageFailed
 from harness.undo.journal import Journal
 from tests.unit.kept import PASSED
-from tests.unit.replay import Recorded, ReplayHost, recorded
+from tests.unit.replay import Answer, Change, Recorded, ReplayHost, Reply, Words, recorded
 
 # The guide's order; each name is a fixture's, in this module.
 STAGES: Mapping[str, ModuleType] = {
@@ -133,7 +135,7 @@ class Lab:
         make: dict[str, Callable[[], Stage[Any, Any]]] = {
             "platform": lambda: PlatformStage(run),
             "rootfs": lambda: RootfsStage(run),
-            "kata": lambda: KataStage(run, facts["rootfs"]),
+            "kata": lambda: KataStage(run, facts["platform"], facts["rootfs"]),
             "image": lambda: ImageStage(run, facts["platform"]),
             "gpu": lambda: GpuStage(run),
             "network": lambda: NetworkStage(run, facts["platform"].machine),
@@ -222,13 +224,45 @@ def _complete(host: ReplayHost) -> None:
     host.spare("date +%s%3N", out="0")
     host.spare_older("printf 'hostname")
     _driver(host)
+    host.spare_older("setsid -f")
     host.spare_older("for d in /sys/bus/pci/devices/*", by=_tabbed)
     host.spare_older("--untracked-files=all")
-    host.spare("dmesg | tail -n 1", out="[    9.0] vfio-pci 0000:00:10.0: enabling device\n")
+    host.spare_older("rev-parse HEAD")
+    host.spare("dmesg | grep -n ''", out="7:[    9.0] vfio-pci 0000:00:10.0: enabling device\n")
     host.spare("log=$(dmesg)")
+    host.spare_older("curl --fail-with-body")
+    host.spare("KATA_CONF_FILE", out="program /usr/bin/containerd\nword -l\nword debug\n")
+    host.spare("containerd-shim-kata-v2 --version", status=2, err="flag provided but not defined\n")
+    host.spare("readlink -f --", out=f"{record().profile['kata']['configuration']}\n")
+    host.spare("config.d")
+    host.spare("NVDIMM_PFN_INFO", status=1)
+    host.spare("df --output=avail,target", "/dev/shm", out=f"{1 << 31} /dev/shm\n")
+    host.spare("nr_overcommit_hugepages", out=f"{3 << 30}\n")
+    host.spare(START)
+    host.spare("qemuPid=", "awk")
+    host.spare(REMOVE)
+    host.spare(GUEST, out=_hook_log())
+    host.spares.append(Change((IF_THERE,), _without_a_shell(host)))
     for folder in FOLDERS:
         host.spare('[ -e "$1" ] ||', f"sh {folder}", status=1)
     host.spare("arch-bare-", "vllm.entrypoints", status=1, err=NO_GPU)
+
+
+def _hook_log() -> str:
+    """What the recorded run's guest said of hooks; it was asked for in another way."""
+    found = record().replies.items()
+    [logs] = [r for (at, words), r in found if at and "grep -F hook" in " ".join(words)]
+    return logs[0].out
+
+
+def _without_a_shell(host: ReplayHost) -> Answer:
+    """Commands in a container were given to ctr as they are."""
+
+    def of_before(words: Words) -> Reply:
+        shell = words.index(IF_THERE)
+        return host._recorded((*words[: shell - 2], *words[shell + 1 :]))
+
+    return of_before
 
 
 def _driver(host: ReplayHost) -> None:

@@ -9,7 +9,8 @@ import pytest
 from fixtures.common import diagnostics, install
 from fixtures.common.findings import FACT, Finding, report, reported
 from harness.errors import LabError
-from harness.host.command import CommandFailed
+from harness.host.command import CommandFailed, CommandTimeout
+from tests.unit.replay import Reply, Words
 from tests.unit.stages.lab import Lab
 
 HINTS = (("disk full", "free some room"), ("full", "never: the first that fits is taken"))
@@ -26,8 +27,38 @@ def test_a_failed_command_gets_the_first_hint_that_fits(lab: Lab, says: str, hin
         pytest.raises(CommandFailed) as caught,
         diagnostics.with_hint("gpu.bind", "look there", HINTS),
     ):
-        lab.host.run("cp", "a", "of a disk full of it")
+        lab.host.run("cp", "a", "b")
     assert (caught.value.clause, caught.value.hint) == ("gpu.bind", hint)
+
+
+def test_a_commands_own_words_are_no_cause(lab: Lab) -> None:
+    lab.host.reply("cp", status=1, err="something else")
+    with pytest.raises(CommandFailed) as caught, diagnostics.with_hint("gpu.bind", "look", HINTS):
+        lab.host.run("cp", "disk full", "b")
+    assert caught.value.hint == "look"
+
+
+def test_a_cause_far_above_the_end_of_what_was_said_is_found(lab: Lab) -> None:
+    lab.host.reply("cp", status=1, out="disk full\n" + "and so on\n" * 1000)
+    with pytest.raises(CommandFailed) as caught, diagnostics.with_hint("gpu.bind", "look", HINTS):
+        lab.host.run("cp", "a", "b")
+    assert caught.value.hint == "free some room"
+
+
+def test_a_command_that_was_stopped_has_no_likely_cause(lab: Lab) -> None:
+    def late(words: Words) -> Reply:
+        raise CommandTimeout("it still ran after 60 s")
+
+    lab.host.reply("cp", by=late)
+    with pytest.raises(CommandTimeout) as caught, diagnostics.with_hint("gpu.bind", "look", HINTS):
+        lab.host.run("cp", "disk full", "b")
+    assert (caught.value.clause, caught.value.hint) == ("gpu.bind", None)
+
+
+def test_a_failure_keeps_a_hint_of_its_own_where_none_fits() -> None:
+    with pytest.raises(CommandFailed) as caught, diagnostics.with_hint("gpu.bind", "look", HINTS):
+        raise CommandFailed("the job was killed", hint="out of memory?")
+    assert (caught.value.clause, caught.value.hint) == ("gpu.bind", "out of memory?")
 
 
 def test_an_error_with_a_cause_of_its_own_keeps_it() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 
 import pytest
 
+from fixtures.common.findings import reported
 from fixtures.container import hook_chain
-from fixtures.container.stage import SERVER_WORDS
+from fixtures.container.lifecycle import REMOVE, START
+from fixtures.container.sandbox_log import GUEST
+from fixtures.container.stage import SERVER_WORDS, exec_argv
 from fixtures.platform import virtcca
 from harness.host.command import CommandFailed
 from harness.run.stage import StageFailed
@@ -22,7 +26,7 @@ BARE = f"{record().profile['container']['name']}-bare-{record().run_id}"
 SMI = "nvidia-smi --query-gpu"
 HOLDERS = "find /proc/[0-9]*/fd"
 DRIVER = 'echo "program'
-HOOKS = "grep -F hook"
+HOOKS = GUEST
 IDS = {"container": ID, "bare_container": BARE}
 
 # What containerd or kata says, and what is to be done.
@@ -64,7 +68,7 @@ def test_every_group_is_given_and_the_network_and_the_mounts(make_lab: MakeLab) 
     lab = make_lab(settings={"container": {"mounts": [mount]}})
     lab.host.reply("ctr run", mount)
     lab.bring("container")
-    [words] = [words for words in lab.host.asked if words[:2] == ("ctr", "run")]
+    [words] = [words for words in lab.host.asked if START in words]
     line = " ".join(words)
     assert f"--mount {mount}" in line
     assert f"--device {NODE}" in line
@@ -73,13 +77,15 @@ def test_every_group_is_given_and_the_network_and_the_mounts(make_lab: MakeLab) 
 
 def test_the_control_is_given_no_device_and_no_network(lab: Lab) -> None:
     lab.bring("bare_container")
-    [words] = [words for words in lab.host.asked if words[:2] == ("ctr", "run")]
+    [words] = [words for words in lab.host.asked if START in words]
     assert not {"--device", "--with-ns"} & {word.partition("=")[0] for word in words}
 
 
+BOOTED = 'vmconsole="{\\"msg\\":\\"ready\\"}"\n'
+
 # What is broken in the chain to the GPU: the first link that does not hold, and its cause.
 BROKEN = [
-    (HOOKS, Reply(), hook_chain.FOUND, "kata.enable_debug"),
+    (HOOKS, Reply(out=BOOTED), hook_chain.FOUND, "guest_hook_path"),
     (DRIVER, Reply(out="program /usr/bin/nvidia-smi\nnodes /dev/nvidia*\n"), hook_chain.MODULE,
      "the driver was built for another kernel"),
     (DRIVER, Reply(out="program \nnodes /dev/nvidia0 /dev/nvidiactl\nmodule nvidia 1 0 -\n"),
@@ -166,9 +172,9 @@ def test_of_two_machines_it_is_the_one_with_more_of_the_groups(lab: Lab) -> None
 def test_the_kernels_messages_are_those_since_the_start(lab: Lab) -> None:
     attached = "attach confidential dev: 0000:00:10.0"
     full = "swiotlb buffer is full (sz: 4096 bytes)"
-    lab.host.reply(virtcca.NEWEST, out="[4321.5] the newest\n")
-    lab.host.reply(virtcca.SINCE, "[4321.5] the newest", out=f"{attached}\n{virtcca.DESTROYED}\n")
-    lab.host.reply("journalctl -t kata", virtcca.SWIOTLB_FULL, out=f"{full}\n")
+    lab.host.reply(virtcca.NEWEST, out="7:[4321.5] the newest\n")
+    lab.host.reply(virtcca.SINCE, "7:[4321.5] the newest", out=f"{attached}\n{virtcca.DESTROYED}\n")
+    lab.host.reply(GUEST, out=f"{full}\n")
     found = lab.bring("container")
     assert found.kernel_log == (attached, virtcca.DESTROYED)
     assert found.console_log == (full,)
@@ -213,7 +219,7 @@ def test_a_server_that_does_not_end_without_a_gpu_has_no_status(lab: Lab) -> Non
 
 
 def test_a_control_that_stays_is_an_error(lab: Lab) -> None:
-    lab.host.reply("ctr container rm", BARE, status=1)
+    lab.host.reply(REMOVE, BARE, status=1)
     with pytest.raises(CommandFailed) as caught:
         lab.bring("bare_container")
     assert f"{BARE}' on 'lab' ended with exit status 1" in caught.value.message
@@ -221,8 +227,41 @@ def test_a_control_that_stays_is_an_error(lab: Lab) -> None:
 
 def test_the_way_back_is_in_the_journal_before_the_container_is_there(lab: Lab) -> None:
     lab.bring("container")
-    lines = [" ".join(words) for words in lab.host.asked]
-    journal = next(i for i, line in enumerate(lines) if "truncate -s" in line)
-    assert journal < next(i for i, line in enumerate(lines) if line.startswith("ctr run"))
+    asked = lab.host.asked
+    journal = next(i for i, words in enumerate(asked) if "truncate -s" in " ".join(words))
+    assert journal < next(i for i, words in enumerate(asked) if START in words)
     [entry] = lab.run.journal.entries
     assert entry.undo[0][-1] == ID
+
+
+def test_what_qemu_said_is_told_with_its_cause(lab: Lab) -> None:
+    lab.host.reply("ctr run", ID, status=1, err="ctr: exiting QMP loop, command cancelled\n")
+    lab.host.reply("qemuPid=", "awk", out="qemu-system-x86_64: ... = -14 (Bad address)\n")
+    with pytest.raises(StageFailed, match=r"QEMU said:\nqemu-system.*Bad address") as caught:
+        lab.bring("container")
+    assert "/dev/shm" in (caught.value.hint or "")
+    assert caught.value.clause == "container.run"
+
+
+def test_one_that_hangs_has_its_clause_and_its_cause_too(lab: Lab) -> None:
+    lab.host.reply("ctr run", ID, status=124, seconds=lab.host.paced(600))
+    lab.host.reply("qemuPid=", "awk", out="qemu-system-x86_64: invalid value of maxmem\n")
+    with pytest.raises(StageFailed, match="invalid value of maxmem") as caught:
+        lab.bring("container")
+    assert "kata.default_memory is more" in (caught.value.hint or "")
+    assert caught.value.clause == "container.run"
+
+
+def test_a_function_that_qemu_has_not_is_reported(lab: Lab) -> None:
+    gpu = lab.facts["gpu"]
+    sound = replace(gpu.members[0], bdf="0000:00:10.1")
+    lab.facts["gpu"] = replace(gpu, members=(*gpu.members, sound))
+    lab.bring("container")
+    [finding] = [f for f in reported(lab.run) if f.id == "container.first-function"]
+    assert "0000:00:10.1 went to VFIO, and to no guest" in finding.text
+
+
+@pytest.mark.parametrize(("program", "status"), [("true", 0), ("no-such-program", 127)])
+def test_a_program_is_looked_for_before_it_is_executed(program: str, status: int) -> None:
+    done = subprocess.run([*exec_argv("x")[-3:], program], check=False, capture_output=True)
+    assert done.returncode == status

@@ -121,8 +121,8 @@ CANNOT = [
             status=127,
             err="timeout: failed to run command 'python3': No such file or directory\n",
         ),
-        (f"{BDF} cannot be given to vfio-pci",),
-        "python3 is needed on the host",
+        ("On 'lab' the program 'python3' is missing",),
+        "install python3",
         "gpu.bind",
     ),
     Refusal(
@@ -250,9 +250,16 @@ def test_a_host_that_nobody_logged_in_to_has_no_way_in(ready: Lab) -> None:
     )
 
 
+@pytest.mark.case(
+    "network of the host", "a default route with several next hops", source="iproute2"
+)
 @pytest.mark.parametrize(
     ("peer", "names"),
-    [("", ["eth0", "eth1"]), ("fe80::1%eth7 50000 fe80::2%eth7 22\n", ["eth0", "eth1", "eth7"])],
+    [
+        ("", ["eth0", "eth1"]),
+        ("UNKNOWN 65535 UNKNOWN 65535\n", ["eth0", "eth1"]),
+        ("fe80::1%eth7 50000 fe80::2%eth7 22\n", ["eth0", "eth1", "eth7"]),
+    ],
 )
 def test_every_way_out_is_in_use(ready: Lab, peer: str, names: list[str]) -> None:
     # ECMP, as iproute2 prints it; not recorded.

@@ -15,7 +15,7 @@ from fixtures.common.findings import reported
 from fixtures.image import build_context, inspect
 from fixtures.image import stage as image
 from harness.errors import LabError
-from harness.host.command import CommandFailed
+from harness.host.command import ProgramMissing
 from harness.record.trace import at_stage
 from harness.run.stage import StageFailed
 from tests.unit.replay import ReplayHost, Reply, Words
@@ -117,7 +117,15 @@ SAYS = [
     ("write /var/lib/docker/x: No space left on device", "docker system df"),
     ("pull access denied, repository does not exist", "docker login nvcr.io"),
     ("401 unauthorized: authentication required", "docker login nvcr.io"),
+    ("failed to fetch anonymous token: 401 Unauthorized", "docker login nvcr.io"),
+    ("net/http: TLS handshake timeout", "a mirror"),
+    ("ERROR: Cannot connect to the Docker daemon at unix:///x. Is it running?", "docker.service"),
     ("ERROR: process did not complete successfully: exit code: 2", "image-build.txt"),
+    ("#9 0.1 cc: /src: Permission denied\nERROR: failed to solve", "image-build.txt"),
+    # What is above the error has been got over.
+    ("#9 0.1 Could not resolve host: x, trying again\n#9 ERROR: exit code: 2", "image-build.txt"),
+    # Where the step says it itself, far above the end: the Dockerfile follows.
+    ("ERROR: x\n > [2/3] RUN:\n1.0 No space left on device\n" + 400 * "Dockerfile\n", "system df"),
 ]
 
 
@@ -126,7 +134,7 @@ def test_a_build_that_fails_has_its_likely_cause_told(lab: Lab, says: str, hint:
     Refusal(
         "",
         lambda host: host.job("image-build", 1, f"#1 [internal] load\n{says}\n"),
-        ("Job 'image-build'", "ended with exit status 1", says),
+        ("Job 'image-build'", "ended with exit status 1", says.rpartition("\n")[2]),
         hint,
         "image.build",
     ).of(lab, "image")
@@ -227,16 +235,28 @@ def test_a_listing_without_a_digest_is_an_error_that_shows_it(ready: Lab) -> Non
         ready.bring("image")
 
 
-def test_an_index_leads_to_the_manifest_of_this_machine(ready: Lab) -> None:
-    index = {
-        "manifests": [
-            {"digest": OTHER, "platform": {"architecture": "arm64"}},
-            {"digest": MANIFEST, "platform": {"architecture": "amd64"}},
-        ]
-    }
+# Of OCI's image-spec (image-index.md) and BuildKit's attestations; not recorded.
+INDEXES = {
+    "of several machines": [
+        {"digest": OTHER, "platform": {"architecture": "arm64", "os": "linux", "variant": "v8"}},
+        {"digest": OTHER, "platform": {"architecture": "amd64", "os": "windows"}},
+        {"digest": MANIFEST, "platform": {"architecture": "amd64", "os": "linux"}},
+    ],
+    "with an attestation": [
+        {"digest": OTHER, "platform": {"architecture": "unknown", "os": "unknown"}},
+        {"digest": MANIFEST, "platform": {"architecture": "amd64", "os": "linux"}},
+    ],
+    "without a platform": [{"digest": MANIFEST}],
+}
+
+
+@pytest.mark.parametrize("manifests", INDEXES.values(), ids=INDEXES)
+def test_an_index_leads_to_the_manifest_of_this_machine(
+    ready: Lab, manifests: list[dict[str, Any]]
+) -> None:
     top = "sha256:" + "1" * 64
     ready.host.edit(LISTING, old=MANIFEST, new=top)
-    ready.host.reply(f"ctr content get {top}", out=json.dumps(index))
+    ready.host.reply(f"ctr content get {top}", out=json.dumps({"manifests": manifests}))
     with at_stage("image"):
         listed = inspect.in_containerd(ready.host, REFERENCE, "amd64")
     assert listed == inspect.Listed(top, ID, ("linux/amd64",))
@@ -276,7 +296,8 @@ def test_an_image_that_does_not_start(ready: Lab) -> None:
     with pytest.raises(StageFailed) as caught:
         ready.bring("image")
     assert says in caught.value.message
-    assert isinstance(caught.value.__cause__, CommandFailed)
+    assert isinstance(caught.value.__cause__, ProgramMissing)
+    assert "In the container on 'lab' the program 'python3' is missing" in caught.value.message
     [entry] = [e for e in ready.run.journal.entries if e.what.startswith("docker run")]
     assert entry.undo == (("docker", "rm", "--force", entry.what.split()[-1]),)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import tomlkit
 
+from fixtures.kata.stage import HUGE_PAGES
 from harness.errors import LabError
 from tests.unit.stages.lab import Lab, Refusal, about, record
 
@@ -124,3 +126,85 @@ def test_with_provision_never_nothing_is_written(ready: Lab) -> None:
 def test_what_is_effective_is_what_the_runtime_says(ready: Lab) -> None:
     ready.host.filter(ENV, by=lambda out: json.dumps(json.loads(out) | {"Agent": {"Debug": False}}))
     assert ready.bring("kata").effective["Agent"] == {"Debug": False}
+
+
+def test_what_would_be_refused_beside_ours_is_taken_out(lab: Lab) -> None:
+    old = before().replace(
+        "[hypervisor.qemu]", '[hypervisor.qemu]\ninitrd = "/i"\nhot_plug_vfio = "root-port"', 1
+    )
+    lab.host.reply(CAT, out=old)
+    lab.bring("kata")
+    qemu = tomlkit.parse(lab.host.written[PATH]).unwrap()["hypervisor"]["qemu"]
+    assert not {"initrd", "hot_plug_vfio", "disable_image_nvdimm"} & {*qemu}
+
+
+def test_an_image_for_nvdimm_is_booted_as_a_disk(lab: Lab) -> None:
+    lab.host.reply("NVDIMM_PFN_INFO", status=0)
+    lab.bring("kata")
+    qemu = tomlkit.parse(lab.host.written[PATH]).unwrap()["hypervisor"]["qemu"]
+    assert qemu["disable_image_nvdimm"] is True
+
+
+def test_of_a_link_the_file_is_changed(lab: Lab) -> None:
+    file = "/opt/kata/share/defaults/kata-containers/configuration-qemu.toml"
+    lab.host.reply("readlink -f --", PATH, out=f"{file}\n")
+    lab.host.reply(f"cat -- {file}", out="[hypervisor.qemu]\n")
+    for change in ("cp -a --no-dereference", "mktemp"):
+        lab.host.reply(change, file)
+    lab.bring("kata")
+    assert [*lab.host.written] == [file]
+
+
+def test_drop_ins_count_after_the_file_in_their_order(ready: Lab) -> None:
+    folder = "/etc/kata-containers/config.d"
+    ready.host.reply("config.d", out=f"{folder}/10-a\n{folder}/50-b.toml\n")
+    ready.host.reply(f"cat -- {folder}/10-a", out="[hypervisor.qemu]\ndefault_memory = 1\n")
+    ready.host.reply(f"cat -- {folder}/50-b.toml", out="[hypervisor.qemu]\ndefault_memory = 2\n")
+    found = ready.bring("kata")
+    assert found.hypervisor["default_memory"] == 2
+    assert found.hypervisor["image"] == ready.facts["rootfs"].image
+    assert found.drop_ins == (f"{folder}/10-a", f"{folder}/50-b.toml")
+
+
+@pytest.mark.parametrize(
+    ("setting", "path", "needed"),
+    [
+        ("", "/dev/shm", WANTED["default_memory"] + 512),
+        ("enable_hugepages = true", HUGE_PAGES, 2 * WANTED["default_memory"]),
+        ('shared_fs = "virtio-9p"', None, 0),
+        ('file_mem_backend = "/srv/memory"', None, 0),
+    ],
+)
+def test_the_guests_memory_is_where_the_configuration_says(
+    ready: Lab, setting: str, path: str | None, needed: int
+) -> None:
+    ready.host.reply(CAT, out=f"[hypervisor.qemu]\n{setting}\n")
+    room = ready.bring("kata").shared_memory
+    assert (room and room.path) == path
+    if room is not None:
+        assert room.needed == needed << 20
+
+
+def test_the_configuration_of_containerds_environment_is_asked_for(ready: Lab) -> None:
+    ready.facts["platform"] = replace(ready.facts["platform"], kata_conf_file="/srv/kata.toml")
+    out = record().replies["kata", tuple(ENV.split())][0].out
+    ready.host.reply("kata-runtime --config /srv/kata.toml env --json", out=out)
+    ready.bring("kata")
+
+
+def test_katas_rust_runtime_is_told_and_nothing_is_done(lab: Lab) -> None:
+    says = "Kata Containers containerd shim (Rust): id: io.containerd.kata.v2, version: 4.1.0"
+    lab.facts["platform"] = replace(lab.facts["platform"], kata_shim_says=says)
+    with pytest.raises(pytest.skip.Exception, match=r"not assessed: .*\(Rust\).* 4\.1\.0"):
+        lab.bring("kata")
+    assert not lab.host.asked
+
+
+def test_a_runtime_that_is_not_there_has_its_advice(lab: Lab) -> None:
+    Refusal(
+        "",
+        lambda host: host.reply(ENV, status=127, err="timeout: failed to run command\n"),
+        (ENV,),
+        "/opt/kata/bin",
+        "kata.configuration",
+    ).of(lab, "kata")

@@ -1,16 +1,13 @@
-"""model: when the server counts as ready, why one is not, and the question asked both ways."""
+"""model: when the server counts as ready, and why one is not."""
 
 from __future__ import annotations
 
-import json
+import shlex
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from fixtures.model import serverlog
-from fixtures.model import stage as model
-from harness.errors import LabError
+from fixtures.model import ending, serverlog
 from harness.host.command import HostUnreachable
 from harness.run.stage import StageFailed
 from tests.unit import vllm
@@ -43,32 +40,55 @@ def ended(lab: Lab, says: str) -> None:
     lab.host.reply(*TAIL, out=says)
 
 
-# What the server's log says last, and what is to be done.
-SAYS = [
-    ("RuntimeError: Failed to infer device type", "it sees no GPU"),
-    ("RuntimeError: No CUDA GPUs are available", "it sees no GPU"),
-    ("ModuleNotFoundError: No module named 'modelscope'", "too early a stage: image suite"),
-    ("torch.OutOfMemoryError: CUDA out of memory.", "--gpu-memory-utilization"),
-    ("urllib3: Name or service not known", "container.mounts for resolv.conf"),
-    ("requests.exceptions.ConnectionError: Max retries exceeded", "container gets nowhere"),
-    (vllm.log("port-in-use"), "another server has the port: model.port"),
-    ("api_server.py: error: unrecognized arguments: --max-len", "model.command has a wrong flag"),
-    (vllm.log("model-path-missing"), "model-server.txt in the evidence has all of its log"),
-]
+# Why real servers did not start, and the key of the profile.
+STARTS = {
+    "port-in-use": "model.port",
+    "max-model-len-too-large": "model.command",
+    "model-path-missing": "container.mounts",
+    "no-memory-for-cache": "model.command",
+    "quantization-mismatch": "model.command",
+    "tensor-parallel-too-many": "gpu.count",
+    "config-json-broken": "model.command",
+    "hub-name-offline": "model.command",
+}
 
 
-@pytest.mark.parametrize(("says", "hint"), SAYS, ids=[says[-30:] for says, _ in SAYS])
-def test_a_server_that_ends_has_its_likely_cause_told(
-    lab: Lab, server: Server, says: str, hint: str
+@pytest.mark.parametrize("name", STARTS)
+def test_a_server_that_does_not_start_has_its_cause_told(
+    lab: Lab, server: Server, name: str
 ) -> None:
     server.answers["/health"] = (503, "", b"")
+    cause, line = ending.found(vllm.log(name))
+    assert cause is not None
+    far = '(APIServer pid=1)   File "core_client.py", line 100, in <module>\n' * 200
     Refusal(
         "",
-        lambda host: ended(lab, says),
-        ("the model server ended before it was ready", says.strip()),
-        hint,
+        lambda host: ended(lab, f"{vllm.log(name)}\n{far}"),
+        ("the model server ended before it was ready (exit status 1)", cause.says, line[:500]),
+        STARTS[name],
         "model.server",
     ).of(lab, "model")
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405])
+def test_a_refusal_is_told_at_once(lab: Lab, server: Server, status: int) -> None:
+    server.answers["/health"] = (status, JSON, HTTP["key-models"].answer.encode())
+    says = f"/health is answered with {status}: Unauthorized"
+    Refusal("", lambda host: None, (says,), "", "model.ready").of(lab, "model")
+
+
+def test_a_key_that_the_server_wants_is_told(lab: Lab, server: Server) -> None:
+    wants = HTTP["key-models"]
+    server.answers["/v1/models"] = (wants.status, JSON, wants.answer.encode())
+    says = "/v1/models is answered with 401: Unauthorized"
+    Refusal("", lambda host: None, (says,), "--api-key", "model.ready").of(lab, "model")
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"null", b"<html>", b'{"data": null}', b'{"da'])
+def test_another_server_on_the_port_is_told(lab: Lab, server: Server, body: bytes) -> None:
+    server.answers["/v1/models"] = (200, JSON, body)
+    says = "/v1/models is no list of models"
+    Refusal("", lambda host: None, (says,), "the model server?", "model.ready").of(lab, "model")
 
 
 def test_the_servers_log_becomes_evidence(lab: Lab, server: Server) -> None:
@@ -92,8 +112,12 @@ def test_a_server_that_never_is_ready(make_lab: MakeLab, server: Server) -> None
     Refusal(
         "",
         lambda host: None,
-        ("for the model server to answer on /health",),
-        "model.port",
+        (
+            "for the model server to answer on /health",
+            "last seen: /health is answered with 503",
+            f" s: {shlex.join(WANTED['command'])}",
+        ),
+        "raise 'model' in [budget] of the profile, 1e-06 now",
         "model.ready",
     ).of(lab, "model")
 
@@ -109,6 +133,28 @@ def test_the_end_of_the_log_is_in_the_hint_of_one_that_never_is_ready(
     with pytest.raises(StageFailed) as caught:
         lab.bring("model")
     assert (caught.value.hint or "").endswith("loading shards: 3 of 9")
+
+
+@pytest.mark.parametrize(
+    ("log", "hint"),
+    [
+        ("Starting vLLM server on http://0.0.0.0:9000", "it listens on port 9000, and model.port"),
+        ("INFO:     Uvicorn running on http://127.0.0.1:8000 (Press CTRL+C", "--host 0.0.0.0"),
+        (vllm.log("hub-name-offline"), "its log complains of 'huggingface_hub"),
+        ("Starting vLLM server on http://0.0.0.0:8000", "if it needs longer here"),
+    ],
+)
+def test_what_the_log_of_one_that_never_is_ready_says(
+    make_lab: MakeLab, server: Server, log: str, hint: str
+) -> None:
+    lab = make_lab(settings=SLOW)
+    server.lead_to(lab.host)
+    server.answers["/health"] = (503, "", b"")
+    lab.host.reply("state=gone", "-model-server.service", out="alive 12\nloading ...")
+    lab.host.reply(*TAIL, out=log)
+    with pytest.raises(StageFailed) as caught:
+        lab.bring("model")
+    assert hint in (caught.value.hint or "")
 
 
 def test_one_that_is_not_ready_yet_is_waited_for_with_its_log_in_view(
@@ -159,16 +205,36 @@ def test_a_page_that_says_not_found_is_no_version(lab: Lab, server: Server) -> N
     assert lab.bring("model").version == ""
 
 
-def test_a_server_that_does_not_answer_any_more(ready: Lab, server: Server) -> None:
+def test_a_server_with_an_error_of_its_own(ready: Lab, server: Server) -> None:
     server.lead_to(ready.host)
     server.answers["/v1/models"] = (500, JSON, b"")
     Refusal(
         "",
         lambda host: None,
-        ("the model server does not answer", "500 Server Error", "/v1/models"),
-        "has it ended since it was ready?",
+        ("/v1/models is answered with 500: no word",),
+        "an error of the server's own",
         "model.ready",
     ).of(ready, "model")
+
+
+def test_a_server_that_has_ended_meanwhile_is_told_with_its_cause(lab: Lab, server: Server) -> None:
+    died = HTTP["engine-killed-0"]
+    server.answers["/v1/models"] = (died.status, JSON, died.answer.encode())
+    log = vllm.log("good-then-engine-killed")
+
+    def alive_once(words: Words) -> Reply:
+        lab.host.job("model-server", 0, log)
+        return Reply(out="alive 0\n")
+
+    lab.host.reply(*TAIL, out=log)
+    lab.host.reply("state=gone", "-model-server.service", by=alive_once)
+    Refusal(
+        "",
+        lambda host: None,
+        ("ended after it was ready (exit status 0, as vLLM's is when its engine has died)",),
+        "kata.default_memory",
+        "model.server",
+    ).of(lab, "model")
 
 
 def memory(lab: Lab, used: int) -> None:
@@ -191,82 +257,3 @@ def test_an_nvidia_smi_that_fails_later_is_an_error_that_shows_it(lab: Lab) -> N
     lab.host.reply(SMI, status=15, err="GPU is lost\n")
     with pytest.raises(StageFailed, match="GPU is lost"):
         lab.bring("model")
-
-
-# The question, in the container.
-def ask(lab: Lab) -> Any:
-    lab.facts["container"] = replace(lab.facts["container"], host=lab.host)
-    return lab.fixture("answer", model)
-
-
-def test_the_recorded_answer_is_read(lab: Lab) -> None:
-    answer = ask(lab)
-    assert answer.model == NAME
-    assert answer.text
-    assert answer.total_tokens == answer.prompt_tokens + answer.completion_tokens
-    [fact] = [event for event in lab.events("fact") if event["name"] == "answer"]
-    assert fact["value"]["text"] == answer.text
-    assert f"answer: {answer.text}" in lab.said
-
-
-def test_a_real_answer_is_read(lab: Lab) -> None:
-    lab.host.reply(CURL, out=HTTP["good"].answer, seconds=2.0)
-    answer = ask(lab)
-    usage = json.loads(HTTP["good"].answer)["usage"]
-    assert answer.completion_tokens == usage["completion_tokens"]
-    assert answer.tokens_per_second == round(usage["completion_tokens"] / 2.0, 3)
-
-
-@pytest.mark.parametrize(
-    ("status", "says"),
-    [
-        (7, "curl: (7) Failed to connect to 127.0.0.1 port 8000"),
-        (22, "curl: (22) The requested URL returned error: 404"),
-        (28, "curl: (28) Operation timed out"),
-    ],
-)
-def test_a_question_that_gets_no_answer(lab: Lab, status: int, says: str) -> None:
-    lab.host.reply(CURL, status=status, out=HTTP["wrong-model"].answer, err=says)
-    with pytest.raises(LabError) as caught:
-        ask(lab)
-    said = json.loads(HTTP["wrong-model"].answer)["error"]["message"]
-    Refusal("", lambda host: None, (says, said), "curl(1)", "model.inside").judge(caught.value)
-
-
-@pytest.mark.parametrize("body", ["", "<html>404</html>", '{"choices": []}', "[]"])
-def test_an_answer_of_something_else_is_an_error_that_shows_it(lab: Lab, body: str) -> None:
-    lab.host.reply(CURL, out=body, seconds=1.0)
-    with pytest.raises(LabError) as caught:
-        ask(lab)
-    Refusal(
-        "",
-        lambda host: None,
-        ("the completion lacks something", body),
-        "is what listens on model.port the model server?",
-        "model.answer",
-    ).judge(caught.value)
-
-
-def test_an_answer_by_the_wrong_path_is_asked_for_with_the_guides_words(lab: Lab) -> None:
-    ask(lab)
-    [words] = [words for words in lab.host.asked if "curl" in words]
-    body = json.loads(words[-1])
-    assert body["messages"][-1] == {"role": "user", "content": WANTED["question"]}
-    assert (body["temperature"], body["max_tokens"]) == (0, WANTED["max_tokens"])
-
-
-# The same from outside.
-def test_a_real_stream_is_put_together(lab: Lab, server: Server) -> None:
-    stream = HTTP["stream"]
-    server.answers["/v1/chat/completions"] = (200, stream.kind, f"{stream.answer}\n\n".encode())
-    lab.bring("model")
-    ask(lab)
-    found = lab.fixture("streamed", model)
-    pieces = [json.loads(line[6:]) for line in stream.answer.splitlines() if line[6:7] == "{"]
-    said = [c["delta"].get("content") for piece in pieces for c in piece["choices"]]
-    assert found.text == "".join(text for text in said if text)
-    assert found.pieces == len([text for text in said if text])
-    assert found.role == "assistant"
-    assert found.completion_tokens == pieces[-1]["usage"]["completion_tokens"]
-    [fact] = [event for event in lab.events("fact") if event["name"] == "streamed"]
-    assert fact["value"]["text"] == found.text

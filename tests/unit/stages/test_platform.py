@@ -181,3 +181,40 @@ def test_a_boot_parameter_with_another_value_is_missing() -> None:
     line = "root=/dev/vda virtcca_cvm_host=0 arm_smmu_v3.disable_ecmdq=1"
     wanted = ("virtcca_cvm_host=1", "arm_smmu_v3.disable_ecmdq=1")
     assert virtcca.missing_parameters(line, wanted) == ["virtcca_cvm_host=1"]
+
+
+DUMP = 'version = 2\n\n[debug]\n  address = ""\n  level = "debug"\n\n[grpc]\n  level = "x"\n'
+
+
+@pytest.mark.parametrize(
+    ("words", "dump", "level"),
+    [
+        (["containerd"], DUMP, "debug"),
+        (["containerd", "-c", "/etc/c.toml"], DUMP, "debug"),
+        (["containerd"], "version = 2\n[debug]\n", "info"),
+        (["containerd"], "no TOML", "info"),
+        (["containerd", "--log-level=warn"], None, "warn"),
+        (["containerd", "--config", "/x", "-l", "debug"], None, "debug"),
+    ],
+)
+def test_containerds_level_is_what_its_options_then_its_configuration_say(
+    lab: Lab, words: list[str], dump: str | None, level: str
+) -> None:
+    lines = ["program /usr/bin/containerd", *(f"word {word}" for word in words), "kata /k.toml"]
+    lab.host.reply("KATA_CONF_FILE", out="\n".join(lines))
+    if dump is not None:
+        options = ["--config", words[2]] if len(words) > 2 else []
+        lab.host.reply(" ".join(["/usr/bin/containerd", *options, "config dump"]), out=dump)
+    found = lab.bring("platform")
+    assert (found.containerd_level, found.kata_conf_file) == (level, "/k.toml")
+
+
+def test_a_containerd_that_does_not_run_has_no_level(lab: Lab) -> None:
+    lab.host.reply("KATA_CONF_FILE", out="")
+    assert lab.bring("platform").containerd_level == ""
+
+
+def test_the_shim_is_asked_what_it_is(lab: Lab) -> None:
+    says = "Kata Containers containerd shim (Rust): id: io.containerd.kata.v2, version: 4.1.0"
+    lab.host.reply("containerd-shim-kata-v2 --version", out=f"{says}\n")
+    assert lab.bring("platform").kata_shim_says == says

@@ -37,6 +37,7 @@ class Outer(Shape):
     inner: Inner = Inner()
 
 
+@pytest.mark.case("JSON of others", "null, a list, HTML, a cut end", source="iproute2 #37")
 @pytest.mark.parametrize("text", WRONG.values(), ids=WRONG)
 def test_what_is_otherwise_is_told(text: str) -> None:
     with pytest.raises(BadJson, match=r"^'x' should have printed JSON, but ") as caught:
