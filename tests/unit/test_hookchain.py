@@ -108,3 +108,34 @@ def test_a_machines_devices_are_told_as_kata_names_them() -> None:
     assert machine.vfio("0000:81:00.0") == {"host": "81:00.0", "bus": "rp0"}
     assert machine.vfio("0001:81:00.0") is None
     assert machine.devices("pcie-root-port") == [{"id": "rp0", "bus": "pcie.0"}]
+
+
+# Of nvidia-container-runtime-hook 1.17.8, recorded; the stack is cut.
+PANIC = """\
+Auto-detected mode as 'legacy'
+couldn't find binary nvidia-container-cli in /usr/bin:/bin : exec: "nvidia-container-cli": \
+executable file not found in $PATH
+goroutine 1 [running]:
+runtime/debug.Stack()
+	runtime/debug/stack.go:26 +0x5e
+main.exit()
+"""
+
+
+@pytest.mark.case(
+    "NVIDIA", "a hook that fails says why above a stack", source="nvidia-container-toolkit 1.17.8"
+)
+def test_a_hook_that_fails_is_told_without_its_stack() -> None:
+    log = (
+        GOOD.log[0],
+        f"hook {HOOK} exec failed: {PANIC}",
+        f"exit status of hook {HOOK} : Exited(1)",
+    )
+    said = hook_chain.words(log, HOOK)
+    assert said.startswith("Auto-detected mode as 'legacy'\ncouldn't find binary")
+    assert said.endswith("executable file not found in $PATH")
+    link = hook_chain.broken(hook_chain.chain(replace(GOOD, log=log)))
+    assert link is not None
+    assert link.name == hook_chain.SUCCEEDED
+    assert "goroutine" not in link.seen
+    assert "libnvidia-container-tools" in link.cause

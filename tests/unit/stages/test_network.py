@@ -285,6 +285,7 @@ def test_all_calls_are_there() -> None:
     assert {call.name for call in FAILED} == CAUSES.keys() | checks
 
 
+@pytest.mark.case("CNI", "an error, a usage text, and the error again", source="cnitool 1.3.1")
 @pytest.mark.parametrize("name", CAUSES)
 @pytest.mark.parametrize("form", ["err", "error"])
 def test_what_cnitool_says_is_shown_once_with_its_cause(lab: Lab, name: str, form: str) -> None:
