@@ -33,7 +33,7 @@ INITRAMFS = 'mkdir -p "$1/etc/initramfs-tools" && cp -rT {} "$1/etc/initramfs-to
 def digest() -> str:
     """Digest of everything in the repository that decides what is in the image."""
     total = hashlib.sha256(packages.architecture().machine.encode())
-    files = [HERE / name for name in ("build.py", "manifest.py", "packages.py", "recipe.py")]
+    files = [HERE / f"{name}.py" for name in ("build", "debs", "manifest", "packages", "recipe")]
     files += sorted(
         path
         for folder in ("emulator", "overlay", "parts", "standins")

@@ -26,7 +26,8 @@ OTHERS = ["tests", "conftest"]  # nobody's to import
 ORDER = {
     "harness": "errors exits record host wait profile undo run outcome plugin __main__",
     "vlab": "errors process hold "
-    "namespace packages sources manifest build emulator standins recipe image "  # the disk image
+    "namespace packages sources manifest build debs emulator parts standins "
+    "recipe image "  # the disk image
     "qmp qemu accel preflight registry pace launch boot machine "  # the machine
     "face probe cli __main__",
 }

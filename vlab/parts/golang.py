@@ -10,10 +10,9 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from vlab import manifest
+from vlab import debs, manifest
 from vlab.build import Build
 from vlab.packages import SUITE
-from vlab.standins.guest import debs
 
 FOLDER = "go"  # in the tree, and of the programs that are kept
 ROOT = "usr/lib/go"  # Debian's GOROOT

@@ -12,8 +12,9 @@ There are two images of the same file system: rootfs.img, bare, and rootfs-parti
 import shutil
 from pathlib import Path
 
+from vlab import debs
 from vlab.build import Build
-from vlab.standins.guest import debs, kernel, rootfs, rpmdb
+from vlab.standins.guest import kernel, rootfs, rpmdb
 
 # No apt in the guest: its packages come by dnf, as in the guide.
 VARIANT = "essential"

@@ -6,9 +6,10 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from vlab import debs
 from vlab.build import Build
 from vlab.errors import VlabError
-from vlab.standins.guest import cpio, debs
+from vlab.standins.guest import cpio
 
 # What the guest can load; a name that the kernel has built in is not looked for. (Debian's cloud
 # kernel has ext4, virtio_pci, virtiofs and FUSE built in, and no 9p at all.)

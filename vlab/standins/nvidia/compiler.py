@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from vlab import debs
 from vlab.build import Build
-from vlab.standins.guest import debs
 
 HERE = Path(__file__).parent
 FOLDER = "compiler"  # in the build's folder

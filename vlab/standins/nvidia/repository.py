@@ -9,9 +9,9 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from vlab import debs
 from vlab.build import Build
 from vlab.packages import TOOLKIT_VERSION
-from vlab.standins.guest import debs
 from vlab.standins.nvidia import rewrap, signing
 
 HERE = Path(__file__).parent / "toolkit"
