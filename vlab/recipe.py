@@ -67,6 +67,7 @@ def carry_out(build: Build, folder: Path) -> None:
     with build.step("finishing the disk image"):
         _configure(build)
         emulator.install(build, build.work / compiler.FOLDER, folder / "emulator")
+        shutil.rmtree(build.work / compiler.FOLDER)  # room is scarcest while the image is packed
         gpu.install(build, folder)
         _pack(build, folder)
     shutil.rmtree(build.work)
