@@ -1,6 +1,7 @@
 """The stand-in for NVIDIA's driver package, and Debian's packages as RPMs, without root."""
 
 import io
+import re
 import shutil
 import subprocess
 import tarfile
@@ -11,6 +12,7 @@ import pytest
 
 from fixtures.rootfs.driver import faults
 from vlab.standins import nvidia
+from vlab.standins.guest import rpmdb
 from vlab.standins.nvidia import driver, rewrap
 
 VERSION = nvidia.DRIVER_VERSION
@@ -221,6 +223,20 @@ def test_package_payload_is_a_plain_archive(package: Path) -> None:
     payload = data[len(header) + len(b"\nexit $?\n") :]
     with tarfile.open(fileobj=io.BytesIO(payload)) as archive:
         assert {"nvidia-installer", "kernel/nvidia.c", "kernel/Kbuild"} <= set(archive.getnames())
+
+
+def test_toolkit_needs_nothing_that_neither_guest_nor_repository_has() -> None:
+    spec = (Path(nvidia.__file__).parent / "toolkit/toolkit.spec").read_text()
+    name = re.findall(r"^Name: (\S+)", spec, re.M)
+    packages = {*name, *re.findall(r"^%package -n (\S+)", spec, re.M)}
+    packages |= {f"{name[0]}-{part}" for part in re.findall(r"^%package (\w+)$", spec, re.M)}
+    assert len(packages) == 4
+    wanted = re.findall(r"^Requires: (.*)$", spec, re.M)
+    needs = {one.split()[0] for line in wanted for one in line.split(",")}
+    # What runs a scriptlet is needed by it.
+    needs |= {*re.findall(r"^%post\w*\b.* -p (\S+)", spec, re.M), "/bin/sh"}
+    provided = {*re.findall(r"^Provides: (\S+)", rpmdb.SPEC, re.M)}
+    assert needs <= packages | provided
 
 
 CONTROL = """\

@@ -11,7 +11,7 @@ from vlab.build import Build
 
 SCRATCH = "tmp/vlab-rpmdb"
 
-_SPEC = """\
+SPEC = """\
 Name: guest-base
 Version: 13
 Release: 1
@@ -21,6 +21,7 @@ BuildArch: noarch
 AutoReqProv: no
 Provides: /bin/sh
 Provides: /bin/bash
+Provides: /sbin/ldconfig
 Provides: bash
 Provides: coreutils
 Provides: kmod
@@ -39,7 +40,7 @@ def install(build: Build) -> None:
     scratch = build.root / SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
     (scratch / "tree").mkdir(parents=True)
-    (scratch / "guest-base.spec").write_text(_SPEC, encoding="utf-8")
+    (scratch / "guest-base.spec").write_text(SPEC, encoding="utf-8")
     build.chroot(
         build.root,
         *("rpmbuild", "-bb", "--quiet", "--define", f"_topdir /{SCRATCH}"),
