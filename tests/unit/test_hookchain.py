@@ -108,3 +108,8 @@ def test_a_machines_devices_are_told_as_kata_names_them() -> None:
     assert machine.vfio("0000:81:00.0") == {"host": "81:00.0", "bus": "rp0"}
     assert machine.vfio("0001:81:00.0") is None
     assert machine.devices("pcie-root-port") == [{"id": "rp0", "bus": "pcie.0"}]
+
+
+def test_a_device_may_be_behind_a_port_of_a_switch() -> None:
+    words = ("-device", "xio3130-downstream,id=swdp0,bus=swup0,chassis=1")
+    assert QemuProcess(1, ("/usr/bin/qemu", *words), ()).ports == ["swdp0"]

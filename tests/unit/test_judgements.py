@@ -12,6 +12,7 @@ from testinfra.backend import base
 
 from fixtures.common.pci import PciDevice
 from fixtures.container import nvidia_smi
+from fixtures.container.qemu import QemuProcess
 from fixtures.gpu import vfio
 from fixtures.gpu.stage import Group
 from fixtures.network import cni
@@ -377,6 +378,33 @@ def test_a_guest_kernel_of_openeulers_own_configuration_passes() -> None:
     rootfs_suite.test_guest_kernel_can_load_the_driver(facts)  # type: ignore[arg-type]
     facts.kernel_options = options | {"CONFIG_DRM_NOUVEAU": "y"}
     assert "CONFIG_DRM_NOUVEAU=y" in told(rootfs_suite.test_guest_kernel_can_load_the_driver, facts)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CONFIG_MODULES", "n"),
+        ("CONFIG_MODULE_SIG_FORCE", "y"),
+        ("CONFIG_SECCOMP_FILTER", "n"),
+    ],
+)
+def test_a_guest_kernel_that_takes_no_driver_is_told(name: str, value: str) -> None:
+    options = {option: good[0] for option, good in KERNEL_OPTIONS.items()} | {name: value}
+    facts = SimpleNamespace(kernel_release="6.6.0", kernel_options=options)
+    said = told(rootfs_suite.test_guest_kernel_can_load_the_driver, facts)
+    assert f"is configured with {name}={value}; wanted are {name}={KERNEL_OPTIONS[name][0]}" in said
+
+
+def test_a_kernel_that_names_no_device_is_not_assessed() -> None:
+    words = ("-device", "vfio-pci,host=0000:01:00.0,bus=rp0")
+    container = SimpleNamespace(kernel_log=(), machine=QemuProcess(7, words, ()))
+    tee = SimpleNamespace(names_devices=False)
+    test = container_suite.test_devices_are_delegated_to_the_secure_world
+    platform = SimpleNamespace(tee=tee, kernel="5.10.0")
+    assert told(test, container, gpu(), platform).startswith("not assessed: this kernel does not")
+    tee.names_devices = True
+    said = told(test, container, gpu(), platform)
+    assert "no 'attach confidential dev' in the kernel's log for 0000:01:00.0" in said
 
 
 def whole(**changes: object) -> Any:

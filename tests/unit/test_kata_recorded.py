@@ -174,6 +174,44 @@ def test_another_hook_path_is_told_with_the_drop_in(version: str) -> None:
     assert "config.d/50.toml" in said
 
 
+def test_a_key_that_no_file_has_is_told() -> None:
+    facts, rootfs = kata("CC-0.8.0", hypervisor={}), SimpleNamespace(hook=NVIDIA)
+    assert "default_memory is None" in told(kata_suite.test_memory_is_set, facts, PROFILE)
+    for test, more in (
+        (kata_suite.test_runtime_knows_the_guest_hook_path, PROFILE),
+        (kata_suite.test_guest_hook_path_is_where_the_hook_is, rootfs),
+    ):
+        assert "None" in told(test, facts, more)
+
+
+def leads(to: str) -> Any:
+    """A host on which every path is a link to this file, or the file itself."""
+    return SimpleNamespace(file=lambda path: SimpleNamespace(linked_to=to))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_path_is_compared_where_its_links_lead(version: str) -> None:
+    facts, other = kata(version), leads("/other")
+    profile: Any = SimpleNamespace(kata=SimpleNamespace(configuration="/etc/link.toml"))
+    test = kata_suite.test_runtime_reads_the_file_that_was_set
+    test(facts, profile, leads(facts.configuration))
+    assert "/etc/link.toml was set" in told(test, facts, profile, other)
+    image = facts.effective["Image"]["Path"]
+    rootfs: Any = SimpleNamespace(image="/srv/link.img")
+    kata_suite.test_runtime_will_boot_the_enlarged_image(facts, rootfs, leads(image))
+    said = told(kata_suite.test_runtime_will_boot_the_enlarged_image, facts, rootfs, other)
+    assert f"the runtime will boot {image}" in said
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_initrd_beside_the_image_is_told(version: str) -> None:
+    facts = kata(version, hypervisor={"initrd": "/i"})
+    host = leads(facts.effective["Image"]["Path"])
+    rootfs = SimpleNamespace(image="/srv/rootfs.img")
+    said = told(kata_suite.test_runtime_will_boot_the_enlarged_image, facts, rootfs, host)
+    assert "Image and initrd path cannot be both set" in said
+
+
 def test_what_a_runtime_does_not_tell_is_not_assessed() -> None:
     facts = kata("CC-0.8.0", effective={"Hypervisor": {"Debug": None}})
     for test in (
@@ -206,6 +244,18 @@ def test_of_a_group_the_first_function_is_plugged(version: str) -> None:
     gpu.devices = (sound,)
     said = told(container_suite.test_machine_has_every_gpu, container, gpu)
     assert "kata plugs the first function" in said
+
+
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [(256, "not assessed: 0000:00:10.0 is no PCI Express function"), (4096, "on a bus of its own")],
+)
+def test_a_conventional_function_has_no_port(size: int, says: str) -> None:
+    argv = ("-device", "vfio-pci,host=0000:00:10.0")
+    container = SimpleNamespace(machine=QemuProcess(7, argv, ("/dev/vfio/4",)))
+    gpu = SimpleNamespace(members=(SimpleNamespace(bdf="0000:00:10.0"),))
+    host = SimpleNamespace(file=lambda path: SimpleNamespace(size=size))
+    assert says in told(container_suite.test_every_device_is_behind_a_port, container, gpu, host)
 
 
 # ---------------------------------------------------------------- why one does not start

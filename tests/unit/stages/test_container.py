@@ -38,6 +38,7 @@ SAYS = [
     (f"Could not open '{NODE}': Device or resource busy", "fuser -v /dev/vfio"),
     ("vfio_dma_map = -14 (Bad address)", "kata-containers #10354"),
     ("qemu-system-x86_64: Cannot allocate memory", "kata.default_memory"),
+    ("failed to inject devices after CDI timeout of 100 seconds", "/var/run/cdi"),
     ("something that nobody knows yet", "journal-kata.txt"),
 ]
 
@@ -128,6 +129,9 @@ def test_a_whole_chain_is_whole(lab: Lab) -> None:
     [
         (9, "the driver is not loaded in the guest"),
         (15, "the card has fallen off the bus"),
+        (16, "has to be reset"),
+        (17, "the container's cgroup keeps it from the device"),
+        (18, "module and libraries are of two versions"),
         (127, "did not bring it into the container"),
         (99, "a status that nvidia-smi(1) does not list"),
     ],

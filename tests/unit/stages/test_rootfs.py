@@ -238,6 +238,17 @@ def test_a_whole_installation_has_nothing_against_it(name: str) -> None:
     assert driver.faults("") == ["it does not say 'Post-install sanity check passed.'"]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [  # make's shell, which is dash or bash; not recorded
+        "/bin/sh: 1: scripts/basic/fixdep: not found",
+        "/bin/sh: scripts/mod/modpost: cannot execute binary file: Exec format error",
+    ],
+)
+def test_a_kernel_tree_of_another_machine_is_told(said: str) -> None:
+    assert "'make modules_prepare'" in driver.hint(f"{said}\nmake[1]: *** Error 126")
+
+
 def test_the_installer_can_do_nothing_to_the_hosts_modules(lab: Lab) -> None:
     lab.bring("rootfs")
     [words] = [words for words in lab.host.asked if "-rootfs-driver.service" in " ".join(words)
@@ -488,6 +499,7 @@ SETTINGS: list[tuple[dict[str, Any], bool]] = [
     ({"nvidia-container-cli": {"debug": "/nowhere/a.log"}}, True),
     ({"nvidia-container-cli": {"ldconfig": "@/sbin/ldconfig.real", "no-cgroups": True}}, True),
     ({"nvidia-container-runtime": {"mode": "legacy"}}, True),
+    ({"nvidia-container-runtime": {"mode": "auto"}}, True),
     ({"nvidia-container-cli": {"load-kmods": False}}, False),
     ({"nvidia-container-cli": {"ldconfig": "/sbin/ldconfig"}}, False),
     ({"nvidia-container-cli": {"path": "/usr/bin/nvidia-container-cli"}}, False),
