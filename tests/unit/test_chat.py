@@ -87,6 +87,11 @@ THOUGHTS = [
 ]
 
 
+@pytest.mark.case(
+    "vLLM",
+    "all tokens went into the reasoning, and content is null",
+    source="vllm #52640, #17349, xinference #3673",
+)
 @pytest.mark.parametrize(("said", "thought", "text"), THOUGHTS)
 def test_what_a_model_thinks_aloud_is_no_answer(
     said: dict[str, object], thought: str, text: str
@@ -164,6 +169,11 @@ def speaker() -> Iterator[Told]:
         server.shutdown()
 
 
+@pytest.mark.case(
+    "vLLM",
+    "http_proxy in the environment of who asks",
+    source="Overpass #107, unsloth #11147, homer #394",
+)
 def test_a_streamed_answer_is_put_together(speaker: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9/")  # nobody is there: it is not asked
     speaker.answer = (200, EVENTS, spoken(ROLE, *PIECES, piece(reason="length")), 0)
@@ -174,6 +184,7 @@ def test_a_streamed_answer_is_put_together(speaker: Told, monkeypatch: pytest.Mo
     assert found.first_token_seconds <= found.seconds
 
 
+@pytest.mark.case("vLLM", "reasoning, by either name, in a stream", source="vllm #52640, #17349")
 @pytest.mark.parametrize(
     "pieces",
     [
@@ -216,6 +227,11 @@ BROKEN = {
 }
 
 
+@pytest.mark.case(
+    "vLLM",
+    "an engine that dies, an error in the stream, a cut connection",
+    source="vLLM 0.24.0, openai-python",
+)
 @pytest.mark.parametrize(("answer", "says", "hint"), BROKEN.values(), ids=BROKEN)
 def test_a_stream_that_is_none_is_told(
     speaker: Told, answer: tuple[int, str, bytes, int], says: str, hint: str

@@ -98,6 +98,11 @@ def test_evidence_is_collected_while_things_are_up(tmp_path: Path) -> None:
     assert mini.made() == []
 
 
+@pytest.mark.case(
+    "time limits, ends",
+    "SIGTERM of a cancelled CI job, at which pytest tears nothing down",
+    source="pytest #5243",
+)
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_in_a_stage_undoes_everything(tmp_path: Path, signum: int) -> None:
     mini = Mini(tmp_path / "m", during.hang)

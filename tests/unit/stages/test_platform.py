@@ -149,6 +149,11 @@ def test_virtcca_is_read_from_the_kernels_messages_and_from_kvm(make_lab: MakeLa
     assert tee.names_devices
 
 
+@pytest.mark.case(
+    "kernel",
+    "another spelling of the secure SMMU's message",
+    source="openEuler kernel, arm-s-smmu-v3.c of the first virtCCA kernels",
+)
 def test_the_first_kernels_with_virtcca_name_no_device(make_lab: MakeLab) -> None:
     lab = make_lab(settings={"platform": {"tee": {"kind": "virtcca"}}})
     first = "SMMUv3: Secure smmu id:1 init end!"
@@ -196,6 +201,11 @@ def test_a_boot_parameter_with_another_value_is_missing() -> None:
 DUMP = 'version = 2\n\n[debug]\n  address = ""\n  level = "debug"\n\n[grpc]\n  level = "x"\n'
 
 
+@pytest.mark.case(
+    "containerd, docker",
+    "the log level by an option, by the configuration, or by default",
+    source="containerd 1.6.20 and 1.7.24, cmd/containerd/command/main.go",
+)
 @pytest.mark.parametrize(
     ("words", "dump", "level"),
     [
