@@ -263,6 +263,16 @@ def test_a_servers_log_is_shown_line_by_line_as_it_grows(local: Host, tmp_path: 
     assert shown == ["| 模型 loading", "| half a line"]
 
 
+def test_of_a_progress_bar_the_last_is_shown_without_its_colours(
+    local: Host, tmp_path: Path
+) -> None:
+    path = tmp_path / "out"
+    shown: list[str] = []
+    path.write_text("\rLoading:   0% 0/2\r\x1b[32mLoading: 100%\x1b[0m 2/2\r\n" + "\r" * 3 + "\n")
+    ServerLog(local, str(path), shown.append).more()
+    assert shown == ["| Loading: 100% 2/2"]
+
+
 class Closing(BaseHTTPRequestHandler):
     """Closes the connection after each answer, as it is asked to, and does not say so in it."""
 

@@ -122,6 +122,25 @@ BROKEN = [
         "was it in use while it was copied?",
         "rootfs.resize",
     ),
+    Refusal(  # e2fsck 1.47.0, given a feature that it does not know
+        "a file system of a newer e2fsprogs",
+        lambda host: host.reply(
+            "e2fsck -fy",
+            status=8,
+            err="rootfs.img has unsupported feature(s): FEATURE_I31\n"
+            "e2fsck: Get a newer version of e2fsck!\n",
+        ),
+        ("has features that the host's e2fsck does not know", "ended with 8", "FEATURE_I31"),
+        "install an e2fsprogs as new",
+        "rootfs.resize",
+    ),
+    Refusal(
+        "a file system that could not be checked",
+        lambda host: host.reply("e2fsck -fy", status=8, err="e2fsck: Cannot allocate memory"),
+        ("could not be checked", "ended with 8", "Cannot allocate memory"),
+        "e2fsck says why",
+        "rootfs.resize",
+    ),
     Refusal(
         "a qemu-img without its library",
         lambda host: host.reply(
