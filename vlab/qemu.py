@@ -8,8 +8,8 @@ ssh port, so that a lab can reach nobody.
 
 A multifunction GPU is what a graphics card is: function 1 is an audio device (class 0403, as
 NVIDIA's), which the lab's kernel gives to snd_hda_intel. The root port is then Intel's of 2008
-(ioh3420), to which QEMU has given no ACS, so that all three share one IOMMU group, and nothing of it
-can be passed through alone.
+(ioh3420), to which QEMU has given no ACS, so that all three share one IOMMU group, and nothing of
+it can be passed through alone.
 """
 
 import base64
