@@ -17,7 +17,7 @@ from harness.host.command import CommandFailed
 from harness.run.stage import StageFailed
 from tests.unit.replay import Reply, Words
 from tests.unit.stages.conftest import MakeLab
-from tests.unit.stages.lab import NO_GPU, Lab, Refusal, record
+from tests.unit.stages.lab import Lab, Refusal, record
 
 FACTS = record().facts["container"]
 ID, PID = FACTS["id"], FACTS["machine"]["pid"]
@@ -27,6 +27,7 @@ SMI = "nvidia-smi --query-gpu"
 HOLDERS = "find /proc/[0-9]*/fd"
 DRIVER = 'echo "program'
 HOOKS = GUEST
+NO_GPU = "RuntimeError: Failed to infer device type\n"  # vLLM, of a machine without one
 IDS = {"container": ID, "bare_container": BARE}
 
 # What containerd or kata says, and what is to be done.

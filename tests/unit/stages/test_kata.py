@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import tomlkit
 
-from fixtures.kata.stage import HUGE_PAGES
+from fixtures.kata.stage import HUGE_PAGES, SHM
 from harness.errors import LabError
 from tests.unit.stages.lab import Lab, Refusal, about, record
 
@@ -115,6 +115,8 @@ def test_it_is_the_file_that_the_runtime_reads_which_is_read_back(ready: Lab) ->
     other = "/opt/kata/configuration.toml"
     ready.host.edit(ENV, old=PATH, new=other)
     ready.host.reply(f"cat -- {other}", out="[hypervisor.qemu]\nimage = '/x'\n")
+    ready.host.reply("config.d", other)
+    ready.host.reply("df --output=avail,target", SHM, out=f"{1 << 31} {SHM}\n")
     found = ready.bring("kata")
     assert (found.configuration, dict(found.hypervisor)) == (other, {"image": "/x"})
 
@@ -202,7 +204,7 @@ def test_drop_ins_count_after_the_file_in_their_order(ready: Lab) -> None:
 @pytest.mark.parametrize(
     ("setting", "path", "needed"),
     [
-        ("", "/dev/shm", WANTED["default_memory"] + 512),
+        ("", SHM, WANTED["default_memory"] + 512),
         ("enable_hugepages = true", HUGE_PAGES, 2 * WANTED["default_memory"]),
         ('shared_fs = "virtio-9p"', None, 0),
         ('file_mem_backend = "/srv/memory"', None, 0),
@@ -212,6 +214,7 @@ def test_the_guests_memory_is_where_the_configuration_says(
     ready: Lab, setting: str, path: str | None, needed: int
 ) -> None:
     ready.host.reply(CAT, out=f"[hypervisor.qemu]\n{setting}\n")
+    ready.host.spare("df --output=avail,target", SHM, out=f"{1 << 31} {SHM}\n")
     room = ready.bring("kata").shared_memory
     assert (room and room.path) == path
     if room is not None:
