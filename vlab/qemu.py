@@ -7,8 +7,9 @@ DMA through the IOMMU, has MSI-X and can be reset); user-mode network with nothi
 ssh port, so that a lab can reach nobody.
 
 A multifunction GPU is what a graphics card is: function 1 is an audio device (class 0403, as
-NVIDIA's), which the lab's kernel gives to snd_hda_intel. The root port is then one without ACS, so
-that all three share one IOMMU group, and nothing of it can be passed through alone.
+NVIDIA's), which the lab's kernel gives to snd_hda_intel. The root port is then Intel's of 2008
+(ioh3420), to which QEMU has given no ACS, so that all three share one IOMMU group, and nothing of
+it can be passed through alone.
 """
 
 import base64
@@ -100,7 +101,7 @@ def monitor() -> list[str]:
     """A monitor (QMP) on a socket in the machine's folder."""
     return [
         *("-chardev", f"socket,id=qmp,path={qmp.SOCKET},server=on,wait=off"),
-        *("-mon", "chardev=qmp,mode=control"),
+        *("-object", "monitor-qmp,id=monitor,chardev=qmp"),
     ]
 
 
@@ -111,8 +112,8 @@ def gpus(settings: Settings, sockets: Sequence[int]) -> list[str]:
         port, gpu = f"port{number}", f"gpu{number}"
         words += [
             "-device",
-            f"pcie-root-port,id={port},chassis={number},addr={GPU_SLOT + number:#x}"
-            + (",disable-acs=on" if settings.multifunction else ""),
+            f"{'ioh3420' if settings.multifunction else 'pcie-root-port'},id={port},"
+            f"chassis={number},addr={GPU_SLOT + number:#x}",
             *("-chardev", f"socket,id={gpu},fd={descriptor}"),
             "-device",
             f"virtio-serial-pci,id={gpu},bus={port},addr=0.0,class=0x{GPU_CLASS},vectors=6,"

@@ -181,15 +181,30 @@ def run(pytestconfig: pytest.Config, lab_host: Host) -> Run[BaseProfile]:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, object, object]:
-    """Remember which fixture a broken stage stands behind."""
+    """Remember which fixture a broken stage stands behind.
+
+    What the fixture of a stage raises beside `Run.stage` is a failure of that stage as well.
+    """
     try:
         return (yield)
-    except (Exception, pytest.fail.Exception) as error:
-        if isinstance(error, StageFailed) or fixturedef.scope == "session":
-            reason = f'fixture "{fixturedef.argname}" failed: {_first_line(error)}'
-            brief = error.brief if isinstance(error, StageFailed) else reason
-            request.config.stash[_BROKEN].setdefault(fixturedef.argname, brief)
+    except StageFailed as error:
+        _note_broken(fixturedef, request, error.brief)
         raise
+    except (Exception, pytest.fail.Exception) as error:
+        if fixturedef.argname in DECLARED:
+            failure = StageFailed(fixturedef.argname, error)
+            _note_broken(fixturedef, request, failure.brief)
+            raise failure from error
+        if fixturedef.scope == "session":
+            reason = f'fixture "{fixturedef.argname}" failed: {_first_line(error)}'
+            _note_broken(fixturedef, request, reason)
+        raise
+
+
+def _note_broken(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest, reason: str
+) -> None:
+    request.config.stash[_BROKEN].setdefault(fixturedef.argname, reason)
 
 
 def _first_line(error: BaseException) -> str:

@@ -137,6 +137,8 @@ DECLARED: dict[str, Declared] = {}  # every stage that has been imported, by its
 def stage(*, budget: float, early: bool = False) -> Callable[[Callable[..., Any]], object]:
     """Make a function the fixture of a stage: once per run; its arguments are its dependencies.
 
+    What it raises is told as a failure of that stage, also where no `Run.stage` has raised it.
+
     `budget`: seconds that it may take on a host of usual pace, where the profile's [budget] does
     not say otherwise. `early`: it is made as soon as its arguments are there, if a selected test
     needs it; for what begins a job (`Run.begin`), beside which other stages then go on.

@@ -163,11 +163,6 @@ class ReplayHost(Host):
 
         self.reply(*texts, by=filtered)
 
-    def outdated(self, *texts: str, by: Callable[[str], str]) -> None:
-        """As `filter`, for all tests: the record is of a host that lacked something."""
-        self.filter(*texts, by=by)
-        self.changes[0].used = True
-
     def edit(self, *texts: str, old: str, new: str) -> None:
         """The recorded output, with another text in it."""
 
@@ -177,26 +172,10 @@ class ReplayHost(Host):
 
         self.filter(*texts, by=edited)
 
-    def spare(self, *texts: str, status: int = 0, out: str = "", err: str = "") -> None:
-        """As `reply`, where the record itself has no answer: it is older than this command."""
-        given = Reply(status, out, err)
+    def spare(self, *texts: str, out: str = "") -> None:
+        """As `reply`, where the record itself has no answer."""
+        given = Reply(out=out)
         self.spares.append(Change(texts, lambda words: given))
-
-    def spare_older(self, text: str, by: Callable[[str], str] = str) -> None:
-        """A script with this text has changed since: its reply is the recorded script's.
-
-        Of several, that of the same arguments. `by` makes today's output of the recorded one.
-        """
-
-        def of_before(words: Words) -> Reply:
-            stage, asked = self._key(words)
-            older = [w for s, w in self.record.replies if s == stage and text in " ".join(w)]
-            older = [w for w in older if w[3:] == asked[3:]] or older
-            assert len(older) == 1, f"{len(older)} scripts of the record have {text!r}"
-            reply = self._recorded(older[0])
-            return replace(reply, out=by(reply.out))
-
-        self.spares.append(Change((text,), of_before))
 
     def job(self, name: str, status: int | str, says: str) -> None:
         """A job of this name ends with a status, or is 'gone': killed without one."""
@@ -207,6 +186,8 @@ class ReplayHost(Host):
             return Reply(out=f"{status} {len(data)}\n{says.encode()[offset:][:limit].decode()}")
 
         self.reply("state=gone", f"-{name}.service", by=looked)
+        self.reply("date +%s%3N", f"-{name}", out="0")
+        self.changes[0].used = True  # one that was killed is not asked for
 
     def unused(self) -> list[tuple[str, ...]]:
         """The changes that no command has asked for: a test that makes one tests nothing."""

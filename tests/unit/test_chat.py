@@ -87,6 +87,11 @@ THOUGHTS = [
 ]
 
 
+@pytest.mark.case(
+    "vLLM",
+    "all tokens went into the reasoning, and content is null",
+    source="vllm #52640, #17349, xinference #3673",
+)
 @pytest.mark.parametrize(("said", "thought", "text"), THOUGHTS)
 def test_what_a_model_thinks_aloud_is_no_answer(
     said: dict[str, object], thought: str, text: str
@@ -164,6 +169,11 @@ def speaker() -> Iterator[Told]:
         server.shutdown()
 
 
+@pytest.mark.case(
+    "vLLM",
+    "http_proxy in the environment of who asks",
+    source="Overpass #107, unsloth #11147, homer #394",
+)
 def test_a_streamed_answer_is_put_together(speaker: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9/")  # nobody is there: it is not asked
     speaker.answer = (200, EVENTS, spoken(ROLE, *PIECES, piece(reason="length")), 0)
@@ -174,6 +184,7 @@ def test_a_streamed_answer_is_put_together(speaker: Told, monkeypatch: pytest.Mo
     assert found.first_token_seconds <= found.seconds
 
 
+@pytest.mark.case("vLLM", "reasoning, by either name, in a stream", source="vllm #52640, #17349")
 @pytest.mark.parametrize(
     "pieces",
     [
@@ -216,6 +227,11 @@ BROKEN = {
 }
 
 
+@pytest.mark.case(
+    "vLLM",
+    "an engine that dies, an error in the stream, a cut connection",
+    source="vLLM 0.24.0, openai-python",
+)
 @pytest.mark.parametrize(("answer", "says", "hint"), BROKEN.values(), ids=BROKEN)
 def test_a_stream_that_is_none_is_told(
     speaker: Told, answer: tuple[int, str, bytes, int], says: str, hint: str
@@ -245,6 +261,16 @@ def test_a_servers_log_is_shown_line_by_line_as_it_grows(local: Host, tmp_path: 
     log.more()
     log.more()
     assert shown == ["| 模型 loading", "| half a line"]
+
+
+def test_of_a_progress_bar_the_last_is_shown_without_its_colours(
+    local: Host, tmp_path: Path
+) -> None:
+    path = tmp_path / "out"
+    shown: list[str] = []
+    path.write_text("\rLoading:   0% 0/2\r\x1b[32mLoading: 100%\x1b[0m 2/2\r\n" + "\r" * 3 + "\n")
+    ServerLog(local, str(path), shown.append).more()
+    assert shown == ["| Loading: 100% 2/2"]
 
 
 class Closing(BaseHTTPRequestHandler):

@@ -29,6 +29,11 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
 
 
+@pytest.mark.case(
+    "guest image",
+    "an image without a partition table",
+    source="the guide; kata-containers, osbuilder",
+)
 def test_a_bare_image(local: Host, tmp_path: Path) -> None:
     image = tmp_path / "rootfs.img"
     ext4(image)
@@ -37,6 +42,11 @@ def test_a_bare_image(local: Host, tmp_path: Path) -> None:
     assert (found.file_system, found.mount_option) == (str(image), "loop")
 
 
+@pytest.mark.case(
+    "guest image",
+    "an image with its root at 3 MiB",
+    source="kata-containers, osbuilder, image_builder.sh",
+)
 def test_a_partition_is_named_by_its_offset(local: Host, tmp_path: Path, tools: None) -> None:
     image = tmp_path / "rootfs.img"
     ext4(image, at=3 * MIB)

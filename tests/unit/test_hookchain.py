@@ -45,6 +45,11 @@ GOOD = Traces(
 )
 
 
+@pytest.mark.case(
+    "kata",
+    "the struct of a hook with Some([..]) or without",
+    source="kata-containers #10672 (3.9), CC-0.8.0",
+)
 @pytest.mark.parametrize("struct", [STRUCT_39, STRUCT_CC])
 def test_a_whole_chain_has_no_broken_link(struct: str) -> None:
     links = hook_chain.chain(replace(GOOD, log=log_with(struct)))
@@ -90,6 +95,11 @@ def test_a_query_is_read_field_by_field() -> None:
     assert memory_used([gpu, silent]) is None
 
 
+@pytest.mark.case(
+    "kata",
+    "-m with slots and maxmem, in M or in G",
+    source="kata-containers CC-0.8.0 and 3.15.0, QEMU's command line",
+)
 @pytest.mark.parametrize(("word", "mib"), [("1536M", 1536), ("20G,slots=10,maxmem=40G", 20480)])
 def test_a_machines_memory_is_read_from_its_command_line(word: str, mib: int) -> None:
     machine = QemuProcess(1, ("/usr/bin/qemu", "-m", word, "-device", "a", "-device", "b"), ())
@@ -97,6 +107,7 @@ def test_a_machines_memory_is_read_from_its_command_line(word: str, mib: int) ->
     assert machine.option("-device") == ["a", "b"]
 
 
+@pytest.mark.case("kata", "an address without its domain", source="QEMU, vfio-pci")
 def test_a_machines_devices_are_told_as_kata_names_them() -> None:
     words = (
         "-device",
@@ -108,6 +119,16 @@ def test_a_machines_devices_are_told_as_kata_names_them() -> None:
     assert machine.vfio("0000:81:00.0") == {"host": "81:00.0", "bus": "rp0"}
     assert machine.vfio("0001:81:00.0") is None
     assert machine.devices("pcie-root-port") == [{"id": "rp0", "bus": "pcie.0"}]
+
+
+@pytest.mark.case(
+    "kata",
+    "cold_plug_vfio = switch-port",
+    source="kata-containers CC-0.8.0 and 3.15.0, QEMU's command line",
+)
+def test_a_device_may_be_behind_a_port_of_a_switch() -> None:
+    words = ("-device", "xio3130-downstream,id=swdp0,bus=swup0,chassis=1")
+    assert QemuProcess(1, ("/usr/bin/qemu", *words), ()).ports == ["swdp0"]
 
 
 # Of nvidia-container-runtime-hook 1.17.8, recorded; the stack is cut.

@@ -12,6 +12,7 @@ from testinfra.backend import base
 
 from fixtures.common.pci import PciDevice
 from fixtures.container import nvidia_smi
+from fixtures.container.qemu import QemuProcess
 from fixtures.gpu import vfio
 from fixtures.gpu.stage import Group
 from fixtures.network import cni
@@ -379,6 +380,43 @@ def test_a_guest_kernel_of_openeulers_own_configuration_passes() -> None:
     assert "CONFIG_DRM_NOUVEAU=y" in told(rootfs_suite.test_guest_kernel_can_load_the_driver, facts)
 
 
+@pytest.mark.case(
+    "kernel",
+    "a guest without modules, or with signed ones alone",
+    source="virtCCA_sdk, kata-v3.15.0 conf/virtcca.config",
+)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CONFIG_MODULES", "n"),
+        ("CONFIG_MODULE_SIG_FORCE", "y"),
+        ("CONFIG_SECCOMP_FILTER", "n"),
+    ],
+)
+def test_a_guest_kernel_that_takes_no_driver_is_told(name: str, value: str) -> None:
+    options = {option: good[0] for option, good in KERNEL_OPTIONS.items()} | {name: value}
+    facts = SimpleNamespace(kernel_release="6.6.0", kernel_options=options)
+    said = told(rootfs_suite.test_guest_kernel_can_load_the_driver, facts)
+    assert f"is configured with {name}={value}; wanted are {name}={KERNEL_OPTIONS[name][0]}" in said
+
+
+@pytest.mark.case(
+    "kernel",
+    "no line for a device that is delegated",
+    source="openEuler kernel, arm-s-smmu-v3.c of the first virtCCA kernels",
+)
+def test_a_kernel_that_names_no_device_is_not_assessed() -> None:
+    words = ("-device", "vfio-pci,host=0000:01:00.0,bus=rp0")
+    container = SimpleNamespace(kernel_log=(), machine=QemuProcess(7, words, ()))
+    tee = SimpleNamespace(names_devices=False)
+    test = container_suite.test_devices_are_delegated_to_the_secure_world
+    platform = SimpleNamespace(tee=tee, kernel="5.10.0")
+    assert told(test, container, gpu(), platform).startswith("not assessed: this kernel does not")
+    tee.names_devices = True
+    said = told(test, container, gpu(), platform)
+    assert "no 'attach confidential dev' in the kernel's log for 0000:01:00.0" in said
+
+
 def whole(**changes: object) -> Any:
     facts = {
         "kernel_release": "6.6.0",
@@ -390,6 +428,11 @@ def whole(**changes: object) -> Any:
     return SimpleNamespace(**(facts | changes))
 
 
+@pytest.mark.case(
+    "NVIDIA",
+    "a driver without nvidia-uvm or firmware, with which nvidia-smi may be well",
+    source="NVIDIA open-gpu-kernel-modules 550.127.08",
+)
 def test_a_driver_without_a_part_is_told() -> None:
     test = rootfs_suite.test_driver_is_whole
     test(whole())
@@ -398,6 +441,11 @@ def test_a_driver_without_a_part_is_told() -> None:
     test(whole(driver_version="460.32.03", firmware=()))
 
 
+@pytest.mark.case(
+    "NVIDIA",
+    "the installer chooses its modules by the host's bus",
+    source="nvidia-installer 580.95.05",
+)
 def test_modules_of_the_other_kind_are_told_from_560_on() -> None:
     test = rootfs_suite.test_driver_has_the_wanted_version
 
@@ -418,6 +466,11 @@ def test_settings_that_break_the_hook_are_told() -> None:
     assert "load-kmods = False in [nvidia-container-cli]" in said
 
 
+@pytest.mark.case(
+    "NVIDIA",
+    "a GPU with no memory of its own, or in MIG",
+    source="unsloth #10703, StableSwarmUI #388",
+)
 def test_a_gpu_that_does_not_tell_its_memory_is_not_assessed() -> None:
     test = container_suite.test_nvidia_smi_knows_each_gpu
 

@@ -54,6 +54,11 @@ def links(log: tuple[str, ...], hook: str) -> dict[str, hook_chain.Link]:
 # ---------------------------------------------------------------- what the guest said of hooks
 
 
+@pytest.mark.case(
+    "kata",
+    "hooks that end well, with 3, or not within 10 s, and the container starts",
+    source="kata-containers 3.15.0, shim and agent",
+)
 @pytest.mark.parametrize(
     ("name", "holds", "how"),
     [
@@ -72,6 +77,11 @@ def test_each_hook_is_found_and_judged_by_its_own_end(name: str, holds: bool, ho
     assert late == (how == "timeout")
 
 
+@pytest.mark.case(
+    "kata",
+    "what a hook writes, in JSON in Go's quoting, among that of other hooks",
+    source="kata-containers 3.15.0, shim and agent",
+)
 def test_a_hooks_words_are_its_own_and_whole() -> None:
     log = messages("3.15.0/hooks.log")
     said = hook_chain.words(log, f"{HOOKS}/10-ok.sh")
@@ -80,17 +90,30 @@ def test_a_hooks_words_are_its_own_and_whole() -> None:
     assert not hook_chain.words(log, f"{HOOKS}/20-fail.sh")
 
 
+@pytest.mark.case(
+    "kata", "a good hook as shim and agent log it", source="kata-containers 3.15.0, shim and agent"
+)
 def test_the_projects_hook_on_a_sound_lab_has_a_whole_chain() -> None:
     found = hook_chain.chain(traces(messages("3.15.0/hook-nvidia.log"), NVIDIA))
     assert [link.holds for link in found] == [True] * len(hook_chain.LINKS)
 
 
+@pytest.mark.case(
+    "kata",
+    "a missing hook, of which the agent says nothing",
+    source="kata-containers 3.15.0, agent, hooks.rs and sandbox.rs",
+)
 def test_a_hook_that_is_not_among_those_found_is_not_found() -> None:
     found = links(messages("3.15.0/hooks.log"), NVIDIA)[hook_chain.FOUND]
     assert found.holds is False
     assert "found prestart hook" in found.seen
 
 
+@pytest.mark.case(
+    "kata",
+    "no line of the guest comes to the journal, though debug is on",
+    source="kata-containers CC-0.8.0 and 3.15.0, kata-containers #5594, #10458",
+)
 def test_where_the_guest_is_not_heard_nothing_is_broken_and_nothing_passes() -> None:
     found = hook_chain.chain(traces((), NVIDIA))
     assert hook_chain.broken(found) is None
@@ -107,6 +130,11 @@ def test_where_the_guest_is_not_heard_nothing_is_broken_and_nothing_passes() -> 
         assert "containerd has to be at debug" in said
 
 
+@pytest.mark.case(
+    "kata",
+    "the exit status of a hook in each form that releases print",
+    source="kata-containers 3.x to 4.1.0, rust-subprocess 1.2.0",
+)
 @pytest.mark.parametrize("line", (DATA / "hook-ends.log").read_text().splitlines())
 def test_a_good_end_is_one_in_whatever_form(line: str) -> None:
     hook = f"{HOOKS}/nvidia.sh"
@@ -114,6 +142,11 @@ def test_a_good_end_is_one_in_whatever_form(line: str) -> None:
     assert hook_chain.endings([line.replace("0", "1")], hook)[-1][1] is False
 
 
+@pytest.mark.case(
+    "kata",
+    "the shim passes the guest's log on only where containerd is at debug",
+    source="kata-containers CC-0.8.0 and 3.15.0, containerd-shim-v2/service.go",
+)
 @pytest.mark.parametrize("level", ["info", "warn", ""])
 def test_a_containerd_that_is_not_at_debug_is_told(level: str) -> None:
     profile = SimpleNamespace(kata=SimpleNamespace(enable_debug=True))
@@ -151,6 +184,11 @@ PROFILE: Any = SimpleNamespace(
 )
 
 
+@pytest.mark.case(
+    "kata",
+    "'kata-runtime env' tells no guest hook path before 3.3",
+    source="kata-containers CC-0.8.0 and 3.15.0, kata-env.go",
+)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_kata_that_is_set_passes(version: str) -> None:
     facts = kata(version)
@@ -161,6 +199,11 @@ def test_a_kata_that_is_set_passes(version: str) -> None:
     kata_suite.test_the_guests_log_is_asked_for(facts, PROFILE)
 
 
+@pytest.mark.case(
+    "kata",
+    "a drop-in that sets what the configuration has set",
+    source="kata-containers CC-0.8.0 and 3.15.0, katautils/config.go",
+)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_another_hook_path_is_told_with_the_drop_in(version: str) -> None:
     other = {"guest_hook_path": "/opt/hooks", "default_memory": 4096}
@@ -174,6 +217,62 @@ def test_another_hook_path_is_told_with_the_drop_in(version: str) -> None:
     assert "config.d/50.toml" in said
 
 
+@pytest.mark.case(
+    "kata",
+    "a configuration without the keys, with --provision never",
+    source="kata-containers CC-0.8.0 and 3.15.0",
+)
+def test_a_key_that_no_file_has_is_told() -> None:
+    facts, rootfs = kata("CC-0.8.0", hypervisor={}), SimpleNamespace(hook=NVIDIA)
+    assert "default_memory is None" in told(kata_suite.test_memory_is_set, facts, PROFILE)
+    for test, more in (
+        (kata_suite.test_runtime_knows_the_guest_hook_path, PROFILE),
+        (kata_suite.test_guest_hook_path_is_where_the_hook_is, rootfs),
+    ):
+        assert "None" in told(test, facts, more)
+
+
+def leads(to: str) -> Any:
+    """A host on which every path is a link to this file, or the file itself."""
+    return SimpleNamespace(file=lambda path: SimpleNamespace(linked_to=to))
+
+
+@pytest.mark.case(
+    "kata",
+    "'kata-runtime env' tells paths with their links resolved",
+    source="kata-containers CC-0.8.0 and 3.15.0",
+)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_path_is_compared_where_its_links_lead(version: str) -> None:
+    facts, other = kata(version), leads("/other")
+    profile: Any = SimpleNamespace(kata=SimpleNamespace(configuration="/etc/link.toml"))
+    test = kata_suite.test_runtime_reads_the_file_that_was_set
+    test(facts, profile, leads(facts.configuration))
+    assert "/etc/link.toml was set" in told(test, facts, profile, other)
+    image = facts.effective["Image"]["Path"]
+    rootfs: Any = SimpleNamespace(image="/srv/link.img")
+    kata_suite.test_runtime_will_boot_the_enlarged_image(facts, rootfs, leads(image))
+    said = told(kata_suite.test_runtime_will_boot_the_enlarged_image, facts, rootfs, other)
+    assert f"the runtime will boot {image}" in said
+
+
+@pytest.mark.case(
+    "kata", "'Image and initrd path cannot be both set'", source="kata-containers 3.15.0"
+)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_initrd_beside_the_image_is_told(version: str) -> None:
+    facts = kata(version, hypervisor={"initrd": "/i"})
+    host = leads(facts.effective["Image"]["Path"])
+    rootfs = SimpleNamespace(image="/srv/rootfs.img")
+    said = told(kata_suite.test_runtime_will_boot_the_enlarged_image, facts, rootfs, host)
+    assert "Image and initrd path cannot be both set" in said
+
+
+@pytest.mark.case(
+    "kata",
+    "keys that 'kata-runtime env' of a version does not have",
+    source="kata-containers CC-0.8.0 and 3.15.0, kata-env.go",
+)
 def test_what_a_runtime_does_not_tell_is_not_assessed() -> None:
     facts = kata("CC-0.8.0", effective={"Hypervisor": {"Debug": None}})
     for test in (
@@ -183,6 +282,11 @@ def test_what_a_runtime_does_not_tell_is_not_assessed() -> None:
         assert told(test, facts, PROFILE).startswith("not assessed: ")
 
 
+@pytest.mark.case(
+    "kata",
+    "an NVIDIA GPU is annotated for CDI, and the agent waits",
+    source="kata-containers 3.11.0 and later, agent, rpc.rs",
+)
 def test_from_3_11_on_an_nvidia_gpu_waits_for_cdi() -> None:
     nvidia: Any = SimpleNamespace(gpus=("0000:01:00.0 10de:20f1",))
     kata_suite.test_the_agent_waits_for_no_cdi(kata("CC-0.8.0"), nvidia)
@@ -192,6 +296,11 @@ def test_from_3_11_on_an_nvidia_gpu_waits_for_cdi() -> None:
     kata_suite.test_the_agent_waits_for_no_cdi(kata("3.15.0"), other)
 
 
+@pytest.mark.case(
+    "kata",
+    "a group of GPU and audio, of which QEMU gets the first function",
+    source="kata-containers CC-0.8.0 and 3.15.0, virtcontainers/sandbox.go",
+)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_of_a_group_the_first_function_is_plugged(version: str) -> None:
     argv = (DATA / version / "qemu.argv").read_text().splitlines()
@@ -208,6 +317,23 @@ def test_of_a_group_the_first_function_is_plugged(version: str) -> None:
     assert "kata plugs the first function" in said
 
 
+@pytest.mark.case(
+    "kata",
+    "a function with 256 bytes of configuration gets no root port",
+    source="kata-containers CC-0.8.0 and 3.15.0, IsPCIeDevice",
+)
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [(256, "not assessed: 0000:00:10.0 is no PCI Express function"), (4096, "on a bus of its own")],
+)
+def test_a_conventional_function_has_no_port(size: int, says: str) -> None:
+    argv = ("-device", "vfio-pci,host=0000:00:10.0")
+    container = SimpleNamespace(machine=QemuProcess(7, argv, ("/dev/vfio/4",)))
+    gpu = SimpleNamespace(members=(SimpleNamespace(bdf="0000:00:10.0"),))
+    host = SimpleNamespace(file=lambda path: SimpleNamespace(size=size))
+    assert says in told(container_suite.test_every_device_is_behind_a_port, container, gpu, host)
+
+
 # ---------------------------------------------------------------- why one does not start
 
 ERRORS = [
@@ -217,11 +343,21 @@ ERRORS = [
 ]
 
 
+@pytest.mark.case(
+    "kata",
+    "what ctr says of containers that do not start",
+    source="kata-containers CC-0.8.0 and 3.15.0; kata-containers #10360, #11064, #13395",
+)
 @pytest.mark.parametrize("said", dict.fromkeys(ERRORS))
 def test_what_ctr_says_leads_to_a_cause(said: str) -> None:
     assert best_hint(said, RUN_HINTS, NO_HINT) != NO_HINT
 
 
+@pytest.mark.case(
+    "kata",
+    "QEMU's reason is in the journal, and never in ctr's error",
+    source="kata-containers CC-0.8.0 and 3.15.0, QEMU 10.0.13",
+)
 @pytest.mark.parametrize(
     ("name", "sandbox", "cause"),
     [
@@ -264,6 +400,11 @@ def test_a_start_gives_back_what_ctr_says(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (7, "run x\n")
 
 
+@pytest.mark.case(
+    "kata",
+    "QEMU dies before it answers, and 'ctr run' never comes back",
+    source="kata-containers CC-0.8.0 and 3.15.0, QEMU 10.0.13",
+)
 def test_a_start_is_ended_when_its_qemu_is_gone(tmp_path: Path) -> None:
     gone = 'msg=\\"qemu: dead\\" name=x pid=1 qemuPid=99999999 sandbox=t4 source=y'
     done = with_programs(
@@ -276,6 +417,11 @@ def test_a_start_is_ended_when_its_qemu_is_gone(tmp_path: Path) -> None:
     assert done.returncode == ENDED
 
 
+@pytest.mark.case(
+    "kata",
+    "a journal with and without the guest's lines, and of two sandboxes",
+    source="kata-containers 3.15.0",
+)
 def test_the_guest_is_heard_at_debug_alone(tmp_path: Path) -> None:
     ours = "arch-20261126T205114Z-d77b2e"
     words = ["-euc", GUEST, "sh", ours]
@@ -286,6 +432,11 @@ def test_the_guest_is_heard_at_debug_alone(tmp_path: Path) -> None:
     assert unheard == other == ""
 
 
+@pytest.mark.case(
+    "kata",
+    "a good start with an error of QEMU's ('Cannot reset device')",
+    source="kata-containers 3.15.0, QEMU 10.0.13",
+)
 def test_a_good_start_has_words_of_qemus_too_and_no_cause(tmp_path: Path) -> None:
     ours = "arch-20261126T205114Z-d77b2e"
     log = shown("3.15.0/qemu-good-start.log")
@@ -311,6 +462,11 @@ def test_a_container_that_stays_is_told(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "container no-such-1 is still there\n")
 
 
+@pytest.mark.case(
+    "kata",
+    "shim and QEMU that stay, and ctr that gets no answer",
+    source="kata-containers 3.15.0, shim and agent",
+)
 def test_where_the_shim_hangs_the_sandboxs_processes_are_killed(tmp_path: Path) -> None:
     qemu, other = tmp_path / "qemu-fake", tmp_path / "sh-fake"
     for program in (qemu, other):

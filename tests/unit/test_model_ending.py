@@ -131,6 +131,11 @@ SOURCES = {
 ALL = {**RECORDED, **REPORTED, **SOURCES}
 
 
+@pytest.mark.case(
+    "vLLM",
+    "why servers do not start, or end",
+    source="vLLM 0.24.0; vllm #1986, #5842, #13962, #14095, #14154, #14596, #25837, #34076, #39015",
+)
 @pytest.mark.parametrize(("log", "key", "says", "line"), ALL.values(), ids=ALL)
 def test_a_server_that_ended_has_its_cause_told(log: str, key: str, says: str, line: str) -> None:
     error = ending.ended(log, "1", WHEN)
@@ -148,6 +153,11 @@ def test_each_cause_is_in_some_log() -> None:
     assert [cause.says for cause in CAUSES if id(cause) not in found] == []
 
 
+@pytest.mark.case(
+    "vLLM",
+    "a good start that complains of a hub that it does not reach",
+    source="vLLM 0.24.0, vllm #33545",
+)
 @pytest.mark.parametrize(
     "log",
     [vllm.log("sound"), vllm.log("api-key"), reported("local-path-is-fine"), reported("in-cache")],
@@ -164,6 +174,11 @@ def test_a_command_line_has_no_cause() -> None:
         assert ending.found(head + args) == (None, "")
 
 
+@pytest.mark.case(
+    "vLLM",
+    "the API server's traceback, behind the engine's own error",
+    source="vllm #23176, #31940, #44411",
+)
 def test_a_cause_far_above_the_end_is_found() -> None:
     trace = '(APIServer pid=1)   File "core_client.py", line 100, in <module>\n' * 500
     last = "(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above"
@@ -182,6 +197,7 @@ def test_what_is_not_known_is_told_by_the_engines_own_error() -> None:
     assert error.hint == LOG
 
 
+@pytest.mark.case("vLLM", "errors that several causes have", source="vllm #29639")
 @pytest.mark.parametrize(
     "line",
     [
@@ -196,6 +212,7 @@ def test_what_may_have_several_causes_has_none(line: str) -> None:
     assert ending.ended(line, "1", WHEN).hint == LOG
 
 
+@pytest.mark.case("vLLM", "status 0 of a server whose engine has died", source="vLLM 0.24.0")
 @pytest.mark.parametrize(
     ("status", "says"),
     [
@@ -208,6 +225,9 @@ def test_how_it_ended_is_told(status: str, says: str) -> None:
     assert says in ending.ended("", status, WHEN).message
 
 
+@pytest.mark.case(
+    "vLLM", "colours, and progress bars that write over themselves", source="progress bars of vLLM"
+)
 def test_colours_and_progress_bars_hide_nothing() -> None:
     log = "Loading: 0%\rLoading: 50%\r\x1b[31m(EngineCore pid=7)\x1b[0m ValueError: No available "
     cause, line = ending.found(log + "memory for the cache blocks.")

@@ -27,11 +27,22 @@ BODIES = [
 ]
 
 
+@pytest.mark.case(
+    "vLLM",
+    "errors as objects, strings, lists, or a gateway's page",
+    source="vLLM 0.24.0, older vLLMs, FastAPI, nginx",
+)
 @pytest.mark.parametrize(("body", "says"), BODIES, ids=range(len(BODIES)))
 def test_an_error_is_read_in_any_form(body: str, says: str) -> None:
     assert says in replies.said(body)
 
 
+@pytest.mark.case(
+    "vLLM",
+    "templates without a place for the system prompt, and other refusals",
+    source="vLLM 0.24.0, vllm #39279",
+)
+@pytest.mark.case("vLLM", "stream_options that an old server does not know", source="ms-agent #489")
 @pytest.mark.parametrize(
     ("status", "body", "hint"),
     [

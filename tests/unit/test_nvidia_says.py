@@ -21,6 +21,11 @@ def lines(name: str) -> list[str]:
 CALLS = [line.split(" ") for line in lines("toolkit-1.17.8.txt")]
 
 
+@pytest.mark.case(
+    "NVIDIA",
+    "environments of images, and the device that the hook asks for",
+    source="nvidia-container-runtime-hook 1.17.8",
+)
 @pytest.mark.parametrize(("name", "status", "device", "env"), [(*c[:3], c[3:]) for c in CALLS])
 def test_an_image_asks_for_a_gpu_where_the_real_hook_asks_for_a_device(
     name: str, status: str, device: str, env: list[str]
@@ -88,6 +93,11 @@ def test_all_that_is_recorded_has_its_advice() -> None:
     assert SAYS.keys() == ADVICE.keys()
 
 
+@pytest.mark.case(
+    "NVIDIA",
+    "what hook and CLI say when they fail",
+    source="NVIDIA's hook 1.17.8, CLI 1.15.0; libnvidia-container #209, kata-containers #10457",
+)
 @pytest.mark.parametrize("name", ADVICE)
 def test_what_the_hook_says_leads_to_its_cause(name: str) -> None:
     assert ADVICE[name] in best_hint(SAYS[name], CAUSES, "")
@@ -102,6 +112,9 @@ def smi() -> list[tuple[str, int, str]]:
     return found
 
 
+@pytest.mark.case(
+    "NVIDIA", "nvidia-smi without a driver, in each of its forms", source="nvidia-smi 535.309.01"
+)
 @pytest.mark.parametrize(("name", "status", "said"), smi())
 def test_a_failure_of_nvidia_smi_is_told_by_its_status_in_every_form(
     name: str, status: int, said: str
@@ -114,6 +127,11 @@ def test_a_failure_of_nvidia_smi_is_told_by_its_status_in_every_form(
     assert not any(words in found.meaning for key, words in other.items() if key != status)
 
 
+@pytest.mark.case(
+    "NVIDIA",
+    "[N/A], ERR!, [Insufficient Permissions] of lost, reset and MIG devices",
+    source="StableSwarmUI #388, unsloth #10703",
+)
 @pytest.mark.parametrize(
     "word", ["[N/A]", "[Insufficient Permissions]", "ERR!", "[GPU requires reset]"]
 )

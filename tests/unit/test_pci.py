@@ -102,6 +102,7 @@ def test_a_gpu_without_a_group_is_refused() -> None:
         pci.select((lone,), GpuConfig(), "lab")
 
 
+@pytest.mark.case("PCI", "domains of five digits (Intel's VMD)", source="ghw #372")
 def test_every_function_on_the_way_to_a_disk_is_vital() -> None:
     located = (
         "block/nvme0n1 /sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1\n"

@@ -64,6 +64,23 @@ def test_a_broken_stage_is_one_error_and_named_skips(tmp_path: Path) -> None:
     assert "during" in failure.read_text()
 
 
+def test_a_stages_fixture_that_fails_by_itself_is_a_broken_stage(tmp_path: Path) -> None:
+    mini = Mini(tmp_path / "m", suite=sample("suite_question"))
+    status, out = mini.pytest("-m", "acceptance", "-rEs")
+    assert status == 1, out
+    assert "1 skipped, 1 error in" in out
+    assert "ERROR at setup of stage 'question' __" in out
+    failed = "Stage 'question' failed: Nobody answers."
+    assert f"\nERROR test_mini.py::stage 'question' - {failed}" in out
+    assert "hint: ask again" in out
+    assert "::test_words" not in out
+    assert "Traceback" not in out
+    [skipped] = [e for e in mini.record() if e["kind"] == "test" and e["outcome"] == "skipped"]
+    assert skipped["status"] == "blocked"
+    assert 'stage "question" failed: Nobody answers.' in skipped["message"]
+    assert mini.made() == []
+
+
 def test_evidence_is_collected_while_things_are_up(tmp_path: Path) -> None:
     """It has a deadline of its own: it is not on the time of the test that failed."""
     mini = Mini(tmp_path / "m", suite=sample("suite_evidence"))
@@ -81,6 +98,11 @@ def test_evidence_is_collected_while_things_are_up(tmp_path: Path) -> None:
     assert mini.made() == []
 
 
+@pytest.mark.case(
+    "time limits, ends",
+    "SIGTERM of a cancelled CI job, at which pytest tears nothing down",
+    source="pytest #5243",
+)
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_in_a_stage_undoes_everything(tmp_path: Path, signum: int) -> None:
     mini = Mini(tmp_path / "m", during.hang)

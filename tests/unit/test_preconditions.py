@@ -33,6 +33,11 @@ LOG = """\
 """
 
 
+@pytest.mark.case(
+    "kernel",
+    "the ring buffer and the journal, which both have a line",
+    source="openEuler OLK-6.6, virtcca_cvm.c and arm-s-smmu-v3.c",
+)
 def test_the_kernels_log_is_searched_on_the_host(
     local: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +107,11 @@ CODA = (
 BEFORE = "vfio-pci 0000:81:00.0: failed to delegate device"
 
 
+@pytest.mark.case(
+    "kernel",
+    "a message's caller in front of it, and dates or no clock at all",
+    source="Linux, CONFIG_PRINTK_CALLER; dmesg -T; printk.time=0",
+)
 @pytest.mark.case(
     "kernel",
     "printk's clock far behind /proc/uptime",

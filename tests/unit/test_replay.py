@@ -117,8 +117,3 @@ def test_a_spare_reply_counts_where_the_record_has_none(host: ReplayHost) -> Non
     assert host.run("uname", "-r").out == "6.6.0"
     assert host.run("uname", "-m").out == "spare"
     assert host.run("gzip", "-dc").out == "whole"
-
-
-def test_a_script_that_has_changed_may_have_the_reply_of_before(host: ReplayHost) -> None:
-    host.spare_older("docker image")
-    assert host.run("docker", "image", "inspect", "--format", "x", ok=ANY).rc == 1

@@ -15,9 +15,7 @@ from unittest import mock
 import pytest
 
 from fixtures.container import stage as container
-from fixtures.container.lifecycle import REMOVE, START
-from fixtures.container.sandbox_log import GUEST
-from fixtures.container.stage import IF_THERE, BareContainerStage, ContainerStage
+from fixtures.container.stage import BareContainerStage, ContainerStage
 from fixtures.gpu import stage as gpu
 from fixtures.gpu.stage import GpuStage
 from fixtures.guide import clauses
@@ -28,11 +26,10 @@ from fixtures.kata.stage import KataStage
 from fixtures.model import stage as model
 from fixtures.model.stage import ModelStage
 from fixtures.network import stage as network
-from fixtures.network.stage import FOLDERS, NetworkStage
+from fixtures.network.stage import NetworkStage
 from fixtures.platform import stage as platform
 from fixtures.platform.stage import PlatformStage
 from fixtures.profile import Profile
-from fixtures.rootfs import driver
 from fixtures.rootfs import stage as rootfs
 from fixtures.rootfs.stage import RootfsStage
 from harness.errors import LabError
@@ -42,7 +39,7 @@ from harness.run import job
 from harness.run.stage import Provision, Run, Stage, StageFailed
 from harness.undo.journal import Journal
 from tests.unit.kept import PASSED
-from tests.unit.replay import Answer, Change, Recorded, ReplayHost, Reply, Words, recorded
+from tests.unit.replay import Recorded, ReplayHost, recorded
 
 # The guide's order; each name is a fixture's, in this module.
 STAGES: Mapping[str, ModuleType] = {
@@ -56,7 +53,6 @@ STAGES: Mapping[str, ModuleType] = {
     "bare_container": container,
     "model": model,
 }
-NO_GPU = "RuntimeError: Failed to infer device type\n"  # vLLM, of a machine without one
 RECORD = PASSED / "record.jsonl"
 INSTALLER = PASSED.parent / "nvidia" / "installer"  # of the real one
 
@@ -218,73 +214,9 @@ def _profile(settings: Mapping[str, Mapping[str, Any]]) -> Profile:
 
 
 def _complete(host: ReplayHost) -> None:
-    """Replies that the record lacks: too long for it, or to commands that are newer than it is."""
+    """Replies that the record lacks: one is too long for it, one is of starts that fail."""
     host.spare("/proc/config.gz", out=_kernel_config())
-    host.spare("setsid -f", "-image-build.service")  # with save and import, not in the record yet
-    host.spare("date +%s%3N", out="0")
-    host.spare_older("printf 'hostname")
-    _driver(host)
-    host.spare_older("setsid -f")
-    host.spare_older("for d in /sys/bus/pci/devices/*", by=_tabbed)
-    host.spare_older("--untracked-files=all")
-    host.spare_older("rev-parse HEAD")
-    host.spare("dmesg | grep -n ''", out="7:[    9.0] vfio-pci 0000:00:10.0: enabling device\n")
-    host.spare("log=$(dmesg)")
-    host.spare_older("curl --fail-with-body")
-    host.spare("KATA_CONF_FILE", out="program /usr/bin/containerd\nword -l\nword debug\n")
-    host.spare("containerd-shim-kata-v2 --version", status=2, err="flag provided but not defined\n")
-    host.spare("readlink -f --", out=f"{record().profile['kata']['configuration']}\n")
-    host.spare("config.d")
-    host.spare("NVDIMM_PFN_INFO", status=1)
-    host.spare("df --output=avail,target", "/dev/shm", out=f"{1 << 31} /dev/shm\n")
-    host.spare("nr_overcommit_hugepages", out=f"{3 << 30}\n")
-    host.spare(START)
     host.spare("qemuPid=", "awk")
-    host.spare(REMOVE)
-    host.spare(GUEST, out=_hook_log())
-    host.spares.append(Change((IF_THERE,), _without_a_shell(host)))
-    for folder in FOLDERS:
-        host.spare('[ -e "$1" ] ||', f"sh {folder}", status=1)
-    host.spare("arch-bare-", "vllm.entrypoints", status=1, err=NO_GPU)
-
-
-def _hook_log() -> str:
-    """What the recorded run's guest said of hooks; it was asked for in another way."""
-    found = record().replies.items()
-    [logs] = [r for (at, words), r in found if at and "grep -F hook" in " ".join(words)]
-    return logs[0].out
-
-
-def _without_a_shell(host: ReplayHost) -> Answer:
-    """Commands in a container were given to ctr as they are."""
-
-    def of_before(words: Words) -> Reply:
-        shell = words.index(IF_THERE)
-        return host._recorded((*words[: shell - 2], *words[shell + 1 :]))
-
-    return of_before
-
-
-def _driver(host: ReplayHost) -> None:
-    """The recorded stand-in's driver is nvidia.ko alone, and nobody read its installer's log."""
-    log = (INSTALLER / "ok.log").read_text(encoding="utf-8")
-    more = "CONFIG_FW_LOADER=y\nCONFIG_SECCOMP_FILTER=y\nCONFIG_PID_NS=y\nCONFIG_IPC_NS=y\n"
-    host.spare("mount -o bind /dev/null")
-    host.spare("sh -euc", driver.PREPARE)
-    host.spare("setsid -f", "-rootfs-driver.service")
-    host.spare(f"cat {driver.INSTALLER_LOG}", out=log)
-    host.spare("modinfo", "-F license", out="GPL\n")
-    host.spare("modinfo", "nvidia-uvm", out="/lib/modules/x/nvidia-uvm.ko\n")
-    host.spare("ls /lib/firmware/nvidia/", out="gsp_ga10x.bin\ngsp_tu10x.bin\n")
-    host.spare_older("grep -E ^(CONFIG_MODULES", by=lambda out: out + more)
-    host.outdated(
-        'echo "program', by=lambda out: out.replace("nodes ", "nodes /dev/nvidia-uvm ", 1)
-    )
-
-
-def _tabbed(listing: str) -> str:
-    """The record's listing of PCI functions has blanks between its fields."""
-    return "".join("\t".join(line.split(" ", 9)) + "\n" for line in listing.splitlines())
 
 
 def _kernel_config() -> str:

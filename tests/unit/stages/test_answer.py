@@ -103,6 +103,11 @@ def test_a_server_that_ended_before_the_question_is_told_as_that(lab: Lab) -> No
     assert caught.value.clause == "model.server"
 
 
+@pytest.mark.case(
+    "vLLM",
+    "http_proxy in the image's environment",
+    source="Overpass #107, unsloth #11147, homer #394",
+)
 def test_the_question_is_asked_past_any_proxy(lab: Lab) -> None:
     ask(lab)
     [words] = [words for words in lab.host.asked if "curl" in words]
@@ -149,6 +154,7 @@ def test_a_real_stream_is_put_together(lab: Lab, server: Server) -> None:
     assert fact["value"]["text"] == found.text
 
 
+@pytest.mark.case("vLLM", "an engine killed between two questions", source="vLLM 0.24.0")
 def test_an_engine_that_dies_at_the_streamed_question_is_told(lab: Lab, server: Server) -> None:
     lab.bring("model")
     ask(lab)

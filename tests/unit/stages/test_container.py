@@ -17,7 +17,7 @@ from harness.host.command import CommandFailed
 from harness.run.stage import StageFailed
 from tests.unit.replay import Reply, Words
 from tests.unit.stages.conftest import MakeLab
-from tests.unit.stages.lab import NO_GPU, Lab, Refusal, record
+from tests.unit.stages.lab import Lab, Refusal, record
 
 FACTS = record().facts["container"]
 ID, PID = FACTS["id"], FACTS["machine"]["pid"]
@@ -27,6 +27,7 @@ SMI = "nvidia-smi --query-gpu"
 HOLDERS = "find /proc/[0-9]*/fd"
 DRIVER = 'echo "program'
 HOOKS = GUEST
+NO_GPU = "RuntimeError: Failed to infer device type\n"  # vLLM, of a machine without one
 IDS = {"container": ID, "bare_container": BARE}
 
 # What containerd or kata says, and what is to be done.
@@ -38,10 +39,16 @@ SAYS = [
     (f"Could not open '{NODE}': Device or resource busy", "fuser -v /dev/vfio"),
     ("vfio_dma_map = -14 (Bad address)", "kata-containers #10354"),
     ("qemu-system-x86_64: Cannot allocate memory", "kata.default_memory"),
+    ("failed to inject devices after CDI timeout of 100 seconds", "/var/run/cdi"),
     ("something that nobody knows yet", "journal-kata.txt"),
 ]
 
 
+@pytest.mark.case(
+    "kata",
+    "VFIO's refusals, no port, no shim, CDI that does not come",
+    source="kata-containers #9014, #10354, #10622",
+)
 @pytest.mark.parametrize("stage", IDS)
 @pytest.mark.parametrize(("says", "hint"), SAYS)
 def test_a_container_that_does_not_start_has_its_likely_cause_told(
@@ -99,6 +106,11 @@ BROKEN = [
 ]  # fmt: skip
 
 
+@pytest.mark.case(
+    "NVIDIA",
+    "the hook ends well, and nodes or programs are missing",
+    source="kata-containers #8282, #10672; libnvidia-container",
+)
 @pytest.mark.parametrize(("text", "reply", "name", "cause"), BROKEN)
 def test_the_first_link_that_does_not_hold_is_named(
     lab: Lab, text: str, reply: Reply, name: str, cause: str
@@ -123,11 +135,15 @@ def test_a_whole_chain_is_whole(lab: Lab) -> None:
     assert hook_chain.broken(lab.bring("container").links) is None
 
 
+@pytest.mark.case("NVIDIA", "exit statuses of nvidia-smi", source="nvidia-smi(1), RETURN VALUE")
 @pytest.mark.parametrize(
     ("status", "cause"),
     [
         (9, "the driver is not loaded in the guest"),
         (15, "the card has fallen off the bus"),
+        (16, "has to be reset"),
+        (17, "the container's cgroup keeps it from the device"),
+        (18, "module and libraries are of two versions"),
         (127, "did not bring it into the container"),
         (99, "a status that nvidia-smi(1) does not list"),
     ],
@@ -234,6 +250,11 @@ def test_the_way_back_is_in_the_journal_before_the_container_is_there(lab: Lab) 
     assert entry.undo[0][-1] == ID
 
 
+@pytest.mark.case(
+    "kata",
+    "'exiting QMP loop', behind which is a /dev/shm that is too small",
+    source="kata-containers 3.15.0, QEMU 10.0.13",
+)
 def test_what_qemu_said_is_told_with_its_cause(lab: Lab) -> None:
     lab.host.reply("ctr run", ID, status=1, err="ctr: exiting QMP loop, command cancelled\n")
     lab.host.reply("qemuPid=", "awk", out="qemu-system-x86_64: ... = -14 (Bad address)\n")
@@ -243,6 +264,11 @@ def test_what_qemu_said_is_told_with_its_cause(lab: Lab) -> None:
     assert caught.value.clause == "container.run"
 
 
+@pytest.mark.case(
+    "kata",
+    "a start that hangs, for more memory than the host has",
+    source="kata-containers CC-0.8.0 and 3.15.0, QEMU 10.0.13",
+)
 def test_one_that_hangs_has_its_clause_and_its_cause_too(lab: Lab) -> None:
     lab.host.reply("ctr run", ID, status=124, seconds=lab.host.paced(600))
     lab.host.reply("qemuPid=", "awk", out="qemu-system-x86_64: invalid value of maxmem\n")
@@ -252,6 +278,11 @@ def test_one_that_hangs_has_its_clause_and_its_cause_too(lab: Lab) -> None:
     assert caught.value.clause == "container.run"
 
 
+@pytest.mark.case(
+    "kata",
+    "a function that goes to VFIO, and to no guest",
+    source="kata-containers CC-0.8.0 and 3.15.0, virtcontainers/sandbox.go",
+)
 def test_a_function_that_qemu_has_not_is_reported(lab: Lab) -> None:
     gpu = lab.facts["gpu"]
     sound = replace(gpu.members[0], bdf="0000:00:10.1")
@@ -261,6 +292,11 @@ def test_a_function_that_qemu_has_not_is_reported(lab: Lab) -> None:
     assert "0000:00:10.1 went to VFIO, and to no guest" in finding.text
 
 
+@pytest.mark.case(
+    "kata",
+    "an exec of a program that is missing, after which the agent hangs",
+    source="kata-containers 3.15.0, shim and agent",
+)
 @pytest.mark.parametrize(("program", "status"), [("true", 0), ("no-such-program", 127)])
 def test_a_program_is_looked_for_before_it_is_executed(program: str, status: int) -> None:
     done = subprocess.run([*exec_argv("x")[-3:], program], check=False, capture_output=True)

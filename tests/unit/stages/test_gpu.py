@@ -56,7 +56,8 @@ def function(
 def functions() -> list[str]:
     """The addresses of the host's PCI functions that are no bridges."""
     [listing, *_] = next(r for (_, words), r in record().replies.items() if LIST in words[-2])
-    return [line.split()[0] for line in listing.out.splitlines() if " 0x06" not in line]
+    lines = [line.split("\t") for line in listing.out.splitlines()]
+    return [bdf for bdf, _, _, kind, *_ in lines if not kind.startswith("0x06")]
 
 
 CANNOT = [

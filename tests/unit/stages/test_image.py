@@ -129,6 +129,11 @@ SAYS = [
 ]
 
 
+@pytest.mark.case(
+    "containerd, docker",
+    "what buildkit says of a build that fails",
+    source="messages of docker and buildkit",
+)
 @pytest.mark.parametrize(("says", "hint"), SAYS)
 def test_a_build_that_fails_has_its_likely_cause_told(lab: Lab, says: str, hint: str) -> None:
     Refusal(
@@ -217,6 +222,11 @@ def test_an_image_that_is_not_there_is_told(ready: Lab, refusal: Refusal) -> Non
     refusal.of(ready, "image")
 
 
+@pytest.mark.case(
+    "containerd, docker",
+    "'docker image inspect' with '[]' on stdout, and no daemon",
+    source="docker",
+)
 def test_a_docker_that_does_not_run_is_not_a_missing_image(ready: Lab) -> None:
     says = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock."
     error = Refusal(
@@ -250,6 +260,11 @@ INDEXES = {
 }
 
 
+@pytest.mark.case(
+    "containerd, docker",
+    "an index of several machines, or with an attestation",
+    source="OCI image-spec, image-index.md; buildkit",
+)
 @pytest.mark.parametrize("manifests", INDEXES.values(), ids=INDEXES)
 def test_an_index_leads_to_the_manifest_of_this_machine(
     ready: Lab, manifests: list[dict[str, Any]]
@@ -368,6 +383,11 @@ def test_a_buildx_of_the_profiles_is_put_where_docker_looks(
     assert f"make '{image.PLUGIN}'" in lab.journal()
 
 
+@pytest.mark.case(
+    "containerd, docker",
+    "a Dockerfile in a folder, and the copy of it that the guide keeps",
+    source="vLLM 0.8 and later, docker/Dockerfile",
+)
 def test_a_context_that_is_a_checkout_has_its_commit_and_its_changes(ready: Lab) -> None:
     ready.host.reply("rev-parse HEAD", out="c" * 40 + "\n")
     changes = [" M docker/Dockerfile", "?? docker/Dockerfile.bak", " M Dockerfile", '?? "a b"']

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import tomlkit
 
-from fixtures.kata.stage import HUGE_PAGES
+from fixtures.kata.stage import HUGE_PAGES, SHM
 from harness.errors import LabError
 from tests.unit.stages.lab import Lab, Refusal, about, record
 
@@ -42,6 +42,11 @@ REFUSED = [
 ]
 
 
+@pytest.mark.case(
+    "kata",
+    "a configuration of another hypervisor",
+    source="kata-containers 1.12.0 to 4.1.0, configuration-*.toml",
+)
 @pytest.mark.parametrize("refusal", REFUSED, ids=about)
 def test_a_file_that_is_not_katas_is_refused_and_left_alone(lab: Lab, refusal: Refusal) -> None:
     refusal.of(lab, "kata")
@@ -78,6 +83,9 @@ def test_a_runtime_of_another_kind(lab: Lab) -> None:
     ).of(lab, "kata")
 
 
+@pytest.mark.case(
+    "kata", "a configuration full of comments", source="kata-containers, configuration-qemu.toml"
+)
 def test_what_the_guide_asks_for_is_set_and_nothing_else_is_touched(lab: Lab) -> None:
     lab.bring("kata")
     old, new = before().splitlines(), lab.host.written[PATH].splitlines()
@@ -107,6 +115,8 @@ def test_it_is_the_file_that_the_runtime_reads_which_is_read_back(ready: Lab) ->
     other = "/opt/kata/configuration.toml"
     ready.host.edit(ENV, old=PATH, new=other)
     ready.host.reply(f"cat -- {other}", out="[hypervisor.qemu]\nimage = '/x'\n")
+    ready.host.reply("config.d", other)
+    ready.host.reply("df --output=avail,target", SHM, out=f"{1 << 31} {SHM}\n")
     found = ready.bring("kata")
     assert (found.configuration, dict(found.hypervisor)) == (other, {"image": "/x"})
 
@@ -128,6 +138,11 @@ def test_what_is_effective_is_what_the_runtime_says(ready: Lab) -> None:
     assert ready.bring("kata").effective["Agent"] == {"Debug": False}
 
 
+@pytest.mark.case(
+    "kata",
+    "initrd beside image, hot_plug_vfio beside cold_plug_vfio",
+    source="kata-containers 3.15.0, configuration-qemu-nvidia-gpu.toml",
+)
 def test_what_would_be_refused_beside_ours_is_taken_out(lab: Lab) -> None:
     old = before().replace(
         "[hypervisor.qemu]", '[hypervisor.qemu]\ninitrd = "/i"\nhot_plug_vfio = "root-port"', 1
@@ -138,6 +153,11 @@ def test_what_would_be_refused_beside_ours_is_taken_out(lab: Lab) -> None:
     assert not {"initrd", "hot_plug_vfio", "disable_image_nvdimm"} & {*qemu}
 
 
+@pytest.mark.case(
+    "kata",
+    "the root is found by a second partition table, at 2 MiB",
+    source="kata-containers, osbuilder, nsdax.c",
+)
 def test_an_image_for_nvdimm_is_booted_as_a_disk(lab: Lab) -> None:
     lab.host.reply("NVDIMM_PFN_INFO", status=0)
     lab.bring("kata")
@@ -145,6 +165,11 @@ def test_an_image_for_nvdimm_is_booted_as_a_disk(lab: Lab) -> None:
     assert qemu["disable_image_nvdimm"] is True
 
 
+@pytest.mark.case(
+    "kata",
+    "an installed configuration.toml is a link",
+    source="kata-containers CC-0.8.0 and 3.15.0, Makefile",
+)
 def test_of_a_link_the_file_is_changed(lab: Lab) -> None:
     file = "/opt/kata/share/defaults/kata-containers/configuration-qemu.toml"
     lab.host.reply("readlink -f --", PATH, out=f"{file}\n")
@@ -155,6 +180,11 @@ def test_of_a_link_the_file_is_changed(lab: Lab) -> None:
     assert [*lab.host.written] == [file]
 
 
+@pytest.mark.case(
+    "kata",
+    "drop-ins in config.d",
+    source="kata-containers CC-0.8.0 and 3.15.0, katautils/config.go",
+)
 def test_drop_ins_count_after_the_file_in_their_order(ready: Lab) -> None:
     folder = "/etc/kata-containers/config.d"
     ready.host.reply("config.d", out=f"{folder}/10-a\n{folder}/50-b.toml\n")
@@ -166,10 +196,15 @@ def test_drop_ins_count_after_the_file_in_their_order(ready: Lab) -> None:
     assert found.drop_ins == (f"{folder}/10-a", f"{folder}/50-b.toml")
 
 
+@pytest.mark.case(
+    "kata",
+    "all memory of a guest in /dev/shm, in huge pages, or elsewhere",
+    source="kata-containers 3.15.0, virtio-fs",
+)
 @pytest.mark.parametrize(
     ("setting", "path", "needed"),
     [
-        ("", "/dev/shm", WANTED["default_memory"] + 512),
+        ("", SHM, WANTED["default_memory"] + 512),
         ("enable_hugepages = true", HUGE_PAGES, 2 * WANTED["default_memory"]),
         ('shared_fs = "virtio-9p"', None, 0),
         ('file_mem_backend = "/srv/memory"', None, 0),
@@ -179,12 +214,18 @@ def test_the_guests_memory_is_where_the_configuration_says(
     ready: Lab, setting: str, path: str | None, needed: int
 ) -> None:
     ready.host.reply(CAT, out=f"[hypervisor.qemu]\n{setting}\n")
+    ready.host.spare("df --output=avail,target", SHM, out=f"{1 << 31} {SHM}\n")
     room = ready.bring("kata").shared_memory
     assert (room and room.path) == path
     if room is not None:
         assert room.needed == needed << 20
 
 
+@pytest.mark.case(
+    "kata",
+    "KATA_CONF_FILE, which the shim reads and kata-runtime does not",
+    source="kata-containers CC-0.8.0 and 3.15.0, containerd-shim-v2/create.go",
+)
 def test_the_configuration_of_containerds_environment_is_asked_for(ready: Lab) -> None:
     ready.facts["platform"] = replace(ready.facts["platform"], kata_conf_file="/srv/kata.toml")
     out = record().replies["kata", tuple(ENV.split())][0].out
@@ -192,6 +233,7 @@ def test_the_configuration_of_containerds_environment_is_asked_for(ready: Lab) -
     ready.bring("kata")
 
 
+@pytest.mark.case("kata", "a shim that is the Rust runtime", source="kata-containers 4.1.0")
 def test_katas_rust_runtime_is_told_and_nothing_is_done(lab: Lab) -> None:
     says = "Kata Containers containerd shim (Rust): id: io.containerd.kata.v2, version: 4.1.0"
     lab.facts["platform"] = replace(lab.facts["platform"], kata_shim_says=says)
@@ -200,6 +242,7 @@ def test_katas_rust_runtime_is_told_and_nothing_is_done(lab: Lab) -> None:
     assert not lab.host.asked
 
 
+@pytest.mark.case("kata", "kata-runtime in /opt/kata/bin alone", source="kata-containers #11122")
 def test_a_runtime_that_is_not_there_has_its_advice(lab: Lab) -> None:
     Refusal(
         "",

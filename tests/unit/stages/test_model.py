@@ -77,6 +77,7 @@ def test_a_refusal_is_told_at_once(lab: Lab, server: Server, status: int) -> Non
     Refusal("", lambda host: None, (says,), "", "model.ready").of(lab, "model")
 
 
+@pytest.mark.case("vLLM", "a server with --api-key answers 401 for ever", source="sparkring #195")
 def test_a_key_that_the_server_wants_is_told(lab: Lab, server: Server) -> None:
     wants = HTTP["key-models"]
     server.answers["/v1/models"] = (wants.status, JSON, wants.answer.encode())
@@ -135,6 +136,11 @@ def test_the_end_of_the_log_is_in_the_hint_of_one_that_never_is_ready(
     assert (caught.value.hint or "").endswith("loading shards: 3 of 9")
 
 
+@pytest.mark.case(
+    "vLLM",
+    "a server that listens elsewhere, or waits for a hub",
+    source="vLLM and uvicorn, as their sources have it",
+)
 @pytest.mark.parametrize(
     ("log", "hint"),
     [
@@ -217,6 +223,9 @@ def test_a_server_with_an_error_of_its_own(ready: Lab, server: Server) -> None:
     ).of(ready, "model")
 
 
+@pytest.mark.case(
+    "vLLM", "a server that ends after it was ready, with status 0", source="vLLM 0.24.0"
+)
 def test_a_server_that_has_ended_meanwhile_is_told_with_its_cause(lab: Lab, server: Server) -> None:
     died = HTTP["engine-killed-0"]
     server.answers["/v1/models"] = (died.status, JSON, died.answer.encode())

@@ -220,6 +220,11 @@ SAYS = [
 ]
 
 
+@pytest.mark.case(
+    "CNI",
+    "what plugins and libcni say when they fail",
+    source="cnitool 1.3.1 with Debian's plugins; their sources",
+)
 @pytest.mark.parametrize(("says", "hint"), SAYS)
 def test_what_cni_says_has_its_likely_cause_told(lab: Lab, says: str, hint: str) -> None:
     refusal = Refusal(

@@ -17,6 +17,7 @@ PROFILE = record().profile
 WORK = PROFILE["guest"]["work_image"]
 TAG = f"docker.io/library/{PROFILE['image']['tag']}"
 GIB = 1 << 30
+SEEN = "printf 'hostname"  # what a report shows of the machine; its words name each GPU
 
 # What a command says, and what the facts then are.
 MISSING = [
@@ -65,6 +66,7 @@ def test_what_is_missing_is_told_as_missing(
     lab: Lab, texts: tuple[str, ...], reply: dict[str, object], facts: dict[str, object]
 ) -> None:
     lab.host.reply(*texts, **reply)  # type: ignore[arg-type]
+    lab.host.spare(SEEN)
     found = lab.bring("platform")
     assert {name: getattr(found, name) for name in facts} == facts
 
@@ -76,7 +78,9 @@ def test_nothing_is_changed(lab: Lab) -> None:
 
 
 def test_a_card_of_another_vendor_is_no_gpu(make_lab: MakeLab) -> None:
-    found = make_lab(settings={"gpu": {"vendor": "10de"}}).bring("platform")
+    lab = make_lab(settings={"gpu": {"vendor": "10de"}})
+    lab.host.reply(SEEN)
+    found = lab.bring("platform")
     assert (found.gpus, found.pci_functions) == ((), FACTS["pci_functions"])
 
 
@@ -131,9 +135,9 @@ BAD = "arm-smmu-v3 arm-smmu-v3.1.auto: does not implement secure state"
 TMM = "virtcca_cvm: TMM feature0: 0x1234"
 
 
-def has_virtcca(host: ReplayHost) -> None:
+def has_virtcca(host: ReplayHost, smmu: str = SMMU) -> None:
     """The replies of a host with virtCCA."""
-    host.reply("TMM feature0", out=f"{TMM}\n{SMMU}\n{BAD}\n")
+    host.reply("TMM feature0", out=f"{TMM}\n{smmu}\n{BAD}\n")
     host.reply("getconf PAGESIZE", out="4096\n")
     host.reply("modprobe --showconfig", out='vfio_pci disable_idle_d3=1 ids="10de:1 10de:2"\n')
 
@@ -147,6 +151,21 @@ def test_virtcca_is_read_from_the_kernels_messages_and_from_kvm(make_lab: MakeLa
     assert (tee.tmm, tee.secure_smmus, tee.smmu_errors) == ((TMM,), (SMMU,), (BAD,))
     assert tee.module_options[0] == "vfio_pci.disable_idle_d3=1"
     assert tee.names_devices
+
+
+@pytest.mark.case(
+    "kernel",
+    "another spelling of the secure SMMU's message",
+    source="openEuler kernel, arm-s-smmu-v3.c of the first virtCCA kernels",
+)
+def test_the_first_kernels_with_virtcca_name_no_device(make_lab: MakeLab) -> None:
+    lab = make_lab(settings={"platform": {"tee": {"kind": "virtcca"}}})
+    first = "SMMUv3: Secure smmu id:1 init end!"
+    has_virtcca(lab.host, first)
+    lab.host.reply("/dev/kvm", out="1\n")
+    tee = lab.bring("platform").tee
+    assert tee.secure_smmus == (first,)
+    assert not tee.names_devices
 
 
 def test_a_kvm_that_does_not_answer_is_quoted(make_lab: MakeLab) -> None:
@@ -186,6 +205,11 @@ def test_a_boot_parameter_with_another_value_is_missing() -> None:
 DUMP = 'version = 2\n\n[debug]\n  address = ""\n  level = "debug"\n\n[grpc]\n  level = "x"\n'
 
 
+@pytest.mark.case(
+    "containerd, docker",
+    "the log level by an option, by the configuration, or by default",
+    source="containerd 1.6.20 and 1.7.24, cmd/containerd/command/main.go",
+)
 @pytest.mark.parametrize(
     ("words", "dump", "level"),
     [

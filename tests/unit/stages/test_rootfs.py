@@ -122,6 +122,25 @@ BROKEN = [
         "was it in use while it was copied?",
         "rootfs.resize",
     ),
+    Refusal(  # e2fsck 1.47.0, given a feature that it does not know
+        "a file system of a newer e2fsprogs",
+        lambda host: host.reply(
+            "e2fsck -fy",
+            status=8,
+            err="rootfs.img has unsupported feature(s): FEATURE_I31\n"
+            "e2fsck: Get a newer version of e2fsck!\n",
+        ),
+        ("has features that the host's e2fsck does not know", "ended with 8", "FEATURE_I31"),
+        "install an e2fsprogs as new",
+        "rootfs.resize",
+    ),
+    Refusal(
+        "a file system that could not be checked",
+        lambda host: host.reply("e2fsck -fy", status=8, err="e2fsck: Cannot allocate memory"),
+        ("could not be checked", "ended with 8", "Cannot allocate memory"),
+        "e2fsck says why",
+        "rootfs.resize",
+    ),
     Refusal(
         "a qemu-img without its library",
         lambda host: host.reply(
@@ -223,6 +242,11 @@ INSTALLERS = [
 ]
 
 
+@pytest.mark.case(
+    "NVIDIA",
+    "status 0 for a driver that is not whole; a full disk, missing tools, a tree that does not fit",
+    source="nvidia-installer 550.127.05 and 580.95.05",
+)
 @pytest.mark.parametrize(("name", "status", "hint"), INSTALLERS)
 def test_an_installation_that_is_not_whole_is_refused_whatever_its_status(
     lab: Lab, name: str, status: int, hint: str
@@ -232,12 +256,36 @@ def test_an_installation_that_is_not_whole_is_refused_whatever_its_status(
     assert not any("mv --" in " ".join(words) for words in lab.host.asked)
 
 
+@pytest.mark.case(
+    "NVIDIA", "the log of a good installation", source="nvidia-installer 550.127.05 and 580.95.05"
+)
 @pytest.mark.parametrize("name", ["ok", "580-type-open"])
 def test_a_whole_installation_has_nothing_against_it(name: str) -> None:
     assert driver.faults((INSTALLER / f"{name}.log").read_text()) == []
     assert driver.faults("") == ["it does not say 'Post-install sanity check passed.'"]
 
 
+@pytest.mark.case(
+    "NVIDIA",
+    "fixdep and modpost that are missing, or another machine's",
+    source="nvidia-installer 550.127.05, Linux 6.1",
+)
+@pytest.mark.parametrize(
+    "said",
+    [  # make's shell, which is dash or bash; not recorded
+        "/bin/sh: 1: scripts/basic/fixdep: not found",
+        "/bin/sh: scripts/mod/modpost: cannot execute binary file: Exec format error",
+    ],
+)
+def test_a_kernel_tree_of_another_machine_is_told(said: str) -> None:
+    assert "'make modules_prepare'" in driver.hint(f"{said}\nmake[1]: *** Error 126")
+
+
+@pytest.mark.case(
+    "NVIDIA",
+    "the installer unloads the host's modules before it builds",
+    source="nvidia-installer 550.127.05",
+)
 def test_the_installer_can_do_nothing_to_the_hosts_modules(lab: Lab) -> None:
     lab.bring("rootfs")
     [words] = [words for words in lab.host.asked if "-rootfs-driver.service" in " ".join(words)
@@ -252,6 +300,11 @@ def test_the_installer_can_do_nothing_to_the_hosts_modules(lab: Lab) -> None:
 NEWER = ("--skip-module-load", "--no-rebuild-initramfs", "--kernel-module-type=open")
 
 
+@pytest.mark.case(
+    "NVIDIA",
+    "flags that an older installer refuses, and the choice of modules",
+    source="nvidia-installer 470.256.02 to 580.95.05, option_table.h; gpu-driver-container #857",
+)
 @pytest.mark.parametrize(
     ("version", "known"),
     [("470.256.02", 0), ("535.216.01", 0), ("550.127.08", 2), ("580.95.05", 3)],
@@ -279,7 +332,10 @@ def test_what_breaks_on_the_way_is_told_with_its_cause(lab: Lab, refusal: Refusa
     assert not any("mv --" in " ".join(words) for words in lab.host.asked)  # nothing took its place
 
 
-@pytest.mark.parametrize("refusal", [*BROKEN[5:], DRIVER_FAILS], ids=about)
+MOUNTED = next(at for at, refusal in enumerate(BROKEN) if "packages" in refusal.about)
+
+
+@pytest.mark.parametrize("refusal", [*BROKEN[MOUNTED:], DRIVER_FAILS], ids=about)
 def test_the_image_is_closed_whatever_happens_in_it(lab: Lab, refusal: Refusal) -> None:
     refusal.of(lab, "rootfs")
     assert ("sh", "-euc", mounted.CLOSE, "sh", f"acceptance-rootfs-{CAME}", ROOT) in lab.host.asked
@@ -348,6 +404,11 @@ LESS = [
 ]  # fmt: skip
 
 
+@pytest.mark.case(
+    "guest image",
+    "no module, no nvidia-uvm, no firmware, no configuration of the toolkit",
+    source="NVIDIA driver 550.127.05, nvidia-container-toolkit 1.14.0 to 1.20.0",
+)
 @pytest.mark.parametrize(("texts", "reply", "facts"), LESS)
 def test_what_an_image_lacks_is_told_as_missing(
     ready: Lab, texts: tuple[str, ...], reply: dict[str, object], facts: dict[str, object]
@@ -488,6 +549,7 @@ SETTINGS: list[tuple[dict[str, Any], bool]] = [
     ({"nvidia-container-cli": {"debug": "/nowhere/a.log"}}, True),
     ({"nvidia-container-cli": {"ldconfig": "@/sbin/ldconfig.real", "no-cgroups": True}}, True),
     ({"nvidia-container-runtime": {"mode": "legacy"}}, True),
+    ({"nvidia-container-runtime": {"mode": "auto"}}, True),
     ({"nvidia-container-cli": {"load-kmods": False}}, False),
     ({"nvidia-container-cli": {"ldconfig": "/sbin/ldconfig"}}, False),
     ({"nvidia-container-cli": {"path": "/usr/bin/nvidia-container-cli"}}, False),
@@ -497,6 +559,11 @@ SETTINGS: list[tuple[dict[str, Any], bool]] = [
 ]
 
 
+@pytest.mark.case(
+    "NVIDIA",
+    "settings that break the hook, and those that do not",
+    source="nvidia-container-runtime-hook 1.17.8, nvidia-container-cli 1.15.0",
+)
 @pytest.mark.parametrize(("settings", "works"), SETTINGS)
 def test_settings_that_break_the_hook_are_told_and_no_others(
     settings: dict[str, Any], works: bool
@@ -504,6 +571,11 @@ def test_settings_that_break_the_hook_are_told_and_no_others(
     assert bool(list(toolkit.harmful(settings))) == (not works)
 
 
+@pytest.mark.case(
+    "NVIDIA",
+    "packages that are pinned to a version",
+    source="NVIDIA's installation guide of the container toolkit",
+)
 @pytest.mark.parametrize(
     ("wanted", "there"),
     [
