@@ -253,7 +253,7 @@ class Call:
 
 
 def recorded() -> Iterator[Call]:
-    text = (PASSED.parent / "cni/cnitool-1.3.1.txt").read_text()
+    text = (PASSED.parent / "cnitool-1.3.1.txt").read_text()
     for part in text.split("## ")[1:]:
         head, *said = re.split(r"^-- (out|err)\n", part, flags=re.MULTILINE)
         name, status = head.split()
