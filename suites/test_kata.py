@@ -6,6 +6,7 @@ import pytest
 from testinfra.host import Host
 
 from fixtures.kata.stage import Kata
+from fixtures.names import version
 from fixtures.platform.stage import Platform
 from fixtures.profile import Profile
 from fixtures.rootfs.stage import Rootfs
@@ -81,12 +82,13 @@ def test_runtime_will_not_hot_plug_as_well(kata: Kata) -> None:
 @pytest.mark.clause("kata.cold-plug")
 def test_the_agent_waits_for_no_cdi(kata: Kata, platform: Platform) -> None:
     nvidia = [gpu for gpu in platform.gpus if gpu.split()[-1].startswith(f"{NVIDIA}:")]
-    if not nvidia:
-        return
-    found = told(kata, "Runtime", "Version", "Version")
-    if (found.get("Major", 0), found.get("Minor", 0)) >= CDI:
+    said = told(kata, "Runtime", "Version", "Version", "Semver")
+    found = version(said)
+    if found is None:
+        not_assessed(f"'kata-runtime env' says {said!r} for its version, which is none")
+    if nvidia and (found.major, found.minor) >= CDI:
         not_assessed(
-            f"kata {found.get('Semver')} annotates {', '.join(nvidia)} for CDI, and its agent "
+            f"kata {said} annotates {', '.join(nvidia)} for CDI, and its agent "
             "waits 100 s for a specification in /var/run/cdi of the guest, while "
             "create_container_timeout is 60 s: whether this image makes one as it boots is not "
             "known. If 'ctr run' ends with 'CDI timeout' or 'context deadline exceeded', it does "

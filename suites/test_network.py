@@ -131,8 +131,6 @@ def _is_from(address: str, rule: Sequence[str]) -> bool:
     if "-s" not in rule[:-1]:
         return False
     at = rule.index("-s")
-    if rule[at - 1] == "!":
-        return False
     source = ipaddress.ip_network(rule[at + 1], strict=False)
     return rule[at - 1] != "!" and ipaddress.ip_address(address) in source
 

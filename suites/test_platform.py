@@ -103,6 +103,8 @@ def test_containerd_lets_the_guests_log_through(platform: Platform, profile: Pro
 
 @pytest.mark.clause("platform.kata")
 def test_kata_is_the_go_runtime(platform: Platform) -> None:
+    if platform.kata_shim is None:
+        not_assessed("there is no shim to ask")
     if RUST in platform.kata_shim_says:
         not_assessed(
             f"{platform.kata_shim} is kata's Rust runtime ({platform.kata_shim_says}): it has a "
@@ -127,7 +129,7 @@ def test_kata_says_that_the_host_will_do(platform: Platform) -> None:
         f"'kata-runtime check' ended with {status}: {said}\n"
         "it asks for the modules kvm, vhost, vhost_net and vhost_vsock (and lets pass if the last "
         "is not there, without which no container starts): modprobe them; or is kata-runtime not "
-        "on PATH (it may be in /opt/kata/bin; kata 4 has kata-ctl instead)?"
+        "there? " + advice(["kata-runtime"])
     )
 
 

@@ -58,6 +58,11 @@ _PACKAGES = {
     "umount": ("mount", "util-linux"),
     "xargs": ("findutils", "findutils"),
 }
+# What there is to say of a program beside its package.
+_ELSEWHERE = {
+    "kata-runtime": "it may be in /opt/kata/bin: link it, of the same kata as the shim, into "
+    "/usr/local/bin; kata 4 and the Rust runtime have kata-ctl instead, which is not known here",
+}
 # coreutils, which brings what else the harness and its scripts call.
 _COREUTILS = """
     cat chmod chroot cp cut date df dirname env head id ls mkdir mktemp mv od readlink rm rmdir
@@ -84,6 +89,8 @@ def advice(programs: Collection[str]) -> str:
         if "" in known:
             where = " on Debian" if known[1] else ""
             said.append(f"which package brings '{program}'{where} is not known here")
+        if program in _ELSEWHERE:
+            said.append(_ELSEWHERE[program])
     return "; ".join(said)
 
 

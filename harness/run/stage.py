@@ -110,13 +110,10 @@ class Stage(ABC, Generic[P, F]):
 
 def stage_classes() -> list[type[Stage[Any, Any]]]:
     """Every stage that has been imported."""
-    return [stage for stage in _all(Stage) if hasattr(stage, "name")]  # type: ignore[type-abstract]
-
-
-def _all(kind: type[Stage[Any, Any]]) -> Iterator[type[Stage[Any, Any]]]:
-    for child in kind.__subclasses__():
-        yield child
-        yield from _all(child)
+    found = Stage.__subclasses__()
+    for kind in found:  # which grows meanwhile
+        found += kind.__subclasses__()
+    return [kind for kind in found if hasattr(kind, "name")]
 
 
 @dataclass(frozen=True)

@@ -374,8 +374,8 @@ def test_a_name_that_is_not_served_is_told() -> None:
 def test_a_guest_kernel_of_openeulers_own_configuration_passes() -> None:
     # openEuler's arch/arm64/configs/openeuler_defconfig, 6.6: nouveau is a module there.
     options = {name: good[0] for name, good in KERNEL_OPTIONS.items()} | {"CONFIG_DRM_NOUVEAU": "m"}
-    facts = SimpleNamespace(kernel_release="6.6.0", kernel_options=options)
-    rootfs_suite.test_guest_kernel_can_load_the_driver(facts)  # type: ignore[arg-type]
+    facts: Any = SimpleNamespace(kernel_release="6.6.0", kernel_options=options)
+    rootfs_suite.test_guest_kernel_can_load_the_driver(facts)
     facts.kernel_options = options | {"CONFIG_DRM_NOUVEAU": "y"}
     assert "CONFIG_DRM_NOUVEAU=y" in told(rootfs_suite.test_guest_kernel_can_load_the_driver, facts)
 
@@ -460,7 +460,8 @@ def test_modules_of_the_other_kind_are_told_from_560_on() -> None:
 
 def test_settings_that_break_the_hook_are_told() -> None:
     test = rootfs_suite.test_toolkit_is_set_for_a_hook_in_the_guest
-    test(SimpleNamespace(toolkit={}))  # type: ignore[arg-type]
+    sound: Any = SimpleNamespace(toolkit={})
+    test(sound)
     off = {"nvidia-container-cli": {"load-kmods": False}}
     said = told(test, SimpleNamespace(toolkit=off))
     assert "load-kmods = False in [nvidia-container-cli]" in said

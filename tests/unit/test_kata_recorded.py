@@ -149,12 +149,12 @@ def test_a_good_end_is_one_in_whatever_form(line: str) -> None:
 )
 @pytest.mark.parametrize("level", ["info", "warn", ""])
 def test_a_containerd_that_is_not_at_debug_is_told(level: str) -> None:
-    profile = SimpleNamespace(kata=SimpleNamespace(enable_debug=True))
-    platform = SimpleNamespace(containerd_level=level)
+    profile: Any = SimpleNamespace(kata=SimpleNamespace(enable_debug=True))
+    platform: Any = SimpleNamespace(containerd_level=level)
     test = platform_suite.test_containerd_lets_the_guests_log_through
     assert "not assessed: containerd's log level" in told(test, platform, profile)
     platform.containerd_level = "debug"
-    test(platform, profile)  # type: ignore[arg-type]
+    test(platform, profile)
 
 
 # ---------------------------------------------------------------- what the runtime says
@@ -294,6 +294,15 @@ def test_from_3_11_on_an_nvidia_gpu_waits_for_cdi() -> None:
     assert said.startswith("not assessed: kata 3.15.0 annotates")
     other: Any = SimpleNamespace(gpus=("0000:00:10.0 1234:11e8",))
     kata_suite.test_the_agent_waits_for_no_cdi(kata("3.15.0"), other)
+    silent = kata("3.15.0", effective={"Runtime": {}})
+    assert told(kata_suite.test_the_agent_waits_for_no_cdi, silent, other).startswith(
+        "not assessed: 'kata-runtime env' of 3.15.0 has no Runtime.Version"
+    )
+
+
+def test_without_a_shim_nobody_knows_which_runtime_it_is() -> None:
+    none: Any = SimpleNamespace(kata_shim=None, kata_shim_says="")
+    assert told(platform_suite.test_kata_is_the_go_runtime, none).startswith("not assessed: ")
 
 
 @pytest.mark.case(

@@ -10,6 +10,7 @@ import tomlkit
 
 from fixtures.kata.stage import HUGE_PAGES, SHM
 from harness.errors import LabError
+from harness.run.stage import StageFailed
 from tests.unit.stages.lab import Lab, Refusal, about, record
 
 PATH = record().profile["kata"]["configuration"]
@@ -244,10 +245,7 @@ def test_katas_rust_runtime_is_told_and_nothing_is_done(lab: Lab) -> None:
 
 @pytest.mark.case("kata", "kata-runtime in /opt/kata/bin alone", source="kata-containers #11122")
 def test_a_runtime_that_is_not_there_has_its_advice(lab: Lab) -> None:
-    Refusal(
-        "",
-        lambda host: host.reply(ENV, status=127, err="timeout: failed to run command\n"),
-        (ENV,),
-        "/opt/kata/bin",
-        "kata.configuration",
-    ).of(lab, "kata")
+    lab.host.without = {"kata-runtime"}
+    with pytest.raises(StageFailed, match="lacks programs that are needed: kata-runtime") as caught:
+        lab.bring("kata")
+    assert "it may be in /opt/kata/bin" in (caught.value.hint or "")
