@@ -123,7 +123,7 @@ def test_an_answer_of_something_else_is_an_error_that_shows_it(lab: Lab, body: s
     Refusal(
         "",
         lambda host: None,
-        ("the answer is no completion", body),
+        ("should be answered with a completion", body),
         "is what listens on model.port the model server?",
         "model.answer",
     ).judge(caught.value)
