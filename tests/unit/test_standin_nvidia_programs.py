@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.common import parts
+from fixtures.rootfs import contents
 from tests.unit.kept import PASSED, recorded_smi
 from vlab.standins import nvidia
 
@@ -143,6 +145,13 @@ def test_cli_takes_what_the_real_hook_gives_and_fails_where_there_is_no_driver(
     assert done.returncode == 1
     assert "\nnvidia-container-cli: initialization error: " in done.stderr
     assert loaded.read_text().split() == ["-q", "nvidia", "-q", "nvidia-uvm"]
+
+
+@needs_compiler
+def test_what_is_written_in_the_cli_says_that_it_is_a_stand_in(cli_program: Path) -> None:
+    grep = ["grep", "-aoE", contents.CLI_VERSION, "--", str(cli_program)]
+    said = subprocess.run(grep, capture_output=True, text=True, check=True).stdout
+    assert parts.told("nvidia-container-cli", said).state == "stand-in"
 
 
 @needs_compiler
