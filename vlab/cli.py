@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import json
 import os
 import shlex
 import signal
@@ -9,10 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from vlab import face, image, probe, registry
 from vlab.errors import VlabError, unusable
 from vlab.face import InUse, Machine, Settings
+
+LAST = Path(__file__).parents[1] / "reports" / "runs" / "last"
 
 DESCRIPTION = """\
 A lab host in a virtual machine: to run the acceptance suites on, or to follow the deployment
@@ -26,6 +30,7 @@ by hand:
   python -m vlab ssh -- lspci -nn        # or one command
   python -m vlab ssh -- sh -s all < vlab/by_hand.sh   # or the guide's steps, as a script
   python -m vlab down
+  python -m vlab parts                   # what was real in the last run, and what a stand-in
 
 in the lab:
   /srv/lab/rootfs.img                    kata's guest image, too small, as the kata build makes it
@@ -100,6 +105,10 @@ def parser() -> argparse.ArgumentParser:
     console.add_argument("-f", "--follow", action="store_true", help="go on as more is said")
     for sub in (ssh, console, down):
         sub.add_argument("name", nargs="?", metavar="NAME", help="default: the lab that is up")
+    parts = command(
+        "parts", _parts, "list what a run saw of the guide's parts: real, or a stand-in"
+    )
+    parts.add_argument("run", nargs="?", type=Path, default=LAST, help="its folder (default: last)")
     probing = command("probe", _probe, "say what this computer can do for a lab")
     probing.add_argument(
         "--time",
@@ -203,6 +212,26 @@ def _use(lab: Machine) -> str:
 def _console(arguments: argparse.Namespace) -> int:
     follow = ["-f"] if arguments.follow else []
     return subprocess.call(["tail", "-n", "+1", *follow, str(_chosen(arguments.name).console)])
+
+
+def _parts(arguments: argparse.Namespace) -> None:
+    """The ladder in a run's record; the run looks at each part where it uses it."""
+    record = arguments.run / "record.jsonl"
+    try:
+        whole = record.read_text("utf-8").rpartition("\n")[0]  # a run may be writing on
+        events = [json.loads(line) for line in whole.splitlines()]
+    except (OSError, ValueError) as error:
+        raise VlabError(
+            f"no record can be read at '{record}' ({error}): 'pytest -m acceptance' makes one, and "
+            "looks at each part as it uses it"
+        ) from error
+    found = [e["value"] for e in events if e["kind"] == "fact" and e["name"] == "parts"]
+    if not any(found):
+        raise VlabError(f"'{record}' is of a run that looked at no parts")
+    print(f"run {events[0]['id']}, lab {events[0]['profile']['name']}")
+    for part in found[-1]:
+        says = part["says"] or "the run did not come to it"
+        print(f"{part['name']:<22}{part['state']:<10}{says}")
 
 
 def _probe(arguments: argparse.Namespace) -> int:

@@ -41,16 +41,14 @@ _SHOWN, _HANDLE = "shown", "handle"  # keys of a field's metadata
 class Shown:
     """A field that a report shows: as it is declared, and in a record with its value.
 
-    `label` has a text for each language. `part` is a part of the lab, by its name in a profile's
-    `standins`: a stand-in for it would say so in this field. `ephemeral`: every new virtual lab has
-    another value, which therefore explains nothing.
+    `label` has a text for each language. `ephemeral`: every new virtual lab has another value,
+    which therefore explains nothing.
     """
 
     label: Mapping[str, str]
     place: Place = "inventory"
     kind: Kind = "software"
     unit: str = ""
-    part: str = ""
     ephemeral: bool = False
     field: str = ""  # "answer.tokens_per_second": stage or fact, then the field
     value: Any = None  # a list, where the field is one of several alike
@@ -63,14 +61,13 @@ def shown(
     place: Place = "inventory",
     kind: Kind = "software",
     unit: str = "",
-    part: str = "",
     ephemeral: bool = False,
 ) -> Any:
     """A field of facts that a report shows, with its label in English and in Chinese (`Shown`).
 
     One that a later stage declares with the same English label takes its place, if it has a value.
     """
-    declared = Shown({"en": en, "zh": zh}, place, kind, unit, part, ephemeral)
+    declared = Shown({"en": en, "zh": zh}, place, kind, unit, ephemeral)
     return dataclasses.field(metadata={_SHOWN: declared})
 
 

@@ -63,8 +63,9 @@ def _properties(record: Record) -> dict[str, str]:
         "clauses sha256": str(guide.get("sha256", "")),
         "record sha256": record.digest,
     }
+    parts = {f"part {p['name']}": f"{p['state']}: {p['says']}" for p in record.parts}
     known = {item.name: item.value for item in inventory(record)}
-    return {name: value for name, value in {**found, **known}.items() if value}
+    return {name: value for name, value in {**found, **parts, **known}.items() if value}
 
 
 def _case(suite: ET.Element, test: Test, folder: Path) -> None:

@@ -25,6 +25,7 @@ _RESULTS = {
     verdict.QUALIFIED: tv.TestResult.PASS,
     verdict.CONDITIONAL: tv.TestResult.PASS,  # a warning says under which conditions
     verdict.FAILED: tv.TestResult.FAIL,
+    verdict.REHEARSED: tv.TestResult.NOT_APPLICABLE,
     NOT_ASSESSED: tv.TestResult.NOT_APPLICABLE,
 }
 _SOFTWARE: dict[Kind, tv.SoftwareType] = {
@@ -134,6 +135,8 @@ def _device(record: Record) -> tuple[tv.Dut, tv.dut.HardwareInfo | None]:
     name = str(record.profile["name"])
     dut = tv.Dut(id=host(record) or name, name=name)
     dut.add_platform_info(f"target {record.profile['target']['kind']}")
+    for part in record.parts:
+        dut.add_platform_info(f"part {part['name']}: {part['state']}: {part['says']}")
     items = inventory(record)
     for item in items:
         if item.kind in ("host", "hardware"):

@@ -28,6 +28,7 @@ def document(record: Record) -> dict[str, Any]:
         "reasons": whole.sentences(),
         "exit_status": record.exit_status,
         "standins": list(record.standins),
+        "parts": [{key: part[key] for key in ("name", "state", "says")} for part in record.parts],
         "tests": dict(whole.counts),
         "capabilities": [
             {

@@ -58,6 +58,10 @@ def page(record: Record, integrity: Integrity, language: str = "en", base: str =
             base=base,
             record=record,
             integrity=integrity,
+            parts=[
+                (p["name" if language == "en" else "zh"], p["state"], p["says"])
+                for p in record.parts
+            ],
             inventory=[(item.label[language], item.value) for item in inventory(record)],
             model=_answer(record, language),
             figure=lambda name: figure(name, text),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,12 @@ def _shown(events: tuple[Event, ...]) -> tuple[Shown, ...]:
     for event in events:
         if event["kind"] in ("stage", "fact"):
             found[f"{event['kind']} {event['name']}"] = event.get("shown", ())
-    return tuple(Shown(**one) for ones in found.values() for one in ones)
+    known = {field.name for field in fields(Shown)}  # older records have others, too
+    return tuple(
+        Shown(**{key: value for key, value in one.items() if key in known})
+        for ones in found.values()
+        for one in ones
+    )
 
 
 def _stages(events: tuple[Event, ...]) -> tuple[Stage, ...]:

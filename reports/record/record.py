@@ -5,17 +5,18 @@ Everything that a report says comes from here, so that it can be made again late
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.record.facts import Shown
-from reports.record import standins
 
 KEPT = "kept"  # outcome of a change that is kept for later runs
 LEFT = "left"  # ... of one that should have been undone, but was not tried
+
+STAND_IN, NOT_SEEN = "stand-in", "not seen"  # states of a part; or it is real
 
 Event = dict[str, Any]
 
@@ -126,9 +127,15 @@ class Record:
         return profile
 
     @property
+    def parts(self) -> Sequence[Mapping[str, Any]]:
+        """The parts of the guide as the run saw them (schema: `parts`); an old record has none."""
+        found: Sequence[Mapping[str, Any]] = self.facts.get("parts", ())
+        return found
+
+    @property
     def standins(self) -> tuple[str, ...]:
-        """The names of the lab's stand-ins: from the profile, and as found in the facts."""
-        return standins.found(self.profile, self.shown)
+        """The names of the lab's stand-ins, as the run found them."""
+        return tuple(part["name"] for part in self.parts if part["state"] == STAND_IN)
 
     @property
     def collected(self) -> Mapping[str, Any]:

@@ -11,13 +11,20 @@ from dataclasses import dataclass
 
 from harness import exits
 from harness.record.trace import NOT_ASSESSED
-from reports.record.record import Record, Test, suite_of
+from reports.record.record import NOT_SEEN, Record, Test, suite_of
 from reports.texts.texts import translator
 
 QUALIFIED, CONDITIONAL, FAILED = "qualified", "conditional", "failed"
-ORDER = (QUALIFIED, CONDITIONAL, NOT_ASSESSED, FAILED)  # the worst is last
+REHEARSED = "rehearsed"  # with a stand-in: nothing is said of hardware
+ORDER = (QUALIFIED, CONDITIONAL, REHEARSED, NOT_ASSESSED, FAILED)  # the worst is last
 
-RULES = (FAILED, NOT_ASSESSED, CONDITIONAL, QUALIFIED)  # the first that applies; texts.py says them
+RULES = (
+    FAILED,
+    NOT_ASSESSED,
+    REHEARSED,
+    CONDITIONAL,
+    QUALIFIED,
+)  # the first that applies; texts.py says them
 
 BAD = ("failed", "error", "blocked")
 WHOLE = (exits.PASSED, exits.FAILED, exits.REGRESSION)  # with these a run has come to its end
@@ -126,16 +133,28 @@ def _judge(name: str, tests: Sequence[Test], record: Record) -> Verdict:
     bad = [_reason(test, record) for test in tests if test.status in BAD]
     gaps = [*_gaps(name, tests, record)]
     limits = [_reason(t, record) for t in tests if t.status in _LIMITS]
+    limits += _unseen(name, record)
     if record.standins:
         limits.append(Reason("standins"))
     if bad:
         return Verdict(name, FAILED, tuple(dict.fromkeys([*bad, *gaps])), counts)
     if gaps or not counts["passed"]:
         return Verdict(name, NOT_ASSESSED, tuple(dict.fromkeys([*gaps, *limits])), counts)
-    return Verdict(name, CONDITIONAL if limits else QUALIFIED, tuple(dict.fromkeys(limits)), counts)
+    best = REHEARSED if record.standins else CONDITIONAL if limits else QUALIFIED
+    return Verdict(name, best, tuple(dict.fromkeys(limits)), counts)
 
 
 _LIMITS = (NOT_ASSESSED, "expected failure", "unexpected pass")
+
+
+def _unseen(name: str, record: Record) -> Iterator[Reason]:
+    """The parts of a suite of which the run could not tell whether they are real."""
+    if not record.parts:
+        yield Reason("parts_unknown")
+    unseen = [p for p in record.parts if p["suite"] == name and p["state"] == NOT_SEEN]
+    if unseen:
+        en, zh = (", ".join(part[key] for part in unseen) for key in ("name", "zh"))
+        yield Reason.of("parts_unseen", en=en, zh=zh)
 
 
 def _gaps(name: str, tests: Sequence[Test], record: Record) -> Iterator[Reason]:

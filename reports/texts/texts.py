@@ -28,6 +28,13 @@ TEXTS = {
         "It shows that the procedure and the harness work. Stood in for:",
         "它只说明流程和测试框架可用。被替代的部分：",
     ),
+    "parts": ("Parts: what is real", "部件：哪些是真实的"),
+    "part": ("Part", "部件"),
+    "says": ("Version, or what it says", "版本或自述"),
+    "not_reached": ("the run did not come to it", "本次运行未执行到"),
+    "real": ("real", "真实"),
+    "stand-in": ("stand-in", "替身"),
+    "not seen": ("not seen", "未查明"),
     "altered": ("The record or its evidence was altered.", "记录或证据已被改动。"),
     "incomplete": (
         "The record has no end. The run was cut off (killed, or the power failed), or lines were"
@@ -74,10 +81,15 @@ TEXTS = {
         "a test or a clause of it was left out, by choice or for the run's end, or was skipped",
         "有测试或条款未执行：被筛除、跳过，或运行提前结束",
     ),
+    "rule_rehearsed": (
+        "every test ran and none failed, but parts of the lab are stand-ins: that says nothing of"
+        " hardware",
+        "测试全部执行且无失败，但环境中有替身组件：不说明硬件是否合格",
+    ),
     "rule_conditional": (
         "every test ran and none failed, but some could not be assessed here, were expected to"
-        " fail, or parts of the lab are stand-ins",
-        "测试全部执行且无失败，但有的在此无法评估、被标记为预期失败，或环境中有替身组件",
+        " fail, or it was not seen whether its parts are real",
+        "测试全部执行且无失败，但有的在此无法评估、被标记为预期失败，或未能查明部件是否真实",
     ),
     "rule_qualified": (
         "every one of its tests ran on real parts and passed",

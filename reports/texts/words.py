@@ -27,6 +27,14 @@ REASONS = {
         "记录中没有应执行测试的清单",
     ),
     "standins": ("parts of the lab are stand-ins", "环境中有替身组件"),
+    "parts_unseen": (
+        "it was not seen whether these are real: {en}",
+        "未能查明以下部件是否真实：{zh}",
+    ),
+    "parts_unknown": (
+        "the record does not say which parts are real",
+        "记录未说明哪些部件是真实的",
+    ),
     "not_put_back": ("the host is not as it was before", "主机未恢复原状"),
     "interrupted": ("the run was interrupted", "运行被中断"),
     "cut_off": (
@@ -49,6 +57,7 @@ REASONS = {
         "{what} is worse than usual, which {owner} has waived until {expires}: {reason}",
         "{what}劣于正常区间，{owner}已豁免至{expires}：{reason}",
     ),
+    "part_rehearsed": ("{name}: rehearsed", "{name}：演练通过"),
     "part_conditional": ("{name}: conditional", "{name}：有条件合格"),
     "part_failed": ("{name}: failed", "{name}：不合格"),
     "part_not assessed": ("{name}: not assessed", "{name}：未评估"),
@@ -56,6 +65,7 @@ REASONS = {
 
 STATUSES = {
     "verdict_qualified": ("qualified", "合格"),
+    "verdict_rehearsed": ("rehearsed", "演练通过"),
     "verdict_conditional": ("conditional", "有条件合格"),
     "verdict_failed": ("failed", "不合格"),
     "verdict_not assessed": ("not assessed", "未评估"),

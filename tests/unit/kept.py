@@ -31,3 +31,15 @@ def page(which: str, language: str = "en") -> str:
     """The report of the one that `passed` or `failed`."""
     run = {"passed": passed, "failed": failed}[which]()
     return html.page(run, check(run), language)
+
+
+def recorded_smi() -> list[tuple[str, int, str]]:
+    """Failed calls of the real nvidia-smi: name, exit status, and what it said on stdout."""
+    text = (DATA / "nvidia" / "smi-535.309.01.txt").read_text(encoding="utf-8")
+    parts = [part.partition("\n") for part in text.split("## ")[1:]]
+    return [(*_call(head), said.rstrip("\n")) for head, _, said in parts]
+
+
+def _call(head: str) -> tuple[str, int]:
+    name, status = head.split()
+    return name, int(status)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, make_dataclass
+from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fixtures.common.parts import PARTS, Part
 from fixtures.container.nvidia_smi import SmiGpu
 from fixtures.platform.host_inventory import HostInventory
 from harness.record.evidence import Evidence
@@ -17,7 +18,7 @@ from reports.record.record import Record
 
 NODE = "suites/test_gpu.py::test_"
 PASSED: dict[str, tuple[str, str]] = {"bound": ("passed", ""), "viable": ("passed", "")}
-LAB = {"name": "lab", "target": {"kind": "ssh", "address": "ssh://root@lab"}, "standins": []}
+LAB = {"name": "lab", "target": {"kind": "ssh", "address": "ssh://root@lab"}}
 # As the harness tells them apart, by what the message says.
 STATUSES = {"not assessed": "not assessed", 'stage "': "blocked", "skip": "skipped"}
 
@@ -64,7 +65,8 @@ class Made:
             pytest="9",
         )
         every = [_nodeid(name) for name in [*self.tests, *self.left_out]]
-        for name, value in {"collected": {"tests": every, "only": []}, **self.facts}.items():
+        facts = {"collected": {"tests": every, "only": []}, "parts": parts(), **self.facts}
+        for name, value in facts.items():
             found = {"value": as_json(value, name), "shown": shown_in(value, name)}
             trace.event("fact", name=name, **found)
 
@@ -95,6 +97,12 @@ def host(name: str, machine: str) -> HostInventory:
 def gpu(name: str | None = None, driver_version: str | None = None) -> tuple[SmiGpu, ...]:
     """A GPU as nvidia-smi lists it."""
     return (SmiGpu(driver_version, name, *(None, None, None, None, None, None, None)),)
+
+
+def parts(*others: Part) -> tuple[Part, ...]:
+    """The parts of a lab in which all are real but `others`."""
+    real = {name: replace(part, state="real", says="1.0") for name, part in PARTS.items()}
+    return tuple({**real, **{part.name: part for part in others}}.values())
 
 
 def figures(**values: float) -> object:

@@ -41,7 +41,7 @@ class Whole:
     """Facts with all that there is."""
 
     live: object = handle()
-    kernel: str = shown("Kernel", "内核", kind="system", part="GPU", ephemeral=True)
+    kernel: str = shown("Kernel", "内核", kind="system", ephemeral=True)
     seconds: float = shown("Took", "耗时", place="answer", unit="s")
     best: Part
     parts: tuple[Part, ...]
@@ -65,7 +65,7 @@ def test_what_is_shown_is_declared_where_the_field_is() -> None:
     label, part = {"en": "Kernel", "zh": "内核"}, {"en": "Part", "zh": "部件"}
     took = {"en": "Took", "zh": "耗时"}
     assert [Shown(**one) for one in shown_in(WHOLE, "whole")] == [
-        Shown(label, kind="system", part="GPU", ephemeral=True, field="whole.kernel", value="6.6"),
+        Shown(label, kind="system", ephemeral=True, field="whole.kernel", value="6.6"),
         Shown(took, place="answer", unit="s", field="whole.seconds", value=1.5),
         Shown(part, kind="hardware", field="whole.best.name", value="a"),
         Shown(part, kind="hardware", field="whole.parts.name", value=["b", "c"]),

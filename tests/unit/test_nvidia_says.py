@@ -9,7 +9,7 @@ from fixtures.container import nvidia_smi
 from fixtures.container.toolkit_words import CAUSES
 from fixtures.image import environment
 from harness.host.command import Result
-from tests.unit.kept import PASSED
+from tests.unit.kept import PASSED, recorded_smi
 
 NVIDIA = PASSED.parent / "nvidia"
 
@@ -103,19 +103,10 @@ def test_what_the_hook_says_leads_to_its_cause(name: str) -> None:
     assert ADVICE[name] in best_hint(SAYS[name], CAUSES, "")
 
 
-def smi() -> list[tuple[str, int, str]]:
-    found = []
-    for part in "\n".join(lines("smi-535.309.01.txt")).split("## ")[1:]:
-        head, _, said = part.partition("\n")
-        name, status = head.split()
-        found.append((name, int(status), said))
-    return found
-
-
 @pytest.mark.case(
     "NVIDIA", "nvidia-smi without a driver, in each of its forms", source="nvidia-smi 535.309.01"
 )
-@pytest.mark.parametrize(("name", "status", "said"), smi())
+@pytest.mark.parametrize(("name", "status", "said"), recorded_smi())
 def test_a_failure_of_nvidia_smi_is_told_by_its_status_in_every_form(
     name: str, status: int, said: str
 ) -> None:

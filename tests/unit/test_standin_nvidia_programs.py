@@ -1,5 +1,6 @@
 """nvidia-smi and nvidia-container-cli where there is neither driver nor device."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -7,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.kept import PASSED
+from fixtures.common import parts
+from fixtures.rootfs import contents
+from tests.unit.kept import PASSED, recorded_smi
 from vlab.standins import nvidia
 
 SOURCES = Path(nvidia.__file__).parent
@@ -57,7 +60,6 @@ def smi(smi_program: Path, tmp_path: Path) -> Run:
         (["--query-gpu=name"], 2, '"--format=" switch is missing'),
         (["--query-gpu=name", "--format=csv,loud"], 2, '"loud" is not a valid format option'),
         (["--bogus"], 2, "Invalid combination of input arguments"),
-        (["-L"], 12, "couldn't find libnvidia-ml.so library"),
     ],
 )
 def test_smi_has_the_real_exit_statuses(
@@ -65,6 +67,29 @@ def test_smi_has_the_real_exit_statuses(
 ) -> None:
     done = smi(*arguments)
     assert (done.returncode, message in done.stdout) == (status, True), done.stdout
+
+
+FORMS = {
+    "no-driver": [],
+    "no-driver-query": ["--query-gpu=name", "--format=csv"],
+    "no-driver-xml": ["-q", "-x"],
+    "no-driver-list": ["-L"],
+    "no-driver-topo": ["topo", "-m"],
+    "no-library": [],
+}
+
+
+@needs_compiler
+@pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="this machine has a driver")
+@pytest.mark.parametrize(("name", "status", "said"), recorded_smi())
+def test_smi_fails_in_the_words_and_with_the_status_of_the_real_one(
+    smi: Run, tmp_path: Path, name: str, status: int, said: str
+) -> None:
+    if status == 9:
+        (tmp_path / "nvml").mkdir()
+        (tmp_path / "nvml/libnvidia-ml.so.1").touch()
+    done = smi(*FORMS[name])
+    assert (done.returncode, done.stdout.rstrip("\n"), done.stderr) == (status, said, "")
 
 
 @needs_compiler
@@ -120,6 +145,13 @@ def test_cli_takes_what_the_real_hook_gives_and_fails_where_there_is_no_driver(
     assert done.returncode == 1
     assert "\nnvidia-container-cli: initialization error: " in done.stderr
     assert loaded.read_text().split() == ["-q", "nvidia", "-q", "nvidia-uvm"]
+
+
+@needs_compiler
+def test_what_is_written_in_the_cli_says_that_it_is_a_stand_in(cli_program: Path) -> None:
+    grep = ["grep", "-aoE", contents.CLI_VERSION, "--", str(cli_program)]
+    said = subprocess.run(grep, capture_output=True, text=True, check=True).stdout
+    assert parts.told("nvidia-container-cli", said).state == "stand-in"
 
 
 @needs_compiler

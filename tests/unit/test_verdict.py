@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from fixtures.profile import Profile
+from fixtures.common.parts import part
 from harness import exits
-from harness.profile.schema import ProfileError, load
 from reports.record import reading, verdict
 from tests.sample import during
 from tests.unit import records
-from tests.unit.mini import PLUGINS, ROOT, Mini, sample
+from tests.unit.mini import PLUGINS, Mini, sample
 
 GUIDE = {"clauses": [{"id": "gpu.bind"}, {"id": "gpu.reset"}, {"id": "model.answer"}]}
 NOTE = records.PASSED | {"more": ("skipped", "not assessed: why")}
-FACTS = {"gpus": records.gpu("Virtual GPU (stand-in for an NVIDIA GPU)")}
+STAND_IN = records.parts(part("GPU", "stand-in", "1af4:1043"))
+UNSEEN = records.parts(part("GPU", "not seen", "1002:1"), part("vLLM", "not seen", ""))
 WAIVED = {
     "name": "stage gpu seconds",
     "state": "waived",
@@ -36,9 +36,10 @@ RUNS: dict[str, tuple[dict[str, Any], str, str]] = {
         "conditional",
         "which ann has waived until 2030-01-31: new card",
     ),
-    "stand-ins": ({"profile": {"standins": ["GPU"]}}, "conditional", "stand-ins"),
-    "stand-ins that were seen": ({"facts": FACTS}, "conditional", "stand-ins"),
-    "a virtual lab": ({"profile": {"target": {"kind": "vlab"}}}, "conditional", "stand-ins"),
+    "stand-ins": ({"facts": {"parts": STAND_IN}}, "rehearsed", "stand-ins"),
+    "stand-ins, kept": ({"facts": {"parts": STAND_IN}, "kept": True}, "rehearsed", "stand-ins"),
+    "a part not seen": ({"facts": {"parts": UNSEEN}}, "conditional", "are real: GPU"),
+    "before there were parts": ({"facts": {"parts": ()}}, "conditional", "which parts are real"),
     "kept": ({"kept": True}, "conditional", "left as it is"),
     "left out": ({"left_out": ["more"]}, "not assessed", "1 of 3 tests were not run"),
     "a suite left out": (
@@ -141,7 +142,12 @@ def test_a_suite_that_cannot_be_collected_is_not_assessed(tmp_path: Path) -> Non
     assert (found.counts, found.verdict) == ({"passed": 5}, "not assessed")
 
 
-def test_a_virtual_lab_names_its_stand_ins(tmp_path: Path) -> None:
-    assert load("vlab", Profile, {}, ROOT / "profiles").standins
-    with pytest.raises(ProfileError, match="standins: expected the names of its stand-ins"):
-        load("vlab", Profile, {"ACCEPT_STANDINS": "[]"}, ROOT / "profiles")
+def test_what_another_suite_looks_at_limits_none(tmp_path: Path) -> None:
+    unseen = {"parts": records.parts(part("vLLM", "not seen", ""))}
+    assert verdict.overall(records.write(tmp_path / "run", facts=unseen)).verdict == "qualified"
+
+
+def test_a_stand_in_excuses_no_failure(tmp_path: Path) -> None:
+    tests = records.PASSED | {"x": ("failed", "E   no")}
+    run = records.write(tmp_path / "run", tests, facts={"parts": STAND_IN}, exit_status=1)
+    assert verdict.overall(run).verdict == "failed"

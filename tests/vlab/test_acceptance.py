@@ -39,8 +39,13 @@ def test_the_record_has_the_answer(whole_run: Finished) -> None:
 
 
 def test_the_stand_ins_are_in_the_record(whole_run: Finished) -> None:
-    start = whole_run.events("run", state="started")[0]
-    assert "GPU" in start["profile"]["standins"]
+    *_, parts = whole_run.events("fact", name="parts")
+    states = {part["name"]: part["state"] for part in parts["value"]}
+    assert not [name for name, state in states.items() if state == "not seen"]
+    for name in ("IOMMU", "GPU", "NVIDIA driver", "nvidia-smi", "nvidia-container-cli", "vLLM"):
+        assert states[name] == "stand-in"
+    for name in ("kernel", "docker", "NVIDIA's hook", "vfio", "cnitool", "guest kernel"):
+        assert states[name] == "real"
 
 
 def test_every_change_was_taken_back(whole_run: Finished) -> None:

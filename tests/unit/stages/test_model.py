@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from fixtures.container.nvidia_smi import MEANING
 from fixtures.model import ending, serverlog
 from harness.host.command import HostUnreachable
 from harness.run.stage import StageFailed
 from tests.unit import vllm
+from tests.unit.kept import recorded_smi
 from tests.unit.replay import Reply, Words
 from tests.unit.stages.conftest import MakeLab
 from tests.unit.stages.lab import Lab, Refusal, record
@@ -261,8 +263,21 @@ def test_memory_is_asked_again_where_the_gpus_tell_it(lab: Lab) -> None:
     assert (found.memory_before, found.memory_after) == (4, 70123)
 
 
-def test_an_nvidia_smi_that_fails_later_is_an_error_that_shows_it(lab: Lab) -> None:
+@pytest.mark.parametrize(
+    ("status", "says", "meaning"),
+    [
+        (15, "GPU is lost\n", "has fallen off the bus"),
+        *((status, said, MEANING[status]) for _, status, said in recorded_smi()[-2:]),
+    ],
+)
+def test_an_nvidia_smi_that_fails_later_is_an_error_that_says_what_it_means(
+    lab: Lab, status: int, says: str, meaning: str
+) -> None:
     memory(lab, 4)
-    lab.host.reply(SMI, status=15, err="GPU is lost\n")
-    with pytest.raises(StageFailed, match="GPU is lost"):
-        lab.bring("model")
+    Refusal(
+        "",
+        lambda host: host.reply(SMI, status=status, out=says),
+        (f"nvidia-smi ended with {status}", meaning, says.strip()),
+        "it answered before",
+        "model.gpu-memory",
+    ).of(lab, "model")

@@ -5,7 +5,8 @@
  *   passed through answer (identification, liveness, a factorial, a DMA round trip) and fails
  *   when it is not there or answers wrong, so a row in the table is a device that works.
  * Not real: the GPU is the virtual lab's. The name says so, and what it does not have is N/A.
- *   Options beyond those below are refused as the real tool refuses unknown ones.
+ *   Options beyond those below are refused as the real tool refuses unknown ones; of those it has
+ *   (-q, -x, topo and other commands) the lack of a driver or library is told first.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -18,7 +19,7 @@
 enum { OPTION_QUERY = 1000, OPTION_FORMAT, OPTION_VERSION, OPTION_SELFTEST };
 
 struct request {
-	int list, version, selftest;
+	int list, version, selftest, missing; /* missing: the real tool has it */
 	char *query, *format, *id;
 };
 
@@ -127,6 +128,8 @@ static int parse(int argc, char **argv, struct request *request)
 	static const struct option options[] = {
 		{ "list-gpus", no_argument, NULL, 'L' },
 		{ "id", required_argument, NULL, 'i' },
+		{ "query", no_argument, NULL, 'q' },
+		{ "xml-format", no_argument, NULL, 'x' },
 		{ "query-gpu", required_argument, NULL, OPTION_QUERY },
 		{ "format", required_argument, NULL, OPTION_FORMAT },
 		{ "version", no_argument, NULL, OPTION_VERSION },
@@ -136,11 +139,17 @@ static int parse(int argc, char **argv, struct request *request)
 	};
 	int option;
 
+	if (argc > 1 && argv[1][0] != '-') { /* a command, with options of its own */
+		request->missing = 1;
+		return 0;
+	}
 	opterr = 0;
-	while ((option = getopt_long(argc, argv, "Lhi:", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "Lhi:qx", options, NULL)) != -1) {
 		switch (option) {
 		case 'L': request->list = 1; break;
 		case 'i': request->id = optarg; break;
+		case 'q':
+		case 'x': request->missing = 1; break;
 		case OPTION_QUERY: request->query = optarg; break;
 		case OPTION_FORMAT: request->format = optarg; break;
 		case OPTION_VERSION: request->version = 1; break;
@@ -211,6 +220,8 @@ int main(int argc, char **argv)
 	}
 	if (!status)
 		status = driver_check();
+	if (!status && request.missing)
+		status = usage_error();
 	if (!status)
 		status = gpus_read(gpus, &count);
 	if (!status && request.id)
