@@ -269,12 +269,14 @@ def test_an_initrd_beside_the_kernel_is_used(settings: Path) -> None:
     assert pairs(qemu.command(*machine(settings)), "-initrd") == [str(beside)]
 
 
-def failure(settings: Path, folder: Path, words: str) -> MachineError:
-    """How a machine fails whose QEMU only says something, and on its console nothing."""
+def failure(
+    settings: Path, folder: Path, words: str, log: Log | None = None, version: str = "CC-0.8.0"
+) -> MachineError:
+    """How a machine fails whose QEMU does no more than these words of a shell."""
     (folder / "path").write_text(f"#!/bin/sh\n{words}; exit 1\n", "ascii")
     (folder / "path").chmod(0o755)
-    loaded, plan = machine(settings)
-    failed = Machine(loaded, Log("c1"), str(folder))
+    loaded, plan = machine(settings, release=release.RELEASES[version])
+    failed = Machine(loaded, log or Log("c1"), str(folder))
     failed.boot(plan)
     with pytest.raises(MachineError) as caught:
         failed.wait_for_agent()

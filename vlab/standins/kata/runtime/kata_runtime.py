@@ -18,7 +18,7 @@ from . import config, log, qemu, release
 from .config import Config, ConfigError
 from .release import Release
 
-_MODULES = {
+MODULES = {
     "kvm": "Kernel-based Virtual Machine",
     "vhost": "Host kernel accelerator for virtio",
     "vhost_net": "Host kernel accelerator for virtio network",
@@ -67,7 +67,7 @@ def problems(modules: str = "/sys/module", kvm: bool | None = None) -> list[str]
     about |= {"pid": os.getpid(), "source": "runtime"}
     found = [
         log.line("error", f"kernel property {name} not found", {**about, "description": text})
-        for name, text in _MODULES.items()
+        for name, text in MODULES.items()
         if not os.path.isdir(f"{modules}/{name}")
     ]
     if not (qemu.kvm_works() if kvm is None else kvm):
