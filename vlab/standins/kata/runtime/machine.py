@@ -54,6 +54,7 @@ class Machine:
         self.cid = _FIRST_CID + int.from_bytes(os.urandom(3))
         self._virtiofsd: subprocess.Popen[bytes] | None = None
         self._qemu: subprocess.Popen[bytes] | None = None
+        self._watcher = 0
         self._died = _NO_AGENT.format(self.cid)
         self._cancelled = ""
 
@@ -96,7 +97,8 @@ class Machine:
                 [*_DIE_WITH_PARENT, *words], stdin=subprocess.DEVNULL, stdout=writer, stderr=log
             )
         os.close(writer)
-        if os.fork() == 0:
+        self._watcher = os.fork()
+        if self._watcher == 0:
             self._watch_console(reader)
         os.close(reader)
 
@@ -135,6 +137,8 @@ class Machine:
 
     def _end_of_qemu(self) -> MachineError:
         """What kata makes of it; QEMU's own words go to the system log alone."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._watcher, 0)  # until the console is written down to its end
         said = self._last("qemu.log").splitlines()
         for text in said:
             self._log.qemu(self.pid, text)
