@@ -15,6 +15,7 @@ from pathlib import Path
 from vlab import face, image, probe, registry
 from vlab.errors import VlabError, unusable
 from vlab.face import InUse, Machine, Settings
+from vlab.standins.kata.runtime.release import RELEASES
 
 LAST = Path(__file__).parents[1] / "reports" / "runs" / "last"
 
@@ -131,6 +132,12 @@ def _declare_up(up: argparse.ArgumentParser) -> None:
         help="each GPU with an audio device as function 1, in one IOMMU group with it",
     )
     up.add_argument(
+        "--kata-release",
+        choices=RELEASES,
+        default=default.kata_release,
+        help="the release of kata that the stand-in behaves as (default: %(default)s, the guide's)",
+    )
+    up.add_argument(
         "--memory", type=int, default=default.memory, metavar="MIB", help="default: %(default)s"
     )
     up.add_argument("--cpus", type=int, default=default.cpus, help="default: %(default)s")
@@ -153,6 +160,7 @@ def _up(arguments: argparse.Namespace) -> None:
         cpus=arguments.cpus,
         accel=arguments.accel,
         multifunction=arguments.multifunction,
+        kata_release=arguments.kata_release,
     )
     lab = face.up(settings, name=arguments.name, say=say)
     say(f"vlab: log in with 'python -m vlab ssh {lab.name}', end it with 'down {lab.name}'; or:")

@@ -39,9 +39,10 @@ CONSOLE = "console.log"
 
 @dataclass(frozen=True)
 class Settings:
-    """The machine's hardware. Memory in MiB."""
+    """The machine's hardware, and the release that kata's stand-in in it follows. Memory in MiB."""
 
     gpus: int = 1
+    kata_release: str = "CC-0.8.0"
     memory: int = 5120
     cpus: int = 2
     accel: str = "auto"
@@ -64,7 +65,7 @@ def command_line(
         *(
             "-append",
             "root=/dev/vda rw console=ttyS0 intel_iommu=on audit=0 panic=-1 quiet loglevel=4 "
-            + BARE,
+            f"standin.kata={settings.kata_release} {BARE}",
         ),
         *("-drive", f"if=virtio,file={folder / 'disk.qcow2'},format=qcow2,cache=unsafe"),
         *network(port),

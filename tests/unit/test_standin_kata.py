@@ -9,9 +9,17 @@ from typing import Any
 import pytest
 
 from vlab.standins.kata.agent import network as guest_network
-from vlab.standins.kata.runtime import config, kata_runtime, network, qemu, vfio
+from vlab.standins.kata.runtime import (
+    config,
+    kata_runtime,
+    network,
+    qemu,
+    release,
+    supervisor,
+    vfio,
+)
 from vlab.standins.kata.runtime.log import Log
-from vlab.standins.kata.runtime.machine import Machine, MachineError
+from vlab.standins.kata.runtime.machine import Machine, MachineError, Unanswered
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,22 +53,41 @@ def test_defaults_are_katas(settings: Path) -> None:
     assert loaded.vfio_port == ""
     assert loaded.guest_hook_path == ""
     assert loaded.dial_timeout == 45
+    assert config.load(add(settings, "default_memory = 255")).default_memory == 2048
 
 
 def test_configuration_is_found_where_kata_looks(
     settings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KATA_CONF_FILE", str(settings))
-    assert config.find() == str(settings)
+    assert config.load().source == str(settings)
     monkeypatch.setenv("KATA_CONF_FILE", "/nowhere.toml")
     with pytest.raises(config.ConfigError, match=r"file /nowhere\.toml does not exist"):
-        config.find()
+        config.load()
+    assert config.installed() == config.ETC, "kata-runtime itself does not look at the variable"
+
+
+def test_links_are_followed_and_drop_ins_count_in_their_order(
+    settings: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "config.d"
+    folder.mkdir()
+    (folder / "50-more.toml").write_text("[hypervisor.qemu]\ndefault_memory = 4096\n", "ascii")
+    (folder / "60-off.toml").write_text("[runtime]\nenable_debug = false\n", "ascii")
+    add(settings, "default_memory = 1536", "[runtime]", "enable_debug = true")
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere/configuration.toml"
+    link.symlink_to(settings)
+    loaded = config.load(str(link))
+    assert (loaded.source, loaded.default_memory) == (str(settings), 4096)
+    assert loaded.runtime_debug is False
+    assert loaded.image == str(tmp_path / "image")
 
 
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (['cold_plug_vfio = "side-port"'], "invalid vfio_port=side-port"),
+        (['cold_plug_vfio = "x"'], "invalid vfio_port=<unknown PCIePort: x> setting, allowed"),
         (
             ['cold_plug_vfio = "root-port"', 'hot_plug_vfio = "root-port"'],
             "invalid hot-plug=root-port and cold-plug=root-port settings",
@@ -78,7 +105,7 @@ def test_bad_configuration_is_one_sentence(settings: Path, lines: list[str], sai
 
 def test_a_missing_image_is_named(settings: Path) -> None:
     (settings.parent / "image").unlink()
-    with pytest.raises(config.ConfigError, match=r"'image' names '.*/image', which does not exist"):
+    with pytest.raises(config.ConfigError, match=r"toml: file .*/image does not exist"):
         config.load(str(settings))
 
 
@@ -94,17 +121,20 @@ def test_the_configuration_that_is_shipped_sets_nothing_for_passthrough() -> Non
 # VFIO
 
 
+def function(folder: Path, number: str, *, size: int = 4096) -> None:
+    """A PCI function in sysfs, with so many bytes of configuration."""
+    folder.mkdir(parents=True)
+    for name, text in (("class", number), ("vendor", "0x10de"), ("device", "0x20f1")):
+        (folder / name).write_text(text + "\n", encoding="ascii")
+    (folder / "config").write_bytes(bytes(size))
+
+
 @pytest.fixture
 def groups(tmp_path: Path) -> str:
     """IOMMU group 3: a GPU, its audio function, and the bridge that they are behind."""
-    for address, number in (
-        ("0000:01:00.0", "0x030200"),
-        ("0000:01:00.1", "0x040300"),
-        ("0000:00:01.0", "0x060400"),
-    ):
-        folder = tmp_path / "3/devices" / address
-        folder.mkdir(parents=True)
-        (folder / "class").write_text(number + "\n", encoding="ascii")
+    function(tmp_path / "3/devices/0000:01:00.0", "0x030200")
+    function(tmp_path / "3/devices/0000:01:00.1", "0x040300")
+    function(tmp_path / "3/devices/0000:00:01.0", "0x060400")
     return str(tmp_path)
 
 
@@ -112,15 +142,13 @@ def spec_with(*paths: str) -> dict[str, Any]:
     return {"linux": {"devices": [{"path": path, "type": "c"} for path in paths]}}
 
 
-def test_every_member_of_a_group_but_bridges_is_passed(groups: str) -> None:
+def test_every_member_of_a_group_but_bridges_counts(groups: str) -> None:
     found = vfio.plan(spec_with("/dev/vfio/vfio", "/dev/vfio/3", "/dev/fuse"), "root-port", groups)
     assert [device.address for device in found] == ["0000:01:00.0", "0000:01:00.1"]
 
 
-def test_every_group_is_passed_once_in_the_order_asked_for(groups: str) -> None:
-    folder = Path(groups) / "5/devices/0000:02:00.0"
-    folder.mkdir(parents=True)
-    (folder / "class").write_text("0x030200\n", encoding="ascii")
+def test_every_group_counts_once_in_the_order_asked_for(groups: str) -> None:
+    function(Path(groups) / "5/devices/0000:02:00.0", "0x030200")
     asked = ("/dev/vfio/5", "/dev/vfio/3", "/dev/vfio/5")
     found = vfio.plan(spec_with(*asked), "root-port", groups)
     assert [(device.group, device.address) for device in found] == [
@@ -132,9 +160,7 @@ def test_every_group_is_passed_once_in_the_order_asked_for(groups: str) -> None:
 
 def test_more_devices_than_root_ports_are_refused(groups: str) -> None:
     for number in range(17):
-        folder = Path(groups) / f"7/devices/0000:03:{number:02x}.0"
-        folder.mkdir(parents=True)
-        (folder / "class").write_text("0x030200\n", encoding="ascii")
+        function(Path(groups) / f"7/devices/0000:03:{number:02x}.0", "0x030200")
     with pytest.raises(vfio.VfioError, match="17 devices exceed the allowed 16"):
         vfio.plan(spec_with("/dev/vfio/7"), "root-port", groups)
 
@@ -157,7 +183,16 @@ def test_a_group_that_is_not_there_is_refused(groups: str) -> None:
 
 
 def machine(settings: Path, **changes: Any) -> tuple[config.Config, qemu.Plan]:
-    plan = qemu.Plan(name="c1", cid=7, shared="/s", devices=[], cards=[], kvm=True, vhost_net=True)
+    plan = qemu.Plan(
+        name="c1",
+        cid=7,
+        shared="/s",
+        devices=[],
+        cards=[],
+        kvm=True,
+        vhost_net=True,
+        release=release.RELEASES["CC-0.8.0"],
+    )
     return config.load(str(settings)), plan._replace(**changes)
 
 
@@ -165,16 +200,27 @@ def pairs(words: list[str], flag: str) -> list[str]:
     return [value for name, value in itertools.pairwise(words) if name == flag]
 
 
-def test_each_device_gets_a_root_port_of_its_own(settings: Path) -> None:
-    devices = [vfio.Device("0000:01:00.0", "3"), vfio.Device("0000:01:00.1", "3")]
+def plugged(settings: Path, devices: list[vfio.Device]) -> list[str]:
     words = qemu.command(*machine(settings, devices=devices))
-    found = pairs(words, "-device")
-    ports = [word for word in found if word.startswith("pcie-root-port")]
-    assert len({word.split("chassis=")[1] for word in ports}) == 2
-    assert [word for word in found if word.startswith("vfio-pci")] == [
-        "vfio-pci,host=01:00.0,bus=rp0",
-        "vfio-pci,host=01:00.1,bus=rp1",
-    ]
+    return [word for word in pairs(words, "-device") if "root-port" in word or "vfio" in word]
+
+
+def test_the_first_of_each_group_is_plugged_behind_the_port_that_was_counted_for_it(
+    settings: Path, groups: str
+) -> None:
+    function(Path(groups) / "5/devices/0000:02:00.0", "0x030200")
+    devices = vfio.plan(spec_with("/dev/vfio/3", "/dev/vfio/5"), "root-port", groups)
+    *ports, gpu, other = plugged(settings, devices)
+    assert [port.split(",")[1] for port in ports] == ["id=rp0", "id=rp1", "id=rp2"]
+    assert len({port.split("slot=")[1] for port in ports}) == 3
+    assert gpu == "vfio-pci,host=0000:01:00.0,bus=rp0"
+    assert other == "vfio-pci,host=0000:02:00.0,bus=rp2"
+
+
+def test_a_conventional_function_is_behind_no_port(settings: Path, tmp_path: Path) -> None:
+    function(tmp_path / "4/devices/0000:00:10.0", "0x038000", size=256)
+    devices = vfio.plan(spec_with("/dev/vfio/4"), "root-port", str(tmp_path))
+    assert plugged(settings, devices) == ["vfio-pci,host=0000:00:10.0"]
 
 
 def test_without_devices_there_is_no_vfio(settings: Path) -> None:
@@ -192,7 +238,7 @@ def test_the_image_is_never_written(settings: Path) -> None:
 def test_memory_and_processor_follow_the_configuration(settings: Path) -> None:
     add(settings, "default_memory = 1536", "default_vcpus = 2")
     words = qemu.command(*machine(settings))
-    assert pairs(words, "-m") == ["1536M"]
+    assert pairs(words, "-m")[0].startswith("1536M,slots=10,maxmem=")
     assert pairs(words, "-smp") == ["2"]
     assert pairs(words, "-cpu") == ["host"]
     assert pairs(qemu.command(*machine(settings, kvm=False)), "-cpu") == ["max"]
@@ -223,17 +269,28 @@ def test_an_initrd_beside_the_kernel_is_used(settings: Path) -> None:
     assert pairs(qemu.command(*machine(settings)), "-initrd") == [str(beside)]
 
 
-def test_vfios_refusal_is_told_in_katas_words(settings: Path, tmp_path: Path) -> None:
-    said = "vfio 0000:01:00.0: group 3 is not viable"
-    script = tmp_path / "path"
-    script.write_text(f"#!/bin/sh\necho '{said}' >&2; exit 1\n", "ascii")
-    script.chmod(0o755)
-    loaded, plan = machine(settings)
-    failed = Machine(loaded, Log("c1"), str(tmp_path))
+def failure(
+    settings: Path, folder: Path, words: str, log: Log | None = None, version: str = "CC-0.8.0"
+) -> MachineError:
+    """How a machine fails whose QEMU does no more than these words of a shell."""
+    (folder / "path").write_text(f"#!/bin/sh\n{words}; exit 1\n", "ascii")
+    (folder / "path").chmod(0o755)
+    loaded, plan = machine(settings, release=release.RELEASES[version])
+    failed = Machine(loaded, log or Log("c1"), str(folder))
     failed.boot(plan)
-    with pytest.raises(MachineError, match=f"failed to launch qemu: exit status 1, .*: {said}"):
+    with pytest.raises(MachineError) as caught:
         failed.wait_for_agent()
     failed.stop()
+    return caught.value
+
+
+def test_an_end_before_the_monitor_is_never_heard_of(settings: Path, tmp_path: Path) -> None:
+    assert isinstance(failure(settings, tmp_path, "echo 'invalid value' >&2"), Unanswered)
+
+
+def test_a_hook_has_katas_time_and_more_on_a_slow_machine() -> None:
+    assert supervisor.hook_timeout(1.5) == supervisor.hook_timeout(20) == 10
+    assert supervisor.hook_timeout(90) == 45
 
 
 # Network
@@ -285,21 +342,14 @@ def test_removal_names_tap_and_filter() -> None:
 def test_check_names_what_is_missing(tmp_path: Path) -> None:
     for name in ("kvm", "vhost", "vhost_net"):
         (tmp_path / name).mkdir()
-    assert kata_runtime.problems(str(tmp_path), kvm=False) == [
-        "kernel property vhost_vsock not found",
-        "cannot create a virtual machine with /dev/kvm",
-    ]
+    vsock, kvm = kata_runtime.problems(str(tmp_path), kvm=False)
+    assert 'level=error msg="kernel property vhost_vsock not found"' in vsock
+    assert "cannot create a virtual machine with /dev/kvm" in kvm
 
 
-def test_env_tells_the_settings_in_effect(settings: Path) -> None:
-    add(settings, 'cold_plug_vfio = "root-port"')
-    (settings.parent / "path").write_text("#!/bin/sh\necho QEMU emulator version 1\n", "ascii")
-    (settings.parent / "path").chmod(0o755)
-    tree = kata_runtime.environment(config.load(str(settings)))
-    assert tree["Runtime"]["Config"]["Path"] == str(settings)
-    assert tree["Hypervisor"]["ColdPlugVFIO"] == "root-port"
-    assert tree["Hypervisor"]["HotPlugVFIO"] == "no-port"
-    assert tree["Image"]["Path"] == str(settings.parent / "image")
-    assert tree["Hypervisor"]["Version"] == "QEMU emulator version 1"
-    assert tree["Hypervisor"]["SecurityInfo"]["GuestHookPath"] == ""
-    assert "standin" in tree["Runtime"]["Version"]["Version"]["Semver"]
+def test_the_release_is_the_guides_unless_the_kernel_was_told_another(tmp_path: Path) -> None:
+    line = tmp_path / "cmdline"
+    line.write_text("root=/dev/vda rw quiet\n", "ascii")
+    assert release.of_host(str(line)) == release.RELEASES["CC-0.8.0"]
+    line.write_text("root=/dev/vda standin.kata=3.15.0 quiet\n", "ascii")
+    assert release.of_host(str(line)) == release.RELEASES["3.15.0"]

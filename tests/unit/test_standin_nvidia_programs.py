@@ -1,6 +1,12 @@
-"""nvidia-smi and nvidia-container-cli where there is neither driver nor device."""
+"""nvidia-smi and nvidia-container-cli where there is neither driver nor device.
 
+Both are held against recordings of the real ones, which take the same tests where they are here
+(NVIDIA_SMI, NVIDIA_CONTAINER_CLI=their paths).
+"""
+
+import ctypes.util
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -9,11 +15,14 @@ from pathlib import Path
 import pytest
 
 from fixtures.common import parts
+from fixtures.container import nvidia_smi
 from fixtures.rootfs import contents
+from tests.unit.contract import real
 from tests.unit.kept import PASSED, recorded_smi
 from vlab.standins import nvidia
 
 SOURCES = Path(nvidia.__file__).parent
+DATA = PASSED.parent / "nvidia"
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -56,7 +65,6 @@ def smi(smi_program: Path, tmp_path: Path) -> Run:
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["--query-gpu=name,nope", "--format=csv"], 2, 'Field "nope" is not a valid field'),
         (["--query-gpu=name"], 2, '"--format=" switch is missing'),
         (["--query-gpu=name", "--format=csv,loud"], 2, '"loud" is not a valid format option'),
         (["--bogus"], 2, "Invalid combination of input arguments"),
@@ -69,27 +77,89 @@ def test_smi_has_the_real_exit_statuses(
     assert (done.returncode, message in done.stdout) == (status, True), done.stdout
 
 
+# Recorded: statuses and words of failures, and the answer to a query about two H100.
+FAILURES = {name: (status, said) for name, status, said in recorded_smi()}
+FAILURES["unknown-field"] = (2, 'Field "nonsense" is not a valid field to query.')  # of 580.159.04
 FORMS = {
     "no-driver": [],
-    "no-driver-query": ["--query-gpu=name", "--format=csv"],
+    "no-driver-query": list(nvidia_smi.QUERY[1:]),
     "no-driver-xml": ["-q", "-x"],
     "no-driver-list": ["-L"],
     "no-driver-topo": ["topo", "-m"],
     "no-library": [],
+    "unknown-field": ["--query-gpu=name,nonsense", "--format=csv"],
 }
 
 
-@needs_compiler
-@pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="this machine has a driver")
-@pytest.mark.parametrize(("name", "status", "said"), recorded_smi())
-def test_smi_fails_in_the_words_and_with_the_status_of_the_real_one(
-    smi: Run, tmp_path: Path, name: str, status: int, said: str
-) -> None:
-    if status == 9:
+@pytest.fixture(params=["stand-in", "real"])
+def any_smi(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
+    """The stand-in, and the real program where it is here."""
+    if request.param == "real":
+        path = real("nvidia-smi", "NVIDIA_SMI")
+        return lambda *words: subprocess.run([path, *words], capture_output=True, text=True)
+    if shutil.which("cc") is None:
+        pytest.skip("skipped: no C compiler")
+    run: Run = request.getfixturevalue("smi")
+    return run
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_smi_fails_as_recorded(any_smi: Run, tmp_path: Path, name: str) -> None:
+    if name != "no-library":
         (tmp_path / "nvml").mkdir()
         (tmp_path / "nvml/libnvidia-ml.so.1").touch()
-    done = smi(*FORMS[name])
-    assert (done.returncode, done.stdout.rstrip("\n"), done.stderr) == (status, said, "")
+    done = any_smi(*FORMS[name])
+    if name.startswith("no-") and done.returncode in {0, 4, 9 if name == "no-library" else 12}:
+        pytest.skip(f"skipped: nvidia-smi ends with {done.returncode} here, not as in '{name}'")
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (*FAILURES[name], "")
+
+
+QUERIED = [
+    line.split(", ") for line in (DATA / "smi-580.159.04-query.csv").read_text().splitlines()
+]
+ROW = """\
+#include <stdio.h>
+#include "nvidia-smi.h"
+int main(int argc, char **argv)
+{
+    struct gpu gpu = { .memory_total = 1ull << 30, .uuid = "GPU-1", .bus_id = "00000000:01:00.0" };
+    gpu.info.vendor = 0x1af4, gpu.info.device = 0x1043;
+    return argc == 3 ? query_print(&gpu, 1, argv[1], argv[2]) : 1;
+}
+"""
+
+
+@pytest.fixture(params=["stand-in", "real"])
+def queried(request: pytest.FixtureRequest, tmp_path: Path) -> list[list[str]]:
+    """Header and first row of the recorded query, of the stand-in and of a real GPU."""
+    names = ",".join(name.partition(" ")[0] for name in QUERIED[0])
+    if request.param == "real":
+        words = [real("nvidia-smi", "NVIDIA_SMI"), f"--query-gpu={names}", "--format=csv"]
+    elif shutil.which("cc") is None:
+        pytest.skip("skipped: no C compiler")
+    else:
+        (tmp_path / "row.c").write_text(ROW)
+        sources = [tmp_path / "row.c", SOURCES / "driver/query.c"]
+        row = _compile(tmp_path / "row", sources, NVS_VERSION='"550.127.08"')
+        words = [str(row), names, "csv"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"skipped: no GPU answers here: {done.stdout.strip()}")
+    return [line.split(", ") for line in done.stdout.splitlines()]
+
+
+def form(value: str) -> str:
+    """A value with its digits alike, and its number's length."""
+    return re.sub(r"[0-9A-Fa-f]+(?=[: .]|$)|(?<=0x)[0-9A-F]{8}", "N", value)
+
+
+def test_smi_answers_a_query_in_the_recorded_form(queried: list[list[str]]) -> None:
+    header, row = queried[:2]
+    assert header == QUERIED[0]
+    for name, ours, theirs in zip(header, row, QUERIED[1], strict=True):
+        if ours == "[N/A]" or not re.search(r"\d", theirs) or name == "name":
+            continue  # what the GPU does not tell, or words of its own
+        assert form(ours) == form(theirs), name
 
 
 @needs_compiler
@@ -126,10 +196,7 @@ def cli(cli_program: Path) -> Run:
     return run
 
 
-RECORDED = [
-    line.split("\t")
-    for line in (PASSED.parent / "nvidia/toolkit-argv.txt").read_text().splitlines()
-]
+RECORDED = [line.split("\t") for line in (DATA / "toolkit-argv.txt").read_text().splitlines()]
 
 
 @needs_compiler
@@ -154,23 +221,48 @@ def test_what_is_written_in_the_cli_says_that_it_is_a_stand_in(cli_program: Path
     assert parts.told("nvidia-container-cli", said).state == "stand-in"
 
 
-@needs_compiler
-def test_cli_wants_a_path_as_the_real_one_does(cli: Run) -> None:
-    done = cli("configure", "--device=all", "--pid=1", "/", HOME="/")
-    assert done.returncode == 1
-    assert done.stderr == (
-        "nvidia-container-cli: detection error: environment variable PATH not found\n"
-    )
+@pytest.fixture(params=["stand-in", "real"])
+def any_cli(request: pytest.FixtureRequest) -> Run:
+    """The stand-in, and the real program where it is here."""
+    if request.param == "stand-in":
+        if shutil.which("cc") is None:
+            pytest.skip("skipped: no C compiler")
+        standin: Run = request.getfixturevalue("cli")
+        return standin
+    path = real("nvidia-container-cli", "NVIDIA_CONTAINER_CLI")
+
+    def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [path, *arguments], env=env or dict(os.environ), capture_output=True, text=True
+        )
+
+    return run
+
+
+SAID = dict(line.split("\t") for line in (DATA / "cli-1.15.0.txt").read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "env"),
+    [
+        ("no-path-in-environment", ("configure", "--device=all", "--pid=1", "/"), {"HOME": "/"}),
+        ("unknown-option", ("configure", "--no-such-option", "/"), {}),
+        ("no-library-configure", ("configure", "--device=all", "--utility", "--pid=1", "/"), {}),
+    ],
+)
+def test_cli_fails_in_the_recorded_words(
+    any_cli: Run, name: str, arguments: tuple[str, ...], env: dict[str, str]
+) -> None:
+    if name == "no-library-configure" and ctypes.util.find_library("nvidia-ml"):
+        pytest.skip("skipped: NVML's library is here, so its lack cannot be looked at")
+    done = any_cli(*arguments, **env)
+    assert (done.returncode, done.stderr.splitlines()[0]) == (1, SAID[name])
 
 
 @needs_compiler
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (
-            ("configure", "--no-such-option", "/"),
-            "nvidia-container-cli configure: unrecognized option '--no-such-option'",
-        ),
         (("configure", "--compute"), "one root file system is to be named"),
         (("configure", "/a", "/b"), "one root file system is to be named"),
         (("list",), "knows no command but configure"),
@@ -220,7 +312,8 @@ def choice(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("2,0", 0, "0 2 "),
         ("0,5", 1, "device error: 5: unknown device"),
         ("1", 1, "device error: 1: unknown device"),
-        ("0,GPU-1234", 1, "device error: GPU-1234: unknown device"),
+        ("7", 1, SAID["unknown-device"].partition(": ")[2]),
+        ("0,GPU-deadbeef", 1, SAID["unknown-uuid"].partition(": ")[2]),
         ("0x", 1, "device error: 0x: unknown device"),
         ("-1", 1, "device error: -1: unknown device"),
         ("", 0, ""),  # the driver without a GPU: NVIDIA_VISIBLE_DEVICES=none

@@ -9,6 +9,7 @@ import pytest
 from vlab import qemu
 from vlab.image import Image
 from vlab.qemu import Settings
+from vlab.standins.kata.runtime import release
 
 
 @pytest.fixture
@@ -31,6 +32,13 @@ def test_each_gpu_is_a_device_of_its_own_with_its_process(folder: Path) -> None:
     names = [word.rpartition("name=")[2] for word in line if word.startswith("virtserialport,")]
     assert len(set(names)) == 2, "QEMU refuses two ports of one name"
     assert "intel-iommu" in " ".join(line)
+
+
+def test_the_lab_is_told_which_kata_its_standin_behaves_as(folder: Path, tmp_path: Path) -> None:
+    settings = Settings(kata_release="3.15.0")
+    line = qemu.command_line(Image(folder), settings, "tcg", folder, 2222, [7])
+    (tmp_path / "cmdline").write_text(line[line.index("-append") + 1], "ascii")
+    assert release.of_host(str(tmp_path / "cmdline")).name == "3.15.0"
 
 
 def test_a_multifunction_gpu_has_an_audio_device_behind_its_own_port() -> None:

@@ -4,7 +4,10 @@ Stands for: the kata runtime (shim, kata-runtime, configuration.toml) and the ag
 Real: a machine of its own for each container, booted from the kernel and image that
 configuration.toml names; VFIO devices behind root ports, whole IOMMU groups; kata's tcfilter
 network; the root shared by virtio-fs; the agent as the guest's init, its guest hooks, its log.
-Not real: the wire protocol, confidential anything, hot plug, one container a machine.
+Not real: the wire protocol, confidential anything, hot plug, one container a machine; a guest hook
+has kata's 10 s and, where the machine is slow to boot, more; no wait for a guest that has died.
+What the harness reads of it is as CC-0.8.0 has it, or 3.15.0 (``runtime.release``), and is held
+against recordings of both by tests/unit/test_contract_kata.py.
 The parts: ``runtime`` runs on the host, ``agent`` in the guest, ``wire`` on both.
 """
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..wire import GUEST_SHARED, SHARED_TAG, PeerError
 from . import network, syscalls
+from .hooks import Settings
 
 ROOT = "/run/kata-containers"
 
@@ -27,7 +28,7 @@ def sandbox(request: dict[str, Any]) -> dict[str, Any]:
     if request.get("hostname"):
         socket.sethostname(request["hostname"])
     with open(f"{ROOT}/sandbox.json", "w", encoding="utf-8") as file:
-        json.dump({"guest_hook_path": request.get("guest_hook_path", "")}, file)
+        json.dump(request["hooks"], file)
     return {}
 
 
@@ -72,10 +73,10 @@ def pid(name: str) -> int:
         raise PeerError(f"container '{name}' does not exist in the guest") from error
 
 
-def hook_path() -> str:
-    """guest_hook_path of the host's configuration, empty if it is not set."""
+def hook_settings() -> Settings:
+    """How guest hooks are run, as the host has said."""
     with open(f"{ROOT}/sandbox.json", encoding="utf-8") as file:
-        return str(json.load(file)["guest_hook_path"])
+        return Settings(**json.load(file))
 
 
 def members(first: int) -> list[int]:

@@ -35,7 +35,7 @@ def create(channel: Channel, request: dict[str, Any]) -> None:
     try:
         _answer(session)  # mounted
         state = bundle.state(request["id"], pid, "created")
-        hooks.run_all(bundle.hook_path(), "prestart", state)
+        hooks.run_all(bundle.hook_settings(), "prestart", state)
         session.send(b"p")
         terminal = _terminal(session) if ends.terminal else None
         _answer(session)  # pivoted, waiting
@@ -66,7 +66,7 @@ def start(request: dict[str, Any]) -> dict[str, Any]:
     if "error" in answer:
         raise PeerError(answer["error"])
     state = bundle.state(request["id"], bundle.pid(request["id"]), "running")
-    hooks.run_all(bundle.hook_path(), "poststart", state)
+    hooks.run_all(bundle.hook_settings(), "poststart", state)
     return {}
 
 
@@ -113,7 +113,7 @@ def send_signal(request: dict[str, Any]) -> dict[str, Any]:
 def remove(request: dict[str, Any]) -> dict[str, Any]:
     """Run the poststop hooks and forget the container."""
     place = bundle.folder(request["id"])
-    hooks.run_all(bundle.hook_path(), "poststop", bundle.state(request["id"], 0, "stopped"))
+    hooks.run_all(bundle.hook_settings(), "poststop", bundle.state(request["id"], 0, "stopped"))
     if os.path.ismount(f"{place}/rootfs"):
         syscalls.detach(f"{place}/rootfs")
         import shutil

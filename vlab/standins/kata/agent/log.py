@@ -8,7 +8,7 @@ import json
 import os
 import time
 
-VERSION = "3.0.0-standin"
+VERSION = "standin"
 
 
 def log(level: str, text: str, subsystem: str = "agent") -> None:

@@ -20,7 +20,7 @@ class StartError(Exception):
 def find_executable(argv: list[str], env: list[str]) -> str:
     """Where execvp would find the program, as seen from the present root.
 
-    Raises StartError in runc's words if it is not there.
+    Raises StartError in kata's words if it is not there.
     """
     name = argv[0]
     if "/" in name:
@@ -31,9 +31,7 @@ def find_executable(argv: list[str], env: list[str]) -> str:
     for place in places:
         if os.path.isfile(place) and os.access(place, os.X_OK):
             return place
-    if "/" in name:
-        raise StartError(f'exec: "{name}": no such file or directory, or not executable')
-    raise StartError(f'exec: "{name}": executable file not found in $PATH')
+    raise StartError(f"the file {name} was not found")
 
 
 def open_terminal(session: socket.socket, size: dict[str, int] | None) -> int:

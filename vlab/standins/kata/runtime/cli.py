@@ -16,7 +16,7 @@ from ..wire import Channel, PeerError
 from . import link, log, state
 from .state import StateError
 
-VERSION = "3.0.0-standin"
+HANG = "kata does not come back"  # what a supervisor reports where kata would wait for ever
 _HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _SUPERVISOR = os.path.join(_HERE, "supervisor")
 _SIGNAL_TIMEOUT = 15.0  # seconds for the agent to deliver a signal; then the machine is given up
@@ -65,6 +65,8 @@ def create(arguments: argparse.Namespace) -> int:
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         container.kill_everything()
         container.forget()
+        if said == HANG:
+            signal.pause()  # until the shim is ended, and this with it
         raise StateError(said or f"the container's supervisor ended with {status}")
     container = state.load(arguments.root, arguments.id)
     container.pid = pid
@@ -195,7 +197,7 @@ def _write_pid(path: str, pid: int) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="runc", description="kata's stand-in as OCI runtime")
-    parser.add_argument("--version", action="version", version=f"kata-standin {VERSION}")
+    parser.add_argument("--version", action="version", version="kata-standin")
     parser.add_argument("--root", default="/run/kata-standin")
     parser.add_argument("--log", default="")
     parser.add_argument("--log-format", default="json")

@@ -1,8 +1,9 @@
 """configuration.toml, read as kata reads it.
 
-Real: the file's place and precedence, the keys below with kata's defaults and kata's refusals.
-Not real: keys that are not listed here are accepted and have no effect; annotations and drop-in
-files are not looked at.
+Real: the files' places and precedence, drop-ins, the keys below with kata's defaults and kata's
+refusals.
+Not real: keys that are not listed here are accepted and have no effect; annotations are not looked
+at.
 """
 
 import os
@@ -12,8 +13,9 @@ from typing import Any, NamedTuple
 ETC = "/etc/kata-containers/configuration.toml"
 DEFAULTS = "/usr/share/defaults/kata-containers/configuration.toml"
 NO_PORT = "no-port"
-_PORTS = (NO_PORT, "root-port", "switch-port", "bridge-port")
+_PORTS = (NO_PORT, "bridge-port", "root-port", "switch-port")
 _SHARED_FS = "virtio-fs"
+_MEMORY, _LEAST_MEMORY = 2048, 256  # MiB; of less than that kata makes the former, without a word
 
 
 class ConfigError(Exception):
@@ -21,12 +23,16 @@ class ConfigError(Exception):
 
 
 class Config(NamedTuple):
-    """What the stand-in takes from configuration.toml; memory in MiB, timeouts in seconds."""
+    """What the stand-in takes from configuration.toml; memory in MiB, timeouts in seconds.
+
+    Paths have their links resolved, ``source`` that of the file itself.
+    """
 
     source: str
     path: str
     kernel: str
     image: str
+    initrd: str
     kernel_params: str
     machine_type: str
     default_vcpus: int
@@ -53,51 +59,72 @@ class Config(NamedTuple):
         return ""
 
     @property
-    def initrd(self) -> str:
+    def modules(self) -> str:
         """Debian's kernel has its drivers as modules: an initrd beside it, if there is one."""
         beside = f"{self.kernel}.initrd"
         return beside if os.path.exists(beside) else ""
 
 
-def find() -> str:
-    """The configuration file in effect: KATA_CONF_FILE, then /etc, then /usr/share/defaults."""
-    named = os.environ.get("KATA_CONF_FILE")
-    for path in [named] if named else [ETC, DEFAULTS]:
-        if os.path.exists(path):
-            return path
-    raise ConfigError(f"file {named or ETC} does not exist")
+def installed() -> str:
+    """The file that kata-runtime reads: in /etc, then in /usr/share/defaults."""
+    return next((path for path in (ETC, DEFAULTS) if os.path.exists(path)), ETC)
 
 
 def load(path: str | None = None) -> Config:
-    """Read and check the configuration; ConfigError names the file and the key."""
-    source = path or find()
-    try:
-        with open(source, "rb") as file:
-            document = tomllib.load(file)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{source}: {error}") from error
+    """Read and check a configuration and its drop-ins; ConfigError names the file and the key.
+
+    Without a ``path`` it is the shim's, which looks at KATA_CONF_FILE first.
+    """
+    source = os.path.realpath(path or os.environ.get("KATA_CONF_FILE") or installed())
+    document: dict[str, Any] = {}
+    for name in (source, *_drop_ins(f"{os.path.dirname(source)}/config.d")):
+        _merge(document, _read(name))
     config = _config(source, document)
     _check(config)
     return config
+
+
+def _drop_ins(folder: str) -> list[str]:
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return [f"{folder}/{name}" for name in names if os.path.isfile(f"{folder}/{name}")]
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError as error:
+        raise ConfigError(f"file {path} does not exist") from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _merge(into: dict[str, Any], added: dict[str, Any]) -> None:
+    for key, value in added.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
 
 
 def _config(source: str, document: dict[str, Any]) -> Config:
     hypervisor = _Section(source, document, "hypervisor", "qemu")
     agent = _Section(source, document, "agent", "kata")
     runtime = _Section(source, document, "runtime")
-    vcpus = hypervisor.number("default_vcpus", 1)
+    vcpus, memory = (hypervisor.number(f"default_{key}", 1) for key in ("vcpus", "memory"))
     return Config(
         source=source,
-        path=hypervisor.text("path", "/usr/bin/qemu-system-x86_64"),
-        kernel=hypervisor.text("kernel", ""),
-        image=hypervisor.text("image", ""),
+        path=hypervisor.file("path", "/usr/bin/qemu-system-x86_64"),
+        kernel=hypervisor.file("kernel"),
+        image=hypervisor.file("image"),
+        initrd=hypervisor.file("initrd"),
         kernel_params=hypervisor.text("kernel_params", ""),
         machine_type=hypervisor.text("machine_type", "q35"),
         default_vcpus=(os.cpu_count() or 1) if vcpus < 0 else vcpus or 1,
-        default_memory=hypervisor.number("default_memory", 0) or 2048,
+        default_memory=memory if memory >= _LEAST_MEMORY else _MEMORY,
         enable_hugepages=hypervisor.flag("enable_hugepages"),
         shared_fs=hypervisor.text("shared_fs", _SHARED_FS),
-        virtio_fs_daemon=hypervisor.text("virtio_fs_daemon", "/usr/libexec/virtiofsd"),
+        virtio_fs_daemon=hypervisor.file("virtio_fs_daemon", "/usr/libexec/virtiofsd"),
         virtio_fs_cache=hypervisor.text("virtio_fs_cache", "auto"),
         virtio_fs_extra_args=hypervisor.words("virtio_fs_extra_args"),
         cold_plug_vfio=hypervisor.text("cold_plug_vfio", NO_PORT) or NO_PORT,
@@ -111,14 +138,15 @@ def _config(source: str, document: dict[str, Any]) -> Config:
 
 
 def _check(config: Config) -> None:
-    for key in ("path", "kernel", "image", "virtio_fs_daemon"):
-        value = getattr(config, key)
+    for value in (config.path, config.kernel, config.image, config.virtio_fs_daemon):
         if not os.path.exists(value):
-            raise ConfigError(f"{config.source}: '{key}' names '{value}', which does not exist")
-    for key in ("cold_plug_vfio", "hot_plug_vfio"):
-        value = getattr(config, key)
+            raise ConfigError(f"{config.source}: file {value} does not exist")
+    for value in (config.cold_plug_vfio, config.hot_plug_vfio):
         if value not in _PORTS:
-            raise ConfigError(f"{config.source}: invalid vfio_port={value} setting in '{key}'")
+            raise ConfigError(
+                f"invalid vfio_port=<unknown PCIePort: {value}> setting, "
+                f"allowed values {', '.join(_PORTS)}"
+            )
     if NO_PORT not in (config.cold_plug_vfio, config.hot_plug_vfio):
         raise ConfigError(
             f"invalid hot-plug={config.hot_plug_vfio} and cold-plug={config.cold_plug_vfio} "
@@ -145,6 +173,10 @@ class _Section:
 
     def text(self, key: str, default: str) -> str:
         return str(self._get(key, default, str))
+
+    def file(self, key: str, default: str = "") -> str:
+        path = self.text(key, default)
+        return os.path.realpath(path) if path else ""
 
     def number(self, key: str, default: int) -> int:
         return int(self._get(key, default, int))

@@ -1,7 +1,9 @@
 """The ``kata-runtime`` command: ``check``, ``env`` and ``--version`` in kata's shape.
 
-Real: the values are read from the configuration in effect and from the host.
-Not real: the version (it says so), and the entries of kata's env that nothing here is behind.
+Real: the values are read from the configuration in effect and from the host; what ``env`` tells,
+and its refusals, are those of the release that is followed (``release``).
+Not real: the commit (it says so); of kata's env only what there is a reason to look at; ``check``
+looks at few modules and loads none.
 """
 
 import argparse
@@ -12,12 +14,18 @@ import subprocess
 import sys
 from typing import Any
 
-from . import config, qemu
-from .cli import VERSION
+from . import config, log, qemu, release
 from .config import Config, ConfigError
+from .release import Release
 
-_MODULES = ("kvm", "vhost", "vhost_net", "vhost_vsock")
+MODULES = {
+    "kvm": "Kernel-based Virtual Machine",
+    "vhost": "Host kernel accelerator for virtio",
+    "vhost_net": "Host kernel accelerator for virtio network",
+    "vhost_vsock": "Host Support for Linux VM Sockets",
+}
 _COMMIT = "stand-in, not kata"
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def main() -> int:
@@ -34,106 +42,79 @@ def main() -> int:
         env = commands.add_parser(name, help="show the settings in effect")
         env.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    kata = release.of_host()
     if arguments.version:
-        print(f"kata-runtime  : {VERSION}\n   commit   : {_COMMIT}\n   OCI specs: 1.0.2")
+        print(f"kata-runtime  : {kata.version}\n   commit   : {_COMMIT}\n   OCI specs: 1.1.0")
         return 0
-    try:
-        if arguments.command in ("check", "kata-check"):
-            return _check(arguments.verbose)
-        if arguments.command in ("env", "kata-env"):
-            return _env(config.load(arguments.config), as_json=arguments.json)
-    except ConfigError as error:
-        print(f"ERROR: {error}", file=sys.stderr)
+    if arguments.command is None:
+        parser.print_help(sys.stderr)
         return 1
-    parser.print_help(sys.stderr)
-    return 1
+    try:
+        settings = config.load(arguments.config or config.installed())
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if arguments.command.endswith("check"):
+        return _check()
+    tree = environment(settings, kata)
+    print(json.dumps(tree, indent=2) if arguments.json else "\n".join(_toml(tree)).strip())
+    return 0
 
 
 def problems(modules: str = "/sys/module", kvm: bool | None = None) -> list[str]:
-    """What keeps this host from running machines, in kata's words where it has them."""
+    """What keeps this host from running machines, as lines of kata's log."""
+    about: dict[str, object] = {"arch": _ARCHITECTURES.get(platform.machine(), "")}
+    about |= {"pid": os.getpid(), "source": "runtime"}
     found = [
-        f"kernel property {name} not found"
-        for name in _MODULES
+        log.line("error", f"kernel property {name} not found", {**about, "description": text})
+        for name, text in MODULES.items()
         if not os.path.isdir(f"{modules}/{name}")
     ]
     if not (qemu.kvm_works() if kvm is None else kvm):
-        found.append("cannot create a virtual machine with /dev/kvm")
+        found.append(log.line("error", "cannot create a virtual machine with /dev/kvm", about))
     return found
 
 
-def _check(verbose: bool) -> int:
-    found = problems()
-    for line in found:
-        print(f"ERROR: {line}", file=sys.stderr)
-    if found:
-        print("ERROR: System is not capable of running Kata Containers", file=sys.stderr)
+def _check() -> int:
+    if found := problems():
+        print(
+            *found,
+            "ERROR: System is not capable of running Kata Containers",
+            sep="\n",
+            file=sys.stderr,
+        )
         return 1
-    if verbose:
-        print(f"INFO: kernel modules present: {', '.join(_MODULES)}")
     print("System is capable of running Kata Containers")
     print("System can currently create Kata Containers")
     return 0
 
 
-def _env(settings: Config, *, as_json: bool) -> int:
-    tree = environment(settings)
-    print(json.dumps(tree, indent=2) if as_json else "\n".join(_toml(tree)).strip())
-    return 0
-
-
-def environment(settings: Config) -> dict[str, Any]:
-    """The tree of ``kata-runtime env --json``: kata's own keys (src/runtime, kata-env.go) alone."""
-    version = {"OCI": "1.0.2", "Version": {"Semver": VERSION, "Commit": _COMMIT}}
+def environment(settings: Config, kata: Release) -> dict[str, Any]:
+    """The tree of ``kata-runtime env --json``, as far as anybody looks at it (kata-env.go)."""
+    version = subprocess.run(
+        [settings.path, "--version"], capture_output=True, text=True, check=False
+    )
+    hypervisor = {
+        "Version": version.stdout.strip(),
+        "Path": settings.path,
+        "HotPlugVFIO": settings.hot_plug_vfio,
+        "ColdPlugVFIO": settings.cold_plug_vfio,
+        "Debug": settings.hypervisor_debug,
+    }
+    if kata.newer:  # from 3.3.0 on
+        hypervisor["SecurityInfo"] = {"GuestHookPath": settings.guest_hook_path}
     return {
-        "Kernel": {
-            "Path": settings.kernel,
-            "Parameters": qemu.kernel_command_line(settings),
-        },
-        "Meta": {"Version": "1.0.27-standin"},
+        "Kernel": {"Path": settings.kernel, "Parameters": settings.kernel_params},
         "Image": {"Path": settings.image},
         "Initrd": {"Path": settings.initrd},
-        "Hypervisor": {
-            "MachineType": settings.machine_type,
-            "Version": _version(settings.path),
-            "Path": settings.path,
-            "BlockDeviceDriver": "virtio-blk",
-            "SharedFS": settings.shared_fs,
-            "VirtioFSDaemon": settings.virtio_fs_daemon,
-            "HotPlugVFIO": settings.hot_plug_vfio,
-            "ColdPlugVFIO": settings.cold_plug_vfio,
-            "Debug": settings.hypervisor_debug,
-            "SecurityInfo": {
-                "GuestHookPath": settings.guest_hook_path,
-                "ConfidentialGuest": False,  # there is no TEE behind this stand-in
-            },
-        },
+        "Hypervisor": hypervisor,
         "Runtime": {
-            "Path": "/usr/local/bin/kata-runtime",
-            "GuestSeLinuxLabel": "",
-            "Debug": settings.runtime_debug,
-            "Version": version,
             "Config": {"Path": settings.source},
+            "Version": {"Version": {"Semver": kata.version, "Commit": _COMMIT}},
+            "Debug": settings.runtime_debug,
         },
-        "Host": _host(),
-        "Agent": {"Debug": settings.agent_debug, "Trace": False},
+        "Agent": {"Debug": settings.agent_debug},
     }
-
-
-def _host() -> dict[str, Any]:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 10
-    return {
-        "AvailableGuestProtections": [],  # an emulated x86-64 host has none
-        "Kernel": platform.release(),
-        "Architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), ""),
-        "VMContainerCapable": not problems(),
-        "SupportVSocks": os.path.exists("/dev/vhost-vsock"),
-        "Memory": {"Total": memory},
-    }
-
-
-def _version(path: str) -> str:
-    done = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
-    return done.stdout.partition("\n")[0]
 
 
 def _toml(tree: dict[str, Any], name: str = "") -> list[str]:

@@ -2,43 +2,63 @@
 
 import json
 import os
+import re
 import socket
 import syslog
 import time
 
 _SYSLOG = "/dev/log"
+_PRIORITIES = {"debug": syslog.LOG_DEBUG, "info": syslog.LOG_INFO, "error": syslog.LOG_ERR}
+_BARE = re.compile(r"[A-Za-z0-9._/@^+-]+")  # what logrus does not quote
+DEBUG = "KATA_STANDIN_DEBUG"  # set where containerd has started the shim with -debug
+
+
+def line(level: str, text: str, fields: dict[str, object]) -> str:
+    """A line in logrus's text form: time, level and message, then the fields by their names."""
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    words = {"level": level, "msg": text, **dict(sorted(fields.items()))}
+    said = (f"{name}={_quoted(str(value))}" for name, value in words.items())
+    return " ".join((f'time="{stamp}"', *said))
+
+
+def _quoted(text: str) -> str:
+    return text if _BARE.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
 class Log:
-    """Lines in logrus's text format, as kata's shim writes them to the system log."""
+    """Lines as kata's shim writes them to the system log: errors alone, unless it is at debug."""
 
-    def __init__(self, sandbox: str) -> None:
+    def __init__(self, sandbox: str, address: str = _SYSLOG) -> None:
         self.sandbox = sandbox
+        self._all = DEBUG in os.environ
         self._sock: socket.socket | None = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
-            self._sock.connect(_SYSLOG)
+            self._sock.connect(address)
         except OSError:
             self._sock = None  # no system log: nothing is worse for it
 
     def info(self, text: str) -> None:
-        self._write(syslog.LOG_INFO, "info", f"msg={json.dumps(text)}")
+        self._write("info", text)
 
     def error(self, text: str) -> None:
-        self._write(syslog.LOG_ERR, "error", f"msg={json.dumps(text)}")
+        self._write("error", text)
 
-    def console(self, line: str) -> None:
-        """A line of the guest's console; kata prints them at level debug."""
-        words = f'msg="reading guest console" vmconsole={json.dumps(line, ensure_ascii=False)}'
-        self._write(syslog.LOG_INFO, "debug", words)
+    def qemu(self, pid: int, text: str) -> None:
+        """A line that QEMU wrote to its standard error."""
+        self._write("error", text, qemuPid=pid, subsystem="qemu")
 
-    def _write(self, priority: int, level: str, words: str) -> None:
-        if self._sock is None:
+    def console(self, text: str) -> None:
+        """A line of the guest's console."""
+        self._write("debug", "reading guest console", subsystem="sandbox", vmconsole=text)
+
+    def _write(self, level: str, text: str, **fields: object) -> None:
+        if self._sock is None or not (self._all or level == "error"):
             return
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        head = f'<{syslog.LOG_USER | priority}>kata[{os.getpid()}]: time="{stamp}" level={level} '
-        tail = f" name=containerd-shim-v2 pid={os.getpid()} sandbox={self.sandbox} source=standin"
+        about = {"name": "containerd-shim-v2", "pid": os.getpid(), "sandbox": self.sandbox}
+        said = line(level, text, {"source": "standin", **about, **fields})
+        head = f"<{syslog.LOG_USER | _PRIORITIES[level]}>kata[{os.getpid()}]: "
         try:
-            self._sock.send((head + words + tail).encode())
+            self._sock.send((head + said).encode())
         except OSError:
             self._sock = None
 

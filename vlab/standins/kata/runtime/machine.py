@@ -28,8 +28,20 @@ _CLIENT_END = 60.0  # seconds that QEMU may take to die once its connection to v
 _TAIL = 12  # lines of a log that are quoted in an error
 
 
+# What kata says where the guest does not answer, and where it dies later; it never says why.
+_NO_AGENT = (
+    "Failed to Check if grpc server is working: rpc error: code = DeadlineExceeded "
+    "desc = timed out connecting to vsock {}:1024"
+)
+_LOST = "Failed to Check if grpc server is working: ttrpc: closed"
+
+
 class MachineError(Exception):
-    """The machine did not come up; the text says what was seen."""
+    """The machine did not come up; the text is kata's, and the reason is in the system log."""
+
+
+class Unanswered(MachineError):
+    """QEMU ended before it answered its monitor, for which kata waits for ever."""
 
 
 class Machine:
@@ -42,6 +54,9 @@ class Machine:
         self.cid = _FIRST_CID + int.from_bytes(os.urandom(3))
         self._virtiofsd: subprocess.Popen[bytes] | None = None
         self._qemu: subprocess.Popen[bytes] | None = None
+        self._watcher = 0
+        self._died = _NO_AGENT.format(self.cid)
+        self._cancelled = ""
 
     @property
     def pid(self) -> int:
@@ -73,6 +88,8 @@ class Machine:
     def boot(self, plan: Plan) -> None:
         """Start QEMU; it boots in the background."""
         words = [*_pin(), *qemu.command(self._config, plan)]
+        exiting = "exiting" if plan.release.newer else "exitting"
+        self._cancelled = f"{exiting} QMP loop, command cancelled"
         self._log.info(f"launching {words[0]} with: {words[1:]}")
         reader, writer = os.pipe()
         with open(f"{self._logs}/qemu.log", "wb") as log:
@@ -80,25 +97,27 @@ class Machine:
                 [*_DIE_WITH_PARENT, *words], stdin=subprocess.DEVNULL, stdout=writer, stderr=log
             )
         os.close(writer)
-        if os.fork() == 0:
+        self._watcher = os.fork()
+        if self._watcher == 0:
             self._watch_console(reader)
         os.close(reader)
 
     def wait_for_agent(self) -> None:
-        """Until the agent takes a connection; MachineError with the last words if it does not."""
+        """Until the agent takes a connection; MachineError if it does not, or the guest has died.
+
+        (Unlike kata, which also waits dial_timeout out for a machine that is no more.)
+        """
         deadline = time.monotonic() + self._config.dial_timeout
         while time.monotonic() < deadline:
             self.check_alive()
             try:
                 # Answered, not only connected to: the first connections to a slow guest may break.
                 link.ask(self.cid, {"do": "check"}, _CHECK_TIMEOUT)
+                self._died = _LOST
                 return
             except PeerError:
                 time.sleep(0.1)
-        raise MachineError(
-            f"the guest's agent did not answer within {self._config.dial_timeout} s "
-            f"(dial_timeout); the guest's console said last:\n{self._last('console.log')}"
-        )
+        raise MachineError(self._died)
 
     def request(self, body: dict[str, Any], timeout: float) -> dict[str, Any]:
         """Ask the agent for something on a connection of its own."""
@@ -112,18 +131,23 @@ class Machine:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._qemu.wait(max(grace, _CLIENT_END if gone else 0.0))
         if self._qemu.returncode is not None:
-            raise MachineError(self._why_qemu_ended(self._qemu.returncode))
+            raise self._end_of_qemu()
         if gone:
             raise MachineError(f"virtiofsd ended: {self._last('virtiofsd.log')}")
 
-    def _why_qemu_ended(self, status: int) -> str:
-        """In kata's words where QEMU never ran the guest: VFIO's refusals are in its log."""
-        said, console = self._last("qemu.log"), self._last("console.log")
-        if status > 0 and not console:
-            return (
-                f"failed to launch qemu: exit status {status}, error messages from qemu log: {said}"
-            )
-        return f"QEMU ended with {status}: {said}\nThe guest's console said last:\n{console}"
+    def _end_of_qemu(self) -> MachineError:
+        """What kata makes of it; QEMU's own words go to the system log alone."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._watcher, 0)  # until the console is written down to its end
+        said = self._last("qemu.log").splitlines()
+        for text in said:
+            self._log.qemu(self.pid, text)
+        if self._last("console.log"):
+            return MachineError(self._died)
+        # A device is refused when QEMU has its monitor already; what is wrong before is not heard.
+        if any(" -device " in text for text in said):
+            return MachineError(self._cancelled)
+        return Unanswered(f"QEMU ended before it answered: {said}")
 
     def stop(self) -> None:
         """End QEMU, then virtiofsd; whatever does not go is killed."""

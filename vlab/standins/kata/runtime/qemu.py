@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..wire import SHARED_TAG
-from .config import Config
+from .config import Config, ConfigError
+from .release import Release
 from .vfio import Device
 
 _EXT4_MAGIC = b"\x53\xef"
 _EXT4_MAGIC_AT = 1080
+_ROOM = 1024  # MiB above the host's memory that kata lets a machine grow to
 AGENT = "/usr/bin/kata-agent"
 # kata's own for x86-64: with them the kernel looks for no keyboard and tests no cipher.
 _KERNEL_PARAMS = (
@@ -40,21 +42,25 @@ class Plan(NamedTuple):
     cards: Sequence[Card]
     kvm: bool
     vhost_net: bool
+    release: Release
 
 
 def command(config: Config, plan: Plan) -> list[str]:
-    """The whole command line."""
+    """The whole command line; ConfigError for what kata refuses here, and ``env`` does not."""
+    if config.initrd:
+        raise ConfigError("Image and initrd path cannot be both set")
     memory = f"{config.default_memory}M"
     return [
         config.path,
-        *("-name", f"sandbox-{plan.name},debug-threads=on", "-nodefaults", "-display", "none"),
+        *("-name", f"sandbox-{plan.name}{',debug-threads=on' if plan.release.newer else ''}"),
+        *("-nodefaults", "-display", "none"),
         *("-machine", f"{config.machine_type},accel={'kvm' if plan.kvm else 'tcg'}"),
         *("-cpu", "host" if plan.kvm else "max", "-smp", str(config.default_vcpus)),
-        *("-m", memory),
+        *("-m", f"{memory},slots=10,maxmem={_host_memory() + _ROOM}M"),
         # virtiofsd reads and writes the guest's memory itself: it has to be shared with it.
         *("-object", f"{_backend(config)},id=dimm1,size={memory},share=on"),
         *("-numa", "node,memdev=dimm1"),
-        *("-kernel", config.kernel, *(("-initrd", config.initrd) if config.initrd else ())),
+        *("-kernel", config.kernel, *(("-initrd", config.modules) if config.modules else ())),
         *("-append", kernel_command_line(config)),
         *("-drive", f"id=image,file={config.image},if=none,format=raw,readonly=on"),
         *("-device", "virtio-blk-pci,drive=image,disable-modern=false"),
@@ -63,7 +69,7 @@ def command(config: Config, plan: Plan) -> list[str]:
         *("-device", f"vhost-user-fs-pci,chardev=fs,tag={SHARED_TAG}"),
         *("-device", "virtio-rng-pci"),
         *_cards(plan),
-        *_devices(plan.devices),
+        *_devices(plan),
         # A virtio console, as kata's: a serial port costs an exit of the machine for each byte.
         *("-chardev", "stdio,id=console,signal=off"),
         *("-device", "virtio-serial-pci", "-device", "virtconsole,chardev=console"),
@@ -88,16 +94,28 @@ def _cards(plan: Plan) -> list[str]:
     return words
 
 
-def _devices(devices: Sequence[Device]) -> list[str]:
+def _host_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+
+
+def _devices(plan: Plan) -> list[str]:
+    """A root port for each PCI Express function; the first function of each group, and no other.
+
+    As virtcontainers does: VFIODevice.Attach counts all of a group, Sandbox.AppendDevice returns
+    after its first.
+    """
+    express = [device for device in plan.devices if device.express]
     words = []
-    for number, device in enumerate(devices):
-        port = f"rp{number}"
-        words += [
-            "-device",
-            f"pcie-root-port,id={port},bus=pcie.0,chassis={number + 1},slot={number + 1}",
-        ]
-        # kata leaves the domain out (virtcontainers, GetBDF).
-        words += ["-device", f"vfio-pci,host={device.address.partition(':')[2]},bus={port}"]
+    for number in range(len(express)):
+        words += ["-device", f"pcie-root-port,id=rp{number},bus=pcie.0,chassis=0,slot={number}"]
+    first = {device.group: device for device in reversed(plan.devices)}
+    for device in [device for device in plan.devices if first[device.group] is device]:
+        options = ["vfio-pci", f"host={device.address}"]
+        if plan.release.newer:
+            options += [f"x-pci-vendor-id={device.vendor}", f"x-pci-device-id={device.device}"]
+        if device.express:
+            options.append(f"bus=rp{express.index(device)}")
+        words += ["-device", ",".join(options)]
     return words
 
 

@@ -39,7 +39,7 @@ class Container:
     @property
     def shared(self) -> str:
         """The folder that the machine sees; its mounts are in the supervisor's namespace only."""
-        return f"{_SHARED}/{self.id}"
+        return f"{_SHARED}/{self.id}/shared"
 
     @property
     def started(self) -> bool:
@@ -94,7 +94,7 @@ class Container:
         """Remove folder, shared folder and cgroup."""
         import shutil  # not before it is needed: every command is a process that starts slowly
 
-        shutil.rmtree(self.shared, ignore_errors=True)
+        shutil.rmtree(os.path.dirname(self.shared), ignore_errors=True)
         if self.cgroup and os.path.isdir(self.cgroup):
             os.rmdir(self.cgroup)
         shutil.rmtree(self.folder)

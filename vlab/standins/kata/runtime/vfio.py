@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 _GROUPS = "/sys/kernel/iommu_groups"
 _BRIDGE = 0x0600  # kata's mask on the class; it covers more than bridges, NVSwitch (0680) too
+_CONVENTIONAL = 256  # bytes of configuration; by their number kata tells PCI from PCI Express
 _MOST_PORTS = 16  # kata's limit; more would use up the slots and windows of the root bus
 
 
@@ -13,10 +14,16 @@ class VfioError(Exception):
 
 
 class Device(NamedTuple):
-    """A member of an IOMMU group that the machine gets."""
+    """A member of an IOMMU group, with vendor and device in hexadecimal.
+
+    One that is not ``express`` is conventional PCI, which kata puts behind no port.
+    """
 
     address: str
     group: str
+    vendor: str
+    device: str
+    express: bool
 
 
 def groups(spec: dict[str, Any]) -> list[str]:
@@ -37,9 +44,15 @@ def members(group: str, sysfs: str = _GROUPS) -> list[Device]:
     except OSError as error:
         raise VfioError(f"/dev/vfio/{group} names an IOMMU group that does not exist") from error
     found = [
-        Device(address, group)
+        Device(
+            address,
+            group,
+            _read(f"{folder}/{address}/vendor"),
+            _read(f"{folder}/{address}/device"),
+            os.stat(f"{folder}/{address}/config").st_size > _CONVENTIONAL,
+        )
         for address in addresses
-        if not _is_bridge(f"{folder}/{address}/class")
+        if int(_read(f"{folder}/{address}/class"), 16) >> 8 & _BRIDGE != _BRIDGE
     ]
     if not found:
         raise VfioError(f"IOMMU group {group} has no device but bridges")
@@ -47,7 +60,7 @@ def members(group: str, sysfs: str = _GROUPS) -> list[Device]:
 
 
 def plan(spec: dict[str, Any], port: str, sysfs: str = _GROUPS) -> list[Device]:
-    """The devices that a container's machine gets.
+    """The functions that go with a container's machine, of which ``qemu`` plugs some.
 
     Raises VfioError when there are some and configuration.toml sets no port (kata's words), or
     more than root ports.
@@ -58,12 +71,12 @@ def plan(spec: dict[str, Any], port: str, sysfs: str = _GROUPS) -> list[Device]:
             "cold_plug_vfio= or hot_plug_vfio= port is not set for device "
             f"{devices[0].address} (BridgePort | RootPort | SwitchPort)"
         )
-    if len(devices) > _MOST_PORTS:
-        raise VfioError(f"{len(devices)} devices exceed the allowed {_MOST_PORTS} PCIe root ports")
+    ports = sum(device.express for device in devices)
+    if ports > _MOST_PORTS:
+        raise VfioError(f"{ports} devices exceed the allowed {_MOST_PORTS} PCIe root ports")
     return devices
 
 
-def _is_bridge(class_file: str) -> bool:
-    with open(class_file, encoding="utf-8") as file:
-        number = int(file.read(), 16) >> 8
-    return number & _BRIDGE == _BRIDGE
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read().strip()

@@ -45,8 +45,8 @@ int driver_check(void)
 	if (!nvml_found()) {
 		printf("NVIDIA-SMI couldn't find libnvidia-ml.so library in your system. Please make "
 		       "sure that the NVIDIA Display Driver is properly installed and present in your "
-		       "system.\nPlease also try adding directory that contains libnvidia-ml.so to your "
-		       "system PATH.\n");
+		       "system.\nPlease also try adding directory that contains libnvidia-ml.so to "
+		       "your system PATH.\n");
 		return EXIT_NVML;
 	}
 	fd = open("/dev/nvidiactl", O_RDWR | O_CLOEXEC);
