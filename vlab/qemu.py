@@ -39,13 +39,17 @@ CONSOLE = "console.log"
 
 @dataclass(frozen=True)
 class Settings:
-    """The machine's hardware. Memory in MiB."""
+    """The machine's hardware, and what is in it. Memory in MiB.
+
+    ``kata`` is a release of kata in place of the stand-in: an archive or a folder of this computer.
+    """
 
     gpus: int = 1
     memory: int = 5120
     cpus: int = 2
     accel: str = "auto"
     multifunction: bool = False
+    kata: str = ""
 
 
 def command_line(
