@@ -152,7 +152,7 @@ def _build(folder: Path, say: Say, kata: str) -> None:
     log.touch(0o600)  # it has apt's settings: the password of a proxy, maybe
     say(f"vlab: building the lab image, once (log: {log})")
     try:
-        _carry_out(say, partial, log, *([Path(kata).absolute()] if kata else []))
+        _carry_out(say, partial, log, *([Path(kata).expanduser().absolute()] if kata else []))
         delete(folder)  # only a damaged one can be there
         partial.rename(folder)
     except BaseException:

@@ -49,7 +49,7 @@ def digest(kata: str = "") -> str:
         total.update(f"{path.relative_to(HERE)} {path.stat().st_mode & 0o111}\n".encode())
         total.update(path.read_bytes())
     if kata:
-        total.update(real_kata.digest(Path(kata)).encode())
+        total.update(real_kata.digest(Path(kata).expanduser()).encode())
     return total.hexdigest()[:16]
 
 

@@ -35,11 +35,10 @@ PIECES = (*PROGRAMS, CONFIGURATION, IMAGE, VERSION)
 AGENT = "/usr/bin/kata-agent"
 POLICY = "/etc/kata-opa"
 
-# Where the configuration has its own parts, the lab's stand.
-KERNEL = "share/kata-containers/vmlinux.container"
+# Where the release has its own parts, the lab's stand: its configuration keeps these paths.
 LINKS = {
     "libexec/virtiofsd": "/usr/libexec/virtiofsd",
-    KERNEL: "/usr/share/kata-containers/vmlinuz.container",
+    "share/kata-containers/vmlinux.container": "/usr/share/kata-containers/vmlinuz.container",
     IMAGE: "/srv/lab/rootfs.img",
 }
 # kata boots an image or an initrd, and Debian's kernel needs both. One processor: see _pin in
@@ -58,7 +57,7 @@ CHANGED = {
     "disable_image_nvdimm": "true",  # the lab's image has no header for it
     "block_device_aio": '"threads"',
     "static_sandbox_resource_mgmt": "true",  # nothing is plugged into a running machine
-    "dial_timeout": "540",  # the agent was seen to take 45 to 240 s
+    "dial_timeout": "540",  # the agent was up 52 to 195 s after its machine
     "create_container_timeout": "600",
 }
 MACHINES = {62: "x86_64", 183: "aarch64", 22: "s390x", 21: "ppc64le"}  # e_machine, elf(5)
@@ -113,8 +112,8 @@ def take(build: Build, release: Path) -> None:
                 f"{Path(name).name} in kata's release {release} is {found}, and the lab wants "
                 f"{build.arch.machine}: take kata-static-VERSION-{build.arch.deb}.tar.xz"
             )
-    configured((taken / CONFIGURATION).read_text(encoding="utf-8"))
-    version = (taken / VERSION).read_text(encoding="utf-8").strip()
+    configured(_text(taken / CONFIGURATION))
+    version = _text(taken / VERSION).strip()
     if version not in TRIED:
         build.say(f"vlab: kata {version} has not been tried in the lab ({', '.join(TRIED)} has)")
 
@@ -129,10 +128,9 @@ def install(build: Build) -> None:
         _link(home / name, target)
     (home / "bin" / build.arch.emulator).write_text(QEMU.format(emulator=build.arch.emulator))
     (home / "bin" / build.arch.emulator).chmod(0o755)
-    text = configured((taken / CONFIGURATION).read_text(encoding="utf-8"))
     settings = build.root / "etc/kata-containers/configuration.toml"
     settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text(text, encoding="utf-8")
+    settings.write_text(configured(_text(taken / CONFIGURATION)), encoding="utf-8")
     _program(taken / "kata-agent", build.guest / AGENT.lstrip("/"))
     _link(build.guest / "usr/sbin/init", AGENT)  # an agent with process id 1 mounts for itself
     if (policy := taken / Path(POLICY).name).is_dir():
@@ -211,6 +209,10 @@ def _machine(program: Path) -> str:
         return "no program"
     number = int.from_bytes(head[18:20], "little" if head[5] == 1 else "big")
     return f"for {MACHINES.get(number, f'machine {number}')}"
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def _program(source: Path, target: Path) -> None:
