@@ -36,12 +36,14 @@ class Build:
 
     ``root`` is the lab host's tree, ``guest`` the tree of the guest image that kata boots,
     ``debs`` holds Debian packages to be re-wrapped as RPMs, ``wheels`` the wheels from PyPI.
+    ``kata`` is a release of kata that takes the place of the stand-in (``vlab.parts.kata``).
     """
 
     work: Path
     log: Path
     say: Callable[[str], None]
     arch: Architecture = field(default_factory=architecture)
+    kata: Path | None = None
 
     @property
     def kept(self) -> Path:

@@ -96,8 +96,17 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(carry_out=carry_out)
         return sub
 
-    command("build", _build, "build the lab's disk image, if it is not there yet")
-    _declare_up(command("up", _up, "start a lab that stays until 'down'"))
+    building = command("build", _build, "build the lab's disk image, if it is not there yet")
+    starting = command("up", _up, "start a lab that stays until 'down'")
+    _declare_up(starting)
+    for sub in (building, starting):
+        sub.add_argument(
+            "--kata",
+            default="",
+            metavar="RELEASE",
+            help="kata-static-VERSION-amd64.tar.xz, or an unpacked /opt/kata, to be in the lab in "
+            "place of kata's stand-in",
+        )
     ssh = command("ssh", _ssh, "log in to a lab as root, or run the command after '--' in it")
     ssh.usage = "python -m vlab ssh [NAME] [-- COMMAND...]"
     down = command("down", _down, "stop a lab; without a name all that stay and are not in use")
@@ -150,7 +159,7 @@ def _declare_up(up: argparse.ArgumentParser) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> None:
-    print(image.ensure(say).folder)
+    print(image.ensure(say, arguments.kata).folder)
 
 
 def _up(arguments: argparse.Namespace) -> None:
@@ -161,6 +170,7 @@ def _up(arguments: argparse.Namespace) -> None:
         accel=arguments.accel,
         multifunction=arguments.multifunction,
         kata_release=arguments.kata_release,
+        kata=arguments.kata,
     )
     lab = face.up(settings, name=arguments.name, say=say)
     say(f"vlab: log in with 'python -m vlab ssh {lab.name}', end it with 'down {lab.name}'; or:")

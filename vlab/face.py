@@ -116,7 +116,8 @@ def up(settings: Settings, *, name: str | None = None, say: Say = _silent) -> Ma
         print(shlex.join(lab.ssh))
     """
     preflight.check(settings)  # before an image is built for it
-    return machine.start(image.ensure(say), settings, say, life=Life.FREE, name=name)
+    lab_image = image.ensure(say, settings.kata)
+    return machine.start(lab_image, settings, say, life=Life.FREE, name=name)
 
 
 def down(lab: Machine, *, force: bool = False) -> bool:
@@ -232,7 +233,11 @@ def _take(stack: ExitStack, name: str, settings: Settings, who: str, say: Say) -
             except (InUse, registry.Unreadable, FileNotFoundError):
                 continue  # taken, or taken down, meanwhile
             # As it is now that nobody else can change it: it may have been kept since it was found.
-            if lab.kept or not lab.alive() or not registry.fits(lab, recipe.digest(), settings):
+            if (
+                lab.kept
+                or not lab.alive()
+                or not registry.fits(lab, recipe.digest(settings.kata), settings)
+            ):
                 continue
             stack.push(trial.pop_all())
         return lab
@@ -278,7 +283,8 @@ def _own(
     preflight.check(settings)
     # One that may be kept must not die with this very process.
     life = Life.BOUND if keep is None else Life.OWNED
-    lab = machine.start(image.ensure(say), settings, say, life=life, console=console)
+    lab_image = image.ensure(say, settings.kata)
+    lab = machine.start(lab_image, settings, say, life=life, console=console)
     failed = True
     try:
         with registry.used(lab, who):

@@ -68,20 +68,22 @@ def cache_root() -> Path:
     return Path(folder).absolute()
 
 
-def ensure(say: Say) -> Image:
+def ensure(say: Say, kata: str = "") -> Image:
     """The image of this recipe, built now if the cache has none that is sound.
+
+    ``kata`` is a release of kata to be used in place of the stand-in, if there is one.
 
     An image appears under its name by one rename when it is whole, so a build that was interrupted
     by anything leaves nothing that could be taken for one. A second builder waits for the first.
     Raises VlabError.
     """
-    folder = cache_root() / recipe.digest()
+    folder = cache_root() / recipe.digest(kata)
     try:
         if not manifest.unchanged(folder):
             make_cache()
             with _alone(say):
                 if not _sound(folder, say):
-                    _build(folder, say)
+                    _build(folder, say, kata)
                 manifest.remember(folder)
         os.utime(folder)  # "last used", for prune
     except OSError as error:
@@ -139,7 +141,7 @@ def _sound(folder: Path, say: Say) -> bool:
     return not wrong
 
 
-def _build(folder: Path, say: Say) -> None:
+def _build(folder: Path, say: Say, kata: str) -> None:
     prune(say)
     _check_space()
     # A name of its own: what a killed build may still run does not write into this one.
@@ -150,7 +152,7 @@ def _build(folder: Path, say: Say) -> None:
     log.touch(0o600)  # it has apt's settings: the password of a proxy, maybe
     say(f"vlab: building the lab image, once (log: {log})")
     try:
-        _carry_out(partial, log, say)
+        _carry_out(say, partial, log, *([Path(kata).expanduser().absolute()] if kata else []))
         delete(folder)  # only a damaged one can be there
         partial.rename(folder)
     except BaseException:
@@ -168,9 +170,9 @@ def _check_space() -> None:
         )
 
 
-def _carry_out(partial: Path, log: Path, say: Say) -> None:
+def _carry_out(say: Say, *arguments: Path) -> None:
     """Run the recipe in namespaces of its own; what it prints is progress."""
-    command = namespace.entered(sys.executable, "-m", recipe.__name__, str(partial), str(log))
+    command = namespace.entered(sys.executable, "-m", recipe.__name__, *map(str, arguments))
     with tempfile.TemporaryFile("w+", errors="replace") as errors:
         with subprocess.Popen(
             command,

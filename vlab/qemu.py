@@ -39,7 +39,11 @@ CONSOLE = "console.log"
 
 @dataclass(frozen=True)
 class Settings:
-    """The machine's hardware, and the release that kata's stand-in in it follows. Memory in MiB."""
+    """The machine's hardware, and what is in it. Memory in MiB.
+
+    ``kata`` is a release of kata in place of the stand-in: an archive or a folder of this computer.
+    ``kata_release`` is the one that the stand-in behaves as.
+    """
 
     gpus: int = 1
     kata_release: str = "CC-0.8.0"
@@ -47,6 +51,7 @@ class Settings:
     cpus: int = 2
     accel: str = "auto"
     multifunction: bool = False
+    kata: str = ""
 
 
 def command_line(

@@ -1,4 +1,4 @@
-"""The recipe of the lab's disk image, carried out by ``python -m vlab.recipe FOLDER LOG``.
+"""The recipe of the lab's disk image, carried out by ``python -m vlab.recipe FOLDER LOG [KATA]``.
 
 ``vlab.image`` starts this as root of namespaces of its own, shows what it prints, and takes the
 folder for an image only if it ends well. mmdebstrap makes a tree, the stand-ins put themselves
@@ -19,6 +19,7 @@ from vlab import emulator, manifest, packages, sources
 from vlab.build import Build
 from vlab.errors import VlabError
 from vlab.parts import cni
+from vlab.parts import kata as real_kata
 from vlab.standins import gpu, guest, kata, model, nvidia
 from vlab.standins.nvidia import compiler
 
@@ -30,8 +31,12 @@ BYTES_PER_INODE = 65536  # mke2fs's usual four times as many would cost 150 MB o
 INITRAMFS = 'mkdir -p "$1/etc/initramfs-tools" && cp -rT {} "$1/etc/initramfs-tools"'
 
 
-def digest() -> str:
-    """Digest of everything in the repository that decides what is in the image."""
+def digest(kata: str = "") -> str:
+    """Digest of everything in the repository that decides what is in the image, and of ``kata``.
+
+    That is a release to be used in place of the stand-in; empty: none. Raises VlabError where it
+    cannot be read.
+    """
     total = hashlib.sha256(packages.architecture().machine.encode())
     files = [HERE / f"{name}.py" for name in ("build", "debs", "manifest", "packages", "recipe")]
     files += sorted(
@@ -43,11 +48,16 @@ def digest() -> str:
     for path in files:
         total.update(f"{path.relative_to(HERE)} {path.stat().st_mode & 0o111}\n".encode())
         total.update(path.read_bytes())
+    if kata:
+        total.update(real_kata.digest(Path(kata).expanduser()).encode())
     return total.hexdigest()[:16]
 
 
 def carry_out(build: Build, folder: Path) -> None:
     """Make the image in ``folder``. Raises VlabError."""
+    if build.kata:
+        with build.step(f"taking kata out of {build.kata}"):
+            real_kata.take(build, build.kata)
     with build.step("fetching the model and its server"):
         _wheels(build)
     with build.step("installing the lab host's system"):
@@ -55,12 +65,12 @@ def carry_out(build: Build, folder: Path) -> None:
     with build.step("making the guest's tree"):
         guest.bootstrap(build)
     for name, install in (
-        ("kata", kata.install),
-        ("guest image", guest.install),
-        ("NVIDIA driver and toolkit", nvidia.install),
-        ("model image", model.install),
+        ("kata", real_kata.install) if build.kata else ("stand-in: kata", kata.install),
+        ("stand-in: guest image", guest.install),
+        ("stand-in: NVIDIA driver and toolkit", nvidia.install),
+        ("stand-in: model image", model.install),
     ):
-        with build.step(f"stand-in: {name}"):
+        with build.step(name):
             install(build)
     with build.step("CNI"):
         cni.install(build, build.work / compiler.FOLDER)
@@ -130,12 +140,12 @@ def _pack(build: Build, folder: Path) -> None:
     )
 
 
-def main(folder: Path, log: Path) -> int:
+def main(folder: Path, log: Path, kata: Path | None = None) -> int:
     """Carry it out; progress goes to standard output, the one sentence of a failure to error."""
     # The first process of a namespace gets only the signals that it has a handler for.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        build = Build(folder / "work", log, lambda text: print(text, flush=True))
+        build = Build(folder / "work", log, lambda text: print(text, flush=True), kata=kata)
         build.work.mkdir()
         carry_out(build, folder)
     except VlabError as error:
@@ -150,4 +160,4 @@ def main(folder: Path, log: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(main(*(Path(word) for word in sys.argv[1:])))

@@ -221,8 +221,11 @@ def entries() -> list[Machine]:
 
 
 def fits(machine: Machine, recipe: str, settings: Settings) -> bool:
-    """Whether a machine that stays is one of this recipe and of these settings."""
-    same = replace(machine.settings, accel=settings.accel) == settings
+    """Whether a machine that stays is one of this recipe and of these settings.
+
+    Which kata is in it is the recipe's to say, wherever the archive lies.
+    """
+    same = replace(machine.settings, accel=settings.accel, kata=settings.kata) == settings
     suits = settings.accel in ("auto", machine.accel)
     return machine.stays and machine.recipe == recipe and same and suits
 

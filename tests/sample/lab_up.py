@@ -14,7 +14,7 @@ exec sleep 600
 """
 
 
-def ensure(say: Callable[[str], None]) -> image.Image:
+def ensure(say: Callable[[str], None], kata: str = "") -> image.Image:
     folder = Path(os.environ["VLAB_CACHE"], "recipe")
     loader = folder / "emulator" / "ld.so"
     loader.parent.mkdir(parents=True)

@@ -49,7 +49,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Life]]:
             return stack.enter_context(emulated(entered("own")))
 
         monkeypatch.setattr(preflight, "check", lambda settings: None)
-        monkeypatch.setattr(image, "ensure", lambda say: Image(Path("recipe")))
+        monkeypatch.setattr(image, "ensure", lambda *_: Image(Path("recipe")))
         monkeypatch.setattr(machine, "start", start)
         yield lives
 

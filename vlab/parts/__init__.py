@@ -1,1 +1,1 @@
-"""Real parts of a lab that Debian does not carry: their own modules, compiled for the image."""
+"""Real parts of a lab that Debian does not carry: compiled of their own modules, or brought."""

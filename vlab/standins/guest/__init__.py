@@ -6,7 +6,8 @@ before it is enlarged, an rpm database that dnf --installroot works on, Debian's
 its modules, and its headers merged into one configured tree that builds modules.
 Not real: the system in the image is Debian's (thinned) and not openEuler's, the kernel needs an
 initrd, and its "source tree" is headers, not the whole source.
-There are two images of the same file system: rootfs.img, bare, and rootfs-partitioned.img.
+There are two images of the same file system: rootfs.img, bare, and rootfs-partitioned.img. For
+kata itself, which boots a first partition and nothing else, both names have the latter.
 """
 
 import shutil
@@ -48,7 +49,11 @@ def install(build: Build) -> None:
     target = build.root / "srv/lab/rootfs.img"
     target.parent.mkdir(parents=True, exist_ok=True)
     rootfs.pack(build, target)
-    rootfs.pack_partitioned(target, target.with_name("rootfs-partitioned.img"))
+    partitioned = target.with_name("rootfs-partitioned.img")
+    rootfs.pack_partitioned(target, partitioned)
+    if build.kata:
+        target.unlink()
+        target.hardlink_to(partitioned)
     shutil.rmtree(build.root / rpmdb.SCRATCH, ignore_errors=True)
 
 

@@ -29,6 +29,8 @@ MODULES = (
 )
 # What it takes to reach the root file system.
 INITRD_MODULES = ("virtio_pci", "virtio_blk", "ext4")
+# What kata's agent expects to be there, as it is in kata's kernels. It loads none itself.
+AGENT_MODULES = ("vmw_vsock_virtio_transport", "virtio_net", "overlay")
 
 # Headers that a driver for a PCI device does not come near; what is left is still a whole tree.
 UNUSED_HEADERS = (
@@ -124,7 +126,8 @@ def _initrd(build: Build, release: str) -> bytes:
         (tree / folder).mkdir(parents=True)
     shutil.copy2(_unpacked(build) / "usr/bin/busybox", tree / "bin/busybox")
     source = build.guest / "usr/lib/modules" / release
-    for number, path in enumerate(closure(source, INITRD_MODULES)):
+    names = INITRD_MODULES + (AGENT_MODULES if build.kata else ())
+    for number, path in enumerate(closure(source, names)):
         (tree / "lib" / f"{number:02}-{_name(path)}.ko").write_bytes(_module(source / path))
     shutil.copy2(Path(__file__).parent / "init.sh", tree / "init")
     (tree / "init").chmod(0o755)

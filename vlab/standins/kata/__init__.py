@@ -21,13 +21,6 @@ _SOURCES = Path(__file__).parent
 _LIBEXEC = "usr/libexec/kata-standin"
 _AGENT_LIB = "usr/lib/kata-standin"
 _PACKAGE = "kata_standin"
-# A real shim passes the guest's console on at this level of containerd's alone.
-_CONTAINERD = """[Service]
-ExecStart=
-ExecStart=/usr/bin/containerd --log-level debug
-"""
-# KVM's own module is loaded by udev, according to the processor.
-_HOST_MODULES = ("vhost_net", "vhost_vsock", "tun")
 
 
 def install(build: Build) -> None:
@@ -50,11 +43,6 @@ def _install_runtime(build: Build) -> None:
     settings = root / "etc/kata-containers/configuration.toml"
     settings.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(_SOURCES / "configuration.toml", settings)
-    service = root / "etc/systemd/system/containerd.service.d/kata-standin.conf"
-    service.parent.mkdir(parents=True, exist_ok=True)
-    service.write_text(_CONTAINERD, encoding="ascii")
-    modules = root / "etc/modules-load.d/kata-standin.conf"
-    modules.write_text("".join(f"{name}\n" for name in _HOST_MODULES), encoding="ascii")
     build.chroot(root, "python3", "-m", "compileall", "-q", f"/{_LIBEXEC}")
 
 
