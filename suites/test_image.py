@@ -8,9 +8,9 @@ from testinfra.host import Host
 
 from fixtures.common.findings import reported
 from fixtures.image import dockerfile, environment
-from fixtures.image.stage import ARCHITECTURES, GET_BUILDX, ROOT, Image
+from fixtures.image.stage import ARCHITECTURES, GET_BUILDX, Image
 from fixtures.platform.stage import Platform
-from fixtures.profile import Profile
+from fixtures.profile import ROOT, Profile
 from harness.outcome import not_assessed
 from harness.run.stage import Run
 
