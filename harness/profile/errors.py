@@ -12,11 +12,10 @@ import json
 import re
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pydantic
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from harness.profile.source import Source, shown, toml_kind
 
@@ -46,38 +45,55 @@ class UnknownName(ValueError):
         self.known = sorted(known)
 
 
-class Wanted:
-    """In an Annotated type: the words for what it takes, with an example; said of all else.
+class Unwanted(ValueError):
+    """A value that is not what was expected: this in words, and why not.
 
-    What a validator within it says (a ValueError) is told besides, as the reason.
+    `kind` is pydantic's word for the error; `key` the one of a table that is meant, and `found`
+    what is said instead of its value.
     """
+
+    def __init__(
+        self, words: str, *, why: str = "", kind: str = "", key: str = "", found: str = ""
+    ) -> None:
+        super().__init__(f"{words} ({why})" if why else words)
+        self.words, self.why, self.kind, self.key, self.found = words, why, kind, key, found
+
+
+class _InWords:
+    """The check behind `Wanted`."""
 
     def __init__(self, words: str) -> None:
         self.words = words
 
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: pydantic.GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_wrap_validator_function(self._check, handler(source))
-
-    def _check(self, value: Any, handler: core_schema.ValidatorFunctionWrapHandler) -> Any:
+    def __call__(self, value: Any, handler: pydantic.ValidatorFunctionWrapHandler) -> Any:
         try:
             return handler(value)
         except pydantic.ValidationError as error:
             first = error.errors(include_url=False)[0]
             why = str(first["ctx"]["error"]) if first["type"] == "value_error" else ""
-            told = {"wanted": self.words, "why": f" ({why})" if why else ""}
-            raise PydanticCustomError(first["type"], "{wanted}{why}", told) from None
+            raise Unwanted(self.words, why=why, kind=first["type"]) from None
 
 
-def wrong_at(key: str, expected: str, found: str = "") -> PydanticCustomError:
+def Wanted(words: str) -> pydantic.WrapValidator:  # it stands among classes
+    """In an Annotated type: the words for what it takes, with an example; said of all else.
+
+    What a validator within it says (a ValueError) is told besides, as the reason.
+    """
+    return pydantic.WrapValidator(_InWords(words))
+
+
+def wrong_at(key: str, expected: str, found: str = "") -> Unwanted:
     """The error of a table's validator, for one key of it: what was expected there, in words.
 
     `found`: what is said instead of the value.
     """
-    return PydanticCustomError(
-        "at_key", "{wanted}", {"wanted": expected, "key": key, "found": found}
-    )
+    return Unwanted(expected, key=key, found=found)
+
+
+def no_text(item: Mapping[str, Any]) -> bool:
+    """Whether an error of pydantic's is that a string was expected."""
+    cause = item.get("ctx", {}).get("error")
+    return "string_type" in (item["type"], getattr(cause, "kind", ""))
 
 
 def explain(
@@ -88,15 +104,14 @@ def explain(
 
 
 def _line(item: dict[str, Any], schema: type[pydantic.BaseModel], source: Source) -> str:
-    context = item.get("ctx", {})
     loc: list[Any] = [part for part in item["loc"] if part != "[key]"]  # pydantic's: of a map
     found = item.get("input")
-    if "key" in context:
-        loc.append(context["key"])
-        found = found.get(context["key"]) if isinstance(found, dict) else None
+    cause = item.get("ctx", {}).get("error")
+    if isinstance(cause, Unwanted) and cause.key:
+        loc.append(cause.key)
+        found = found.get(cause.key) if isinstance(found, dict) else None
     path = ".".join(str(part) for part in loc) or "(top level)"
     head = f"{source.where(loc)}: {path}: "
-    cause = context.get("error")
     if item["type"] == "extra_forbidden" or isinstance(cause, UnknownName):
         keys = cause.known if isinstance(cause, UnknownName) else _keys(schema, loc[:-1])
         near = difflib.get_close_matches(str(loc[-1]), keys, 1, 0.6)
@@ -106,12 +121,13 @@ def _line(item: dict[str, Any], schema: type[pydantic.BaseModel], source: Source
         )
     if item["type"] == "missing":
         return _printable_line(f"{head}expected {_required(schema, loc)}, found nothing")
-    expected = context.get("wanted") or _in_words(str(item["msg"]), schema, loc)
-    why = context.get("why", "")
-    if "wanted" in context and item["type"] == "string_type" and found is not None:
+    if not isinstance(cause, Unwanted):
+        cause = Unwanted(_in_words(str(item["msg"]), schema, loc))
+    why = f" ({cause.why})" if cause.why else ""
+    if no_text(item) and cause.kind and found is not None:
         why = " (without quotation marks)"
-    said = context.get("found") or _kind_and_value(found)
-    return _printable_line(f"{head}expected {expected}, found {said}{why}")
+    said = cause.found or _kind_and_value(found)
+    return _printable_line(f"{head}expected {cause.words}, found {said}{why}")
 
 
 def _in_words(said: str, schema: type[pydantic.BaseModel], loc: Sequence[Any]) -> str:
@@ -125,9 +141,9 @@ def _in_words(said: str, schema: type[pydantic.BaseModel], loc: Sequence[Any]) -
 def _required(schema: type[pydantic.BaseModel], loc: Sequence[Any]) -> str:
     """What has to stand at a key that is not there."""
     field = _field(schema, loc)
-    words = [entry.words for entry in field.metadata if isinstance(entry, Wanted)] if field else []
-    if words:
-        return words[0]
+    for entry in field.metadata if field is not None else ():
+        if isinstance(check := getattr(entry, "func", None), _InWords):
+            return check.words
     if field is not None and _models(field.annotation):
         return f"a table [{'.'.join(map(str, loc))}]"
     if field is not None and typing.get_origin(field.annotation) is typing.Literal:

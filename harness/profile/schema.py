@@ -13,7 +13,7 @@ import pydantic
 
 from harness.errors import BadUsage
 from harness.host.transport import SshEndpoint
-from harness.profile.errors import UnknownName, Wanted, explain, wrong_at
+from harness.profile.errors import UnknownName, Wanted, explain, no_text, wrong_at
 from harness.profile.source import Source, read
 from harness.record.masking import SHORTEST, Masker
 
@@ -194,7 +194,7 @@ def _validate(schema: type[P], source: Source, budgets: Mapping[str, float] | No
         return schema.model_validate_json(source.as_json(), context=budgets)
     except pydantic.ValidationError as error:
         # ACCEPT_X=10 reads as a number; where a string is wanted, it was meant as one.
-        wanted = [e["loc"] for e in error.errors() if e["type"] == "string_type"]
+        wanted = [e["loc"] for e in error.errors() if no_text(e)]
         if not source.take_as_text(wanted):
             raise
     return schema.model_validate_json(source.as_json(), context=budgets)
