@@ -132,7 +132,7 @@ class Lab:
             "platform": lambda: PlatformStage(run),
             "rootfs": lambda: RootfsStage(run),
             "kata": lambda: KataStage(run, facts["platform"], facts["rootfs"]),
-            "image": lambda: ImageStage(run, facts["platform"]),
+            "image": lambda: ImageStage(run, facts["platform"].machine),
             "gpu": lambda: GpuStage(run),
             "network": lambda: NetworkStage(run, facts["platform"].machine),
             "container": lambda: ContainerStage(
@@ -217,6 +217,8 @@ def _complete(host: ReplayHost) -> None:
     """Replies that the record lacks: one is too long for it, one is of starts that fail."""
     host.spare("/proc/config.gz", out=_kernel_config())
     host.spare("qemuPid=", "awk")
+    host.spare("found=nothing")  # of what every stage looks at beforehand, all is there
+    host.spare("modprobe --show-depends")
 
 
 def _kernel_config() -> str:
