@@ -15,7 +15,7 @@ from tests.unit.stages.conftest import MakeLab
 from tests.unit.stages.lab import STAGES, Lab, planned, record
 
 # Of this machine, or of the clock; or asked only since the record was made.
-OTHER = {"model": {"base_url", "ready_seconds"}, "platform": {"foreseen"}}
+OTHER = {"model": {"base_url", "ready_seconds"}, "platform": {"foreseen"}, "gpu": {"vfio"}}
 
 
 @pytest.mark.parametrize("name", STAGES)
