@@ -32,9 +32,10 @@ _PHRASES = (
     (r"^Input should be a valid date.*$", "a date such as 2027-01-31"),
     (r"^String should have at least 1 character$", "a string that is not empty"),
     (r"^\w+ should have at least 1 item.*$", "an array that is not empty"),
+    (r"^Input should be (greater|less) than", r"a number \1 than"),
     (r"^(Input should be|Value error,|Assertion failed,) ", ""),
 )
-_EXEMPLARY = ("a string", "an array", "a valid ", "greater than", "less than")
+_EXEMPLARY = ("a string", "an array", "a valid ", "a number ")
 
 
 class UnknownName(ValueError):

@@ -176,7 +176,8 @@ def _declared(source: Source, environ: Mapping[str, str]) -> list[str]:
     """The secrets of a profile that may not be valid."""
     entries = source.tree.get("secrets", [])
     entries = entries if isinstance(entries, list) else [entries]
-    return [environ.get(entry) or entry for entry in entries if isinstance(entry, str)]
+    values = [environ.get(entry) or entry for entry in entries if isinstance(entry, str)]
+    return [value for value in values if len(value) >= SHORTEST]  # else every word would have it
 
 
 def _too_short(profile: BaseProfile, source: Source, environ: Mapping[str, str]) -> list[str]:

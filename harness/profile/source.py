@@ -134,7 +134,8 @@ def _read_file(source: Source, path: Path, chain: tuple[Path, ...]) -> None:
     """Merge `path`, what it extends first."""
     data, problems = _parse(path)
     if data is None:
-        source.problems += [f"{shown(str(path))}: {shown(problem)}" for problem in problems]
+        by = f"{chain[-1]}: extends: " if chain else ""
+        source.problems += [shown(f"{by}{path}: {problem}") for problem in problems]
         return
     parent = data.pop("extends", None)
     real = path.resolve()

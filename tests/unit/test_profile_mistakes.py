@@ -38,6 +38,7 @@ MISTAKES = [
     (SUBNET, 'subnet = ""', "network.subnet", "found string ''"),
     (SUBNET, "", "network.subnet", "such as 10.88.0.0/16, found nothing"),
     # PCI addresses, and what selects a card
+    ("count = 1", "bdf = 81", "gpu.bdf", 'a PCI address such as "0000:81:00.0", or an array'),
     ("count = 1", 'bdf = "81:00"', "gpu.bdf.0", "a PCI address such as 0000:81:00.0, found string"),
     ("count = 1", 'bdf = "0000-81-00.0"', "gpu.bdf.0", "a PCI address such as 0000:81:00.0"),
     ("count = 1", 'bdf = "0000:81:20.0"', "gpu.bdf.0", "a PCI address such as 0000:81:00.0"),
@@ -126,6 +127,8 @@ MISTAKES = [
         "a string in quotation marks",
     ),
     ('terms = ["机密容器"]', 'terms = "机密容器"', "model.terms", 'such as ["机密容器"]'),
+    ("secrets = []", 'secrets = "x"', "secrets", "an array in brackets, found string 'x'"),
+    ("max_tokens = 256", "max_tokens = 0", "model.max_tokens", "or equal to 1 such as 256"),
     ("secrets = []", 'secrets = ["abc"]', "secrets.0", "at least 4 characters"),
 ]
 
@@ -136,7 +139,7 @@ NO_TOML = [
     (SUBNET, "subnet = ＂10.88.0.0/16＂", "'＂' (fullwidth quotation mark), where TOML has"),
     (SUBNET, 'subnet ＝ "10.88.0.0/16"', "'＝' (fullwidth equals sign), where TOML has ="),
     (SUBNET, 'subnet： "10.88.0.0/16"', "'：' (fullwidth colon), where TOML has ="),
-    (SUBNET, 'subnet: "10.88.0.0/16"', "Expected '=' after a key in a key/value pair (line"),
+    (SUBNET, 'subnet: "10.88.0.0/16"', "no '=' behind the key (line"),
     ("count = 1", "count = １", "'１' (fullwidth digit one), where TOML has 1"),
     ("[network]", "［network］", "where TOML has ["),
     ("[network]", "【network】", "where TOML has ["),
@@ -148,10 +151,13 @@ NO_TOML = [
     ("rootfs = 3600", "rootfs = 1h", "text behind the value (line"),
     (SUBNET, f"{SUBNET}\n{SUBNET}", "a key that has a value already (line"),
     ("[network]", "[gpu]", "the table"),
+    (SUBNET, "subnet = '10.88.0.0/16", "a string without a closing quotation mark (line"),
+    ('"什么是机密容器？"', '"""什么是机密容器？', "a beginning without an end: string (at"),
+    ("rootfs = 3600", '"rootfs" 3600', "no '=' behind the key (line"),
     (SUBNET, 'subnet = "10.88.0.0/16', "a string without a closing quotation mark (line"),
     ('"/home/kata/rootfs.img"', r'"C:\kata\rootfs.img"', r"a '\' in a string"),
     ("default_memory = 20480", "default_memory =", "neither a number nor"),
-    ("[network]", "[network", "Expected ']' at the end of a table declaration (line"),
+    ("[network]", "[network", "no ']' behind the table's name (line"),
 ]
 
 
@@ -213,12 +219,11 @@ def test_another_encoding_is_named(tmp_path: Path, content: bytes, says: str) ->
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
-    text = GOOD
-    for old, new, *_ in MISTAKES[:1] + MISTAKES[20:21] + MISTAKES[24:25] + MISTAKES[33:34]:
+    text, keys = GOOD, ["guest.grow", "image.commit", "gpu.vendor", "network.subnet"]
+    for key in keys:
+        old, new = next((old, new) for old, new, wrong, _ in MISTAKES if wrong == key)
         text = text.replace(old, new, 1)
-    assert [line.partition(":")[0] for line in refused(tmp_path, text)] == [
-        *("guest.grow", "image.commit", "gpu.vendor", "network.subnet")
-    ]
+    assert [line.partition(":")[0] for line in refused(tmp_path, text)] == keys
 
 
 def test_all_look_alikes_are_told_at_once_and_those_in_good_strings_are_none(
@@ -228,6 +233,11 @@ def test_all_look_alikes_are_told_at_once_and_those_in_good_strings_are_none(
     text = text.replace("port = 8000", "port： 8000 # （端口）", 1)
     text = text.replace('question = "什么是机密容器？"', 'question = "什么是“机密容器”？"', 1)
     assert ["'＝'" in line or "'：'" in line for line in refused(tmp_path, text)] == [True, True]
+
+
+def test_a_file_that_is_extended_is_told_with_who_extends_it(tmp_path: Path) -> None:
+    [line] = refused(tmp_path, 'extends = "nope.toml"')
+    assert line == f"extends: {tmp_path / 'nope.toml'}: expected a TOML file, found nothing"
 
 
 def test_a_name_with_its_ending_is_looked_for_among_the_profiles(tmp_path: Path) -> None:

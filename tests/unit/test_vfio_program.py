@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -172,8 +173,8 @@ def asked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         monkeypatch.setattr(program, "SPARE", 0)
         monkeypatch.setattr(program, "holding", lambda node: ["process 7 (qemu) has it open"])
         monkeypatch.setattr(program, "identity", kernel.identity)
-        monkeypatch.setattr(program.fcntl, "ioctl", kernel.ioctl)
-        monkeypatch.setattr(program.os, "open", kernel.open)
+        monkeypatch.setattr(fcntl, "ioctl", kernel.ioctl)
+        monkeypatch.setattr(os, "open", kernel.open)
         program.main([str(11 * MIB // 2), f"{NODE}={BDF}"])
         said = json.loads(capsys.readouterr().out)
         assert isinstance(said, dict)
