@@ -5,8 +5,11 @@ import shlex
 import pytest
 from testinfra.host import Host
 
+from fixtures.common.capacity import gib
+from fixtures.common.diagnostics import best_hint
 from fixtures.common.pci import BRIDGES
 from fixtures.gpu.stage import Gpu
+from fixtures.gpu.vfio_answer import HINTS, NOT_RUN, OTHERWISE, Opened
 from fixtures.profile import Profile
 from harness.errors import RECOVER
 from harness.outcome import not_assessed
@@ -107,10 +110,89 @@ def test_every_group_is_viable(gpu: Gpu) -> None:
             f"{group.node}' names who has it: a container or machine of an earlier run"
         )
         assert group.viable, (
-            f"VFIO calls IOMMU group {group.number} not viable: a member is still held by a host "
-            "driver (kernel: Documentation/driver-api/vfio.rst; kata-containers #4211); "
-            "iommu-groups.txt in the evidence has the members and their drivers"
+            f"VFIO calls IOMMU group {group.number} not viable: "
+            f"{group.viable_says or 'a member is still held by a host driver'} (kernel: "
+            "Documentation/driver-api/vfio.rst; kata-containers #4211); iommu-groups.txt in the "
+            "evidence has the members and their drivers"
         )
+
+
+def opened(gpu: Gpu) -> tuple[Opened, ...]:
+    """The devices that VFIO opened; not assessed where it opened none, as another test says."""
+    if not gpu.vfio.opened:
+        not_assessed(f"VFIO has opened no device: {gpu.vfio.error or 'no group is viable'}")
+    return gpu.vfio.opened
+
+
+@pytest.mark.clause("gpu.opens")
+def test_vfio_opens_every_device(gpu: Gpu) -> None:
+    said = gpu.vfio
+    if said.error.startswith(NOT_RUN):
+        not_assessed(said.error)
+    missing = {member.bdf for member in gpu.members} - {d.bdf for d in said.opened if d.before}
+    assert not missing, (
+        f"VFIO does not open {', '.join(sorted(missing))} as QEMU will: "
+        f"{said.error or 'no group is viable'}"
+        f"{'; ' + '; '.join(said.holders) if said.holders else ''}. "
+        + best_hint(said.error, HINTS, OTHERWISE)
+    )
+
+
+@pytest.mark.clause("gpu.opens")
+def test_every_gpu_has_memory_and_interrupts_for_a_guest(gpu: Gpu) -> None:
+    for device in opened(gpu):
+        if device.bdf not in gpu.addresses:
+            continue  # a sound function may do with less
+        assert device.mappable, (
+            f"{device.bdf} has no BAR that a guest can map, expected is one at least; it has: "
+            f"{device.regions or 'no region'}. The firmware has left it without "
+            "addresses: enable 'Above 4G Decoding', and see 'dmesg | grep BAR'"
+        )
+        assert "MSI" in device.interrupts, (
+            f"{device.bdf} has no message interrupts, expected are MSI or MSI-X; it has: "
+            f"{device.interrupts or 'none'}. Was the kernel booted with pci=nomsi?"
+        )
+
+
+@pytest.mark.clause("gpu.reset")
+def test_every_device_comes_back_from_a_reset(gpu: Gpu) -> None:
+    devices = opened(gpu)
+    for device in devices:
+        assert not device.reset_says, (
+            f"{device.bdf} says that it can be reset, and VFIO_DEVICE_RESET fails: "
+            f"{device.reset_says}. QEMU resets it at each start: power the host off and on, and "
+            "see 'dmesg' for what the kernel waited for"
+        )
+        assert device.before == device.after, (
+            f"{device.bdf} was {device.before} before its reset and is {device.after} after it "
+            "(vendor and device; ffffffff: it does not answer): it has fallen off the bus. Power "
+            "the host off and on; newer firmware of card or host may mend it"
+        )
+    if not any(device.can_reset for device in devices):
+        not_assessed("VFIO can reset none of the devices by itself, so none was (see the findings)")
+
+
+@pytest.mark.clause("gpu.pin")
+def test_memory_of_the_guest_can_be_pinned(gpu: Gpu) -> None:
+    said = gpu.vfio
+    if not said.reached_memory:
+        not_assessed(f"VFIO was not asked for memory, since it refused before: {said.error}")
+    assert not said.error, (
+        f"VFIO maps {gib(said.pinned)} of the {gib(said.asked)} that the guest will have "
+        f"(kata.default_memory), and then refuses: {said.error}. It may lock "
+        f"{'all' if said.lock_limit < 0 else f'{said.lock_limit} bytes'}, and "
+        f"{gib(said.free)} were free; the IOMMU has addresses of {said.address_bits} bits. "
+        + best_hint(said.error, HINTS, OTHERWISE)
+    )
+    if not said.pinned:
+        not_assessed(
+            f"only {gib(said.free)} of memory are available on the host, too little to try with "
+            f"the {gib(said.asked)} of the guest: see the platform suite"
+        )
+    assert (said.pinned, said.unpinned) == (said.asked, said.asked), (
+        f"VFIO mapped {said.pinned} and unmapped {said.unpinned} of {said.asked} bytes, expected "
+        "is all of it: see dmesg.txt in the evidence for the IOMMU's words"
+    )
 
 
 @pytest.mark.clause("gpu.viable")

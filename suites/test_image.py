@@ -7,10 +7,10 @@ import pytest
 from testinfra.host import Host
 
 from fixtures.common.findings import reported
-from fixtures.image import dockerfile, environment
-from fixtures.image.stage import ARCHITECTURES, GET_BUILDX, ROOT, Image
+from fixtures.image import build_context, dockerfile, environment
+from fixtures.image.stage import ARCHITECTURES, GET_BUILDX, Image
 from fixtures.platform.stage import Platform
-from fixtures.profile import Profile
+from fixtures.profile import ROOT, Profile
 from harness.outcome import not_assessed
 from harness.run.stage import Run
 
@@ -43,19 +43,8 @@ def test_context_is_the_pinned_one(image: Image, profile: Profile) -> None:
             f"no image.commit or image.context_sha256 in the profile tells what {found.folder} has "
             "to be (an archive's own digest is compared before it is unpacked, and not after)"
         )
-    assert wanted.commit in (None, found.commit), (
-        f"{found.folder} is at commit {found.commit or 'none'}, and image.commit is "
-        f"{wanted.commit}: 'git -C {found.folder} checkout {wanted.commit}'"
-    )
-    assert not (wanted.commit and found.changed), (
-        f"{found.folder} is changed against commit {found.commit}: "
-        f"{', '.join(found.changed[:20])}; expected is that commit as it is: look at the changes, "
-        f"then 'git -C {found.folder} stash --include-untracked'"
-    )
-    assert wanted.context_sha256 in (None, found.sha256), (
-        f"the files in {found.folder} have digest {found.sha256}, and image.context_sha256 is "
-        f"{wanted.context_sha256}: somebody changed them; look at them, then correct the profile"
-    )
+    errors = [*build_context.otherwise(wanted, found)]
+    assert not errors, "\n".join(f"{error.message}: {error.hint}" for error in errors)
 
 
 @pytest.mark.clause("image.dockerfile")

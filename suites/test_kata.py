@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
-from fixtures.kata.stage import Kata
+from fixtures.kata.stage import NO_ROOM, Kata
 from fixtures.names import version
 from fixtures.platform.stage import Platform
 from fixtures.profile import Profile
@@ -113,12 +113,7 @@ def test_there_is_room_for_the_guests_memory(kata: Kata) -> None:
             "kata's configuration has the guest's memory elsewhere than in /dev/shm "
             "or in huge pages"
         )
-    assert not room.short, (
-        f"too little room: {room}. QEMU would end with 'Bad address' or 'Cannot allocate memory', "
-        "and kata would not say so. 'mount -o remount,size=... /dev/shm' (and in /etc/fstab), or "
-        "'sysctl vm.nr_overcommit_hugepages=...' where it is huge pages; or lower "
-        "kata.default_memory"
-    )
+    assert not room.short, f"too little room: {room}. {NO_ROOM}"
 
 
 @pytest.mark.clause("kata.image")

@@ -12,6 +12,7 @@ from fixtures.platform.virtcca import Tee
 from fixtures.profile import Profile
 from harness.host.programs import advice
 from harness.outcome import not_assessed
+from harness.run.stage import Run
 
 
 @pytest.mark.clause("platform.kernel")
@@ -139,6 +140,17 @@ def test_programs_of_all_stages_are_there(platform: Platform) -> None:
     assert not lacking, (
         f"the host lacks programs that stages call: {'; '.join(lacking)}: "
         f"{advice({program for some in platform.lacking.values() for program in some})}"
+    )
+
+
+@pytest.mark.clause("platform.preflight")
+def test_nothing_stands_in_the_way_of_later_stages(platform: Platform, run: Run[Profile]) -> None:
+    if run.provision == "never":
+        not_assessed("nothing is made with --provision never, so nothing can be in its way")
+    found = [f"stage {f.stage}: {f.says} [{f.clause}]; {f.advice}" for f in platform.foreseen]
+    assert not found, (
+        "expected is that all that the profile names is on the host, and nothing that stages will "
+        "make; each of these would be met later on, some after hours:\n" + "\n".join(found)
     )
 
 

@@ -13,11 +13,22 @@ import pydantic
 
 from harness.errors import BadUsage
 from harness.host.transport import SshEndpoint
-from harness.profile.errors import UnknownName, explain
+from harness.profile.errors import UnknownName, Wanted, explain, no_text, wrong_at
 from harness.profile.source import Source, read
 from harness.record.masking import SHORTEST, Masker
 
-__all__ = ["BaseProfile", "Budgets", "Policy", "ProfileError", "Section", "Target", "load", "show"]
+__all__ = [
+    "BaseProfile",
+    "Budgets",
+    "Policy",
+    "ProfileError",
+    "Section",
+    "Target",
+    "Wanted",
+    "load",
+    "show",
+    "wrong_at",
+]
 
 _PASSWORD = re.compile(r"ssh://[^@/]*:[^/]*@")
 _ADDRESS = re.compile(
@@ -47,17 +58,20 @@ class Target(Section):
 
     @pydantic.model_validator(mode="after")
     def _address_fits(self) -> Target:
-        if self.kind == "ssh":
-            if self.address is None:
-                raise ValueError("target.address, as kind is 'ssh'")
-            if _PASSWORD.match(self.address):
-                raise ValueError("no password in target.address: ssh takes keys (target.identity)")
+        form = "of the form ssh://user@host:port, such as ssh://root@kunpeng.example:22"
+        if self.kind != "ssh":
+            if self.address is not None:
+                raise wrong_at("address", f"no target.address, as kind is '{self.kind}'")
+        elif self.address is None:
+            raise wrong_at("address", f"target.address, as kind is 'ssh', {form}")
+        elif _PASSWORD.match(self.address):
+            says = "no password in target.address: ssh takes keys (target.identity)"
+            raise wrong_at("address", says, found="one")
+        else:
             try:
                 self.endpoint()
-            except ValueError as error:
-                raise ValueError("target.address of the form ssh://user@host:port") from error
-        elif self.address is not None:
-            raise ValueError(f"no target.address, as kind is '{self.kind}'")
+            except ValueError:
+                raise wrong_at("address", f"target.address {form}") from None
         return self
 
     def endpoint(self) -> SshEndpoint:
@@ -99,14 +113,15 @@ def _known(name: str, info: pydantic.ValidationInfo) -> str:
 
 # Seconds by a stage's name.
 Budgets = dict[
-    Annotated[str, pydantic.AfterValidator(_known)], Annotated[float, pydantic.Field(gt=0)]
+    Annotated[str, pydantic.AfterValidator(_known)],
+    Annotated[float, pydantic.Field(gt=0), Wanted("seconds, more than 0, such as 600")],
 ]
 
 
 class BaseProfile(Section):
     """The sections of a profile that the harness itself needs."""
 
-    name: str = pydantic.Field(min_length=1)
+    name: str = pydantic.Field(min_length=1, examples=["mylab"])
     target: Target
     policy: Policy = Policy()
     waiver: tuple[Waiver, ...] = ()
@@ -161,7 +176,8 @@ def _declared(source: Source, environ: Mapping[str, str]) -> list[str]:
     """The secrets of a profile that may not be valid."""
     entries = source.tree.get("secrets", [])
     entries = entries if isinstance(entries, list) else [entries]
-    return [environ.get(entry) or entry for entry in entries if isinstance(entry, str)]
+    values = [environ.get(entry) or entry for entry in entries if isinstance(entry, str)]
+    return [value for value in values if len(value) >= SHORTEST]  # else every word would have it
 
 
 def _too_short(profile: BaseProfile, source: Source, environ: Mapping[str, str]) -> list[str]:
@@ -179,7 +195,7 @@ def _validate(schema: type[P], source: Source, budgets: Mapping[str, float] | No
         return schema.model_validate_json(source.as_json(), context=budgets)
     except pydantic.ValidationError as error:
         # ACCEPT_X=10 reads as a number; where a string is wanted, it was meant as one.
-        wanted = [e["loc"] for e in error.errors() if e["type"] == "string_type"]
+        wanted = [e["loc"] for e in error.errors() if no_text(e)]
         if not source.take_as_text(wanted):
             raise
     return schema.model_validate_json(source.as_json(), context=budgets)

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import json
+import os.path
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.profile.text import parse
+
 PREFIX = "ACCEPT_"
 MAX_BYTES = 1 << 20
+_KINDS = {
+    "str": "string",
+    "int": "integer",
+    "float": "float",
+    "bool": "boolean",
+    "dict": "table",
+    "list": "array",
+    "datetime": "date",
+    "date": "date",
+    "time": "time",
+}
 
 Key = tuple[str, ...]
 
@@ -80,13 +94,19 @@ class Source:
 def read(name_or_path: str, environ: Mapping[str, str], search: Path) -> Source:
     """Read a profile with all that it extends, and the environment's ACCEPT_* variables."""
     is_name = "/" not in name_or_path and not name_or_path.endswith(".toml")
-    path = search / f"{name_or_path}.toml" if is_name else Path(name_or_path)
+    path = search / f"{name_or_path}.toml" if is_name else Path(os.path.expanduser(name_or_path))
     source = Source(str(path))
     try:
-        missing = is_name and not path.exists()
+        there = path.exists()
     except (OSError, ValueError):
-        missing = True
-    if missing:
+        there = False
+    if not is_name and not there and search / path.name in search.glob("*.toml"):
+        source.problems.append(
+            f"{shown(str(path))}: expected a file, found nothing; "
+            f"did you mean --profile {path.stem}?"
+        )
+        return source
+    if is_name and not there:
         names = sorted(p.stem for p in search.glob("*.toml")) if search.is_dir() else []
         known = ", ".join(names) or "none"
         source.problems.append(
@@ -100,6 +120,11 @@ def read(name_or_path: str, environ: Mapping[str, str], search: Path) -> Source:
     return source
 
 
+def toml_kind(value: object) -> str:
+    """TOML's own word for the type of a value."""
+    return _KINDS.get(type(value).__name__, "value")
+
+
 def shown(text: str) -> str:
     """One line, and printable, whatever the text holds."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
@@ -107,15 +132,16 @@ def shown(text: str) -> str:
 
 def _read_file(source: Source, path: Path, chain: tuple[Path, ...]) -> None:
     """Merge `path`, what it extends first."""
-    data, problem = _parse(path)
+    data, problems = _parse(path)
     if data is None:
-        source.problems.append(f"{shown(str(path))}: {problem}")
+        by = f"{chain[-1]}: extends: " if chain else ""
+        source.problems += [shown(f"{by}{path}: {problem}") for problem in problems]
         return
     parent = data.pop("extends", None)
     real = path.resolve()
     if parent is not None:
         if not isinstance(parent, str) or not parent:
-            found = type(parent).__name__
+            found = toml_kind(parent) if parent else "nothing"
             source.problems.append(f"{path}: extends: expected the name of a file, found {found}")
             return
         if real in chain:
@@ -126,25 +152,20 @@ def _read_file(source: Source, path: Path, chain: tuple[Path, ...]) -> None:
     source.merge(data, str(path))
 
 
-def _parse(path: Path) -> tuple[dict[str, Any] | None, str]:
+def _parse(path: Path) -> tuple[dict[str, Any] | None, list[str]]:
     """The file's values; or None, and what is wrong with it."""
     try:
         if found := _no_file(path):
-            return None, f"expected a TOML file, found {found}"
+            return None, [f"expected a TOML file, found {found}"]
         raw = path.read_bytes()[: MAX_BYTES + 1]
-        if len(raw) > MAX_BYTES:
-            return None, f"expected at most {MAX_BYTES} bytes, found more"
-        return tomllib.loads(raw.decode("utf-8")), ""
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        problem = f"expected UTF-8, found byte 0x{byte:02x} at offset {error.start}"
     except OSError as error:
-        problem = f"expected a readable TOML file, found: {error.strerror}"
-    except RecursionError:
-        problem = "expected TOML, found values nested too deeply"
-    except ValueError as error:  # TOMLDecodeError is one; so are numbers and paths beyond bounds
-        problem = f"expected TOML, found: {' '.join(str(error).split())}"
-    return None, problem
+        return None, [f"expected a readable TOML file, found: {error.strerror}"]
+    except ValueError as error:  # a path beyond bounds
+        return None, [f"expected the path of a TOML file, found: {error}"]
+    if len(raw) > MAX_BYTES:
+        return None, [f"expected at most {MAX_BYTES} bytes, found more"]
+    data, problems = parse(raw)
+    return (None, problems) if problems else (data, [])
 
 
 def _no_file(path: Path) -> str:
@@ -167,6 +188,12 @@ def _read_environ(source: Source, environ: Mapping[str, str]) -> None:
             )
             continue
         text = environ[name]
+        if key == ("profile",):
+            source.problems.append(
+                f"{name}: expected the value of a key of the profile, as in "
+                f"{PREFIX}NETWORK__SUBNET; which profile it is says --profile"
+            )
+            continue
         try:
             text.encode("utf-8")
             name.encode("utf-8")

@@ -7,7 +7,7 @@ import inspect
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -76,6 +76,15 @@ class Stage(ABC, Generic[P, F]):
         By default the first line of the class's own docstring, or its name where it has none.
         """
         return [(cls.__doc__ or cls.name).strip().partition("\n")[0]]
+
+    @classmethod
+    def preflight(cls, run: Run[P]) -> Iterable[LabError]:
+        """What will end or spoil this stage, as far as the host tells before anything is touched.
+
+        One error for each thing, with its hint and clause. Changes nothing; asked of all stages at
+        the beginning of a run that provisions.
+        """
+        return ()
 
     def inputs(self) -> Mapping[str, object]:
         """Everything that the result depends on; a change means provisioning anew."""

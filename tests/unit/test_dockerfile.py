@@ -8,8 +8,7 @@ import pytest
 
 from fixtures.common.findings import FACT, Finding, report
 from fixtures.image import dockerfile
-from fixtures.image.stage import ROOT
-from fixtures.profile import Profile
+from fixtures.profile import ROOT, Profile
 from harness.run.stage import Run
 
 GUIDES = r"""

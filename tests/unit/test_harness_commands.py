@@ -8,7 +8,7 @@ import pytest
 
 from harness import exits
 from tests.sample import during
-from tests.unit.mini import HOST_PLUGIN, PLUGINS, SCHEMA_PLUGIN, Mini
+from tests.unit.mini import HOST_PLUGIN, PLUGINS, PROFILE, SCHEMA_PLUGIN, Mini
 from tests.unit.test_exits import NOWHERE
 
 CONSENT = "--allow-local"
@@ -67,6 +67,19 @@ def test_profile_prints_what_holds_without_secrets(tmp_path: Path) -> None:
     assert status == exits.PASSED
     assert 'keep = "always"' in out
     assert "hush" not in out
+
+
+def test_a_profile_may_be_anywhere_and_its_path_have_blanks(tmp_path: Path) -> None:
+    # pytest takes what stands behind a blank for a path of tests, before any plugin of ours is
+    # loaded: outside of the project it is told with the equals sign.
+    mini = Mini(tmp_path / "m")
+    path = tmp_path / "my labs" / "my lab.toml"
+    path.parent.mkdir()
+    path.write_text(PROFILE.replace('"mini"', '"another"'))
+    assert 'name = "another"' in mini.harness("profile", "--profile", str(path))[1]
+    assert 'name = "another"' in mini.harness("profile", f"--profile={path}")[1]
+    assert "profile 'another'" in mini.harness("plan", "--profile", str(path))[1]
+    assert 'name = "another"' in mini.pytest("--show-profile", f"--profile={path}")[1]
 
 
 def test_plan_is_the_plan_alone(tmp_path: Path) -> None:

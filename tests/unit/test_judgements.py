@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ from fixtures.container import nvidia_smi
 from fixtures.container.qemu import QemuProcess
 from fixtures.gpu import vfio
 from fixtures.gpu.stage import Group
+from fixtures.gpu.vfio_answer import NOT_RUN, Answer, Opened
 from fixtures.network import cni
 from fixtures.rootfs.contents import KERNEL_OPTIONS
 from fixtures.rootfs.stage import HOOK
@@ -153,6 +155,82 @@ def test_vfio_that_cannot_be_asked_ends_no_stage(local: Host) -> None:
     viable, said = vfio.viable(local, "/dev/null")
     assert viable is None
     assert "ioctl" in said
+
+
+def answered(error: str = "", **changes: Any) -> Any:
+    """The facts of a GPU and its sound function that VFIO has opened; ``changes`` are the GPU's."""
+    given: dict[str, Any] = {
+        **{"regions": "BAR 1: 64.0 GiB (mapped)", "interrupts": "INTx: 1, MSI-X: 6"},
+        **{"mappable": 64 << 30, "can_reset": True, "reset_says": ""},
+        **{"before": "10de20f1", "after": "10de20f1"},
+    }
+    sound = Opened(SOUND.bdf, "", "", 0, False, "", "10de1aef", "10de1aef")
+    size = 0 if error else GIB
+    memory = {"asked": GIB, "free": 4 * GIB, "pinned": size, "unpinned": size}
+    facts = gpu()
+    facts.addresses = (GPU.bdf,)
+    devices = (Opened(GPU.bdf, **{**given, **changes}), sound)
+    facts.vfio = Answer(
+        error, (), devices, address_bits=48, seconds=0.3, lock_limit=65536, **memory
+    )
+    return facts
+
+
+GIB = 1 << 30
+OPENS = gpu_suite.test_vfio_opens_every_device
+USES = gpu_suite.test_every_gpu_has_memory_and_interrupts_for_a_guest
+RESETS = gpu_suite.test_every_device_comes_back_from_a_reset
+PINS = gpu_suite.test_memory_of_the_guest_can_be_pinned
+
+
+@pytest.mark.parametrize("test", [OPENS, USES, RESETS, PINS])
+def test_a_device_that_vfio_opens_passes(test: Callable[[Any], None]) -> None:
+    test(answered())
+
+
+@pytest.mark.parametrize(
+    ("test", "changes", "says"),
+    [
+        (USES, {"mappable": 0}, "has no BAR that a guest can map"),
+        (USES, {"interrupts": "INTx: 1"}, "expected are MSI or MSI-X; it has: INTx: 1"),
+        (RESETS, {"reset_says": "Connection timed out"}, "VFIO_DEVICE_RESET fails: Connection"),
+        (RESETS, {"after": "ffffffff"}, "was 10de20f1 before its reset and is ffffffff after"),
+        (RESETS, {"can_reset": False}, "not assessed: VFIO can reset none of the devices"),
+    ],
+)
+def test_what_vfio_finds_of_a_device_is_told(
+    test: Callable[[Any], None], changes: dict[str, Any], says: str
+) -> None:
+    assert says in told(test, answered(**changes))
+
+
+def test_memory_that_cannot_be_pinned_is_told() -> None:
+    said = told(PINS, answered("mapping memory: Cannot allocate memory"))
+    assert "VFIO maps 0.0 GiB of the 1.0 GiB" in said
+    assert "It may lock 65536 bytes" in said
+    assert "LimitMEMLOCK=" in said
+    facts = answered()
+    facts.vfio = replace(facts.vfio, free=GIB, pinned=0, unpinned=0)
+    assert told(PINS, facts).startswith("not assessed: only 1.0 GiB of memory are available")
+    facts.vfio = replace(facts.vfio, pinned=GIB)
+    assert f"unmapped 0 of {GIB} bytes" in told(PINS, facts)
+
+
+@pytest.mark.case(
+    "host",
+    "vfio_iommu_type1 kept away by modprobe.d, which the group's viability does not show",
+    source="kernel, drivers/vfio/container.c (VFIO_SET_IOMMU)",
+)
+def test_a_vfio_that_opens_nothing_is_told_by_one_test() -> None:
+    facts = answered("choosing VFIO's type 1 IOMMU (module vfio_iommu_type1): No such device")
+    facts.vfio = replace(facts.vfio, opened=())
+    said = told(OPENS, facts)
+    assert f"VFIO does not open {GPU.bdf}, {SOUND.bdf} as QEMU will: choosing VFIO's type 1" in said
+    assert "'modprobe vfio_iommu_type1'" in said
+    for test in (USES, RESETS, PINS):
+        assert told(test, facts).startswith("not assessed: ")
+    facts.vfio = replace(facts.vfio, error=f"{NOT_RUN}: no module named ctypes")
+    assert told(OPENS, facts) == f"not assessed: {NOT_RUN}: no module named ctypes"
 
 
 def test_what_the_host_lives_on_is_not_taken() -> None:

@@ -116,7 +116,7 @@ def test_a_budget_of_nobody_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ProfileError) as caught:
         load("demo", Demo, {"ACCEPT_BUDGET__X": "1"}, tmp_path, BUDGETS)
     assert sorted(str(caught.value).splitlines()) == [
-        f"{path}: budget.gpu: expected greater than 0, found integer 0",
+        f"{path}: budget.gpu: expected seconds, more than 0, such as 600, found integer 0",
         f"{path}: budget.modle: expected one of gpu, model, test, found 'modle';"
         " did you mean 'model'?",
         "ACCEPT_BUDGET__X: budget.x: expected one of gpu, model, test, found 'x'",
@@ -128,12 +128,15 @@ def test_a_budget_of_nobody_is_refused(tmp_path: Path) -> None:
     [
         (b"name = ", "expected TOML, found"),
         (b"\xff\xfe", "expected UTF-8, found byte 0xff at offset 0"),
-        (b"", "name: expected a value, found nothing"),
+        (b"", 'name: expected a value such as "mylab", found nothing'),
         (b"extends = 3", "extends: expected the name of a file, found int"),
         (b'extends = "nope.toml"', "nope.toml: expected a TOML file, found nothing"),
         (b"x = " + b"[" * 3000 + b"]" * 3000, "nested too deeply"),
         (b"x = " + b"9" * 5000, "expected TOML, found"),
-        (b'name = "a"\n[target]\nkind = "ssh"', "target: expected target.address"),
+        (
+            b'name = "a"\n[target]\nkind = "ssh"',
+            "target.address: expected target.address, as kind is 'ssh'",
+        ),
         (b'name = "a"\n[target]\nkind = "ssh"\naddress = "host"', "of the form ssh://user@host"),
         (b'name = "a"\n[target]\nkind = "vlab"\naddress = "ssh://h"', "expected no target.address"),
         (b'name = 2024-01-01T00:00:00\n[target]\nkind = "x"', "target.kind: expected 'vlab'"),

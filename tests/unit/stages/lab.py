@@ -68,6 +68,28 @@ RECORD = PASSED / "record.jsonl"
 INSTALLER = PASSED.parent / "nvidia" / "installer"  # of the real one
 
 
+# What `fixtures.gpu.vfio_program` prints; of no recorded run.
+ANSWER: dict[str, Any] = {
+    "groups": [{"node": "/dev/vfio/6", "viable": True, "holders": []}],
+    "devices": [
+        {
+            "bdf": "0000:01:00.0",
+            "regions": {"BAR 1": [4096, 1], "BAR 4": [16384, 1], "configuration": [4096, 0]},
+            "interrupts": {"INTx": 1, "MSI-X": 6},
+            "can_reset": True,
+            "before": "1af41043",
+            "after": "1af41043",
+        }
+    ],
+    "ranges": [[0, 0xFEDFFFFF], [0xFEF00000, (1 << 39) - 1]],
+    "memory": {
+        **{"asked": 1536 << 20, "free": 4 << 30, "mapped": 1536 << 20, "unmapped": 1536 << 20},
+        **{"seconds": 1.5, "limit": -1},
+    },
+    "at": "",
+}
+
+
 def record() -> Recorded:
     """The record that is replayed."""
     return recorded(RECORD)
@@ -143,7 +165,7 @@ class Lab:
             "platform": lambda: PlatformStage(run),
             "rootfs": lambda: RootfsStage(run),
             "kata": lambda: KataStage(run, facts["platform"], facts["rootfs"]),
-            "image": lambda: ImageStage(run, facts["platform"]),
+            "image": lambda: ImageStage(run, facts["platform"].machine),
             "gpu": lambda: GpuStage(run),
             "network": lambda: NetworkStage(run, facts["platform"].machine),
             "container": lambda: ContainerStage(
@@ -238,6 +260,9 @@ def _complete(host: ReplayHost) -> None:
     host.spare(cni.SAYS, out=f"CNI bridge plugin version unknown\n{CNITOOL_BUILD}")
     host.spare(sandbox_log.AGENT, out="version 3.0.0-standin\n")
     host.spare(container.DRIVER, out=_of_the_driver(host))
+    host.spare("found=nothing")  # of what every stage looks at beforehand, all is there
+    host.spare("modprobe --show-depends")
+    host.spare("Asks VFIO about", out=json.dumps(ANSWER))
 
 
 def _of_the_driver(host: ReplayHost) -> str:

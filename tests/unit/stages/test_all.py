@@ -14,8 +14,8 @@ from harness.run.stage import StageFailed, stage_classes
 from tests.unit.stages.conftest import MakeLab
 from tests.unit.stages.lab import STAGES, Lab, planned, record
 
-# Of this machine, or of the clock.
-OTHER = {"model": {"base_url", "ready_seconds"}}
+# Of this machine, or of the clock; or asked only since the record was made.
+OTHER = {"model": {"base_url", "ready_seconds"}, "platform": {"foreseen"}, "gpu": {"vfio"}}
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -26,6 +26,10 @@ def test_a_stage_finds_the_recorded_facts(passed: Lab, name: str) -> None:
     assert {k: v for k, v in found.items() if k not in other} == {
         k: v for k, v in recorded.items() if k not in other
     }
+
+
+def test_nothing_stood_in_the_way_of_the_recorded_run(passed: Lab) -> None:
+    assert passed.facts["platform"].foreseen == ()
 
 
 @pytest.mark.parametrize("name", STAGES)

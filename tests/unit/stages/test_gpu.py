@@ -11,7 +11,7 @@ from fixtures.gpu import in_use, vfio
 from harness.record.trace import at_stage
 from tests.unit.replay import ReplayHost
 from tests.unit.stages.conftest import MakeLab
-from tests.unit.stages.lab import Lab, Refusal, about, record
+from tests.unit.stages.lab import ANSWER, Lab, Refusal, about, record
 
 LIST = "for d in /sys/bus/pci/devices"
 [GPU] = record().facts["gpu"]["devices"]
@@ -237,7 +237,23 @@ def test_a_card_that_can_be_reset_is_none(ready: Lab) -> None:
 
 def test_a_group_that_vfio_does_not_find_viable_is_told_as_such(ready: Lab) -> None:
     ready.host.reply("0x3B67", NODE, out="0\n")
-    assert not ready.bring("gpu").groups[0].viable
+    held = {"node": NODE, "viable": False, "holders": [f"{BDF} has driver nouveau"]}
+    said = {**ANSWER, "groups": [held], "devices": []}
+    ready.host.reply("Asks VFIO about", out=json.dumps(said))
+    [group] = ready.bring("gpu").groups
+    assert (group.viable, group.viable_says) == (False, f"{BDF} has driver nouveau")
+
+
+def test_vfio_is_asked_about_all_that_is_assigned_and_the_guests_memory(lab: Lab) -> None:
+    answer = lab.bring("gpu").vfio
+    [asked] = [words for words in lab.host.asked if "Asks VFIO about" in " ".join(words)]
+    assert asked[-2:] == (str(answer.asked), f"{NODE}={BDF}")
+    [device] = answer.opened
+    assert device.regions == "BAR 1: 4096 bytes (mapped), BAR 4: 16384 bytes (mapped), " + (
+        "configuration: 4096 bytes"
+    )
+    assert (device.interrupts, device.mappable) == ("INTx: 1, MSI-X: 6", 20480)
+    assert (answer.error, answer.address_bits, answer.pinned) == ("", 39, answer.asked)
 
 
 def test_the_host_lives_on_its_disks_and_on_the_way_in(ready: Lab) -> None:

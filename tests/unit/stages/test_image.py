@@ -14,6 +14,7 @@ import pytest
 from fixtures.common.findings import reported
 from fixtures.image import build_context, inspect
 from fixtures.image import stage as image
+from fixtures.profile import ROOT
 from harness.errors import LabError
 from harness.host.command import ProgramMissing
 from harness.record.trace import at_stage
@@ -360,7 +361,7 @@ def test_a_context_may_come_as_an_archive_with_a_recipe_of_ours(
     lab.host.job("image-build", 1, "stopped here\n")
     with pytest.raises(StageFailed, match="stopped here"):
         lab.bring("image")
-    assert lab.host.written[f"{state}/Dockerfile"] == (image.ROOT / recipe).read_text("utf-8")
+    assert lab.host.written[f"{state}/Dockerfile"] == (ROOT / recipe).read_text("utf-8")
     [start] = [words for words in lab.host.asked if "setsid -f" in words[2:3][0]]
     assert start[-1] == folder
     assert f"unpack {tmp_path}/context.tgz to {folder}" in lab.journal()

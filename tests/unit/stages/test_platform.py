@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from fixtures.common import capacity
+from fixtures.common import capacity, preflight
+from fixtures.gpu import vfio
+from fixtures.guide import clauses
 from fixtures.platform import virtcca
 from harness.host.command import CommandFailed
 from harness.run.stage import StageFailed
@@ -17,6 +23,7 @@ PROFILE = record().profile
 WORK = PROFILE["guest"]["work_image"]
 TAG = f"docker.io/library/{PROFILE['image']['tag']}"
 GIB = 1 << 30
+LOOKS = "found=nothing"
 SEEN = "printf 'hostname"  # what a report shows of the machine; its words name each GPU
 
 # What a command says, and what the facts then are.
@@ -242,3 +249,165 @@ def test_the_shim_is_asked_what_it_is(lab: Lab) -> None:
     says = "Kata Containers containerd shim (Rust): id: io.containerd.kata.v2, version: 4.1.0"
     lab.host.reply("containerd-shim-kata-v2 --version", out=f"{says}\n")
     assert lab.bring("platform").kata_shim_says == says
+
+
+# What is otherwise on the host; the stage that would fail for it, and what is said of it.
+GUEST, NETWORK = PROFILE["guest"], PROFILE["network"]
+FORESEEN: list[tuple[tuple[str, ...], dict[str, Any], str, str, str]] = [
+    (
+        (LOOKS, GUEST["driver"]),
+        {"out": f"{GUEST['driver']}\tnothing\n"},
+        *("rootfs", f"guest.driver of the profile needs a file {GUEST['driver']}", "rootfs.driver"),
+    ),
+    (
+        (LOOKS, GUEST["base_image"]),
+        {"out": f"{GUEST['base_image']}\ta folder\n"},
+        *("rootfs", "and there is a folder", "rootfs.layout"),
+    ),
+    (
+        ('[ -e "$1" ] ||', WORK),
+        {},
+        *("rootfs", f"{WORK} is there, and no run of ours has made it", "rootfs.resize"),
+    ),
+    (
+        (LOOKS, PROFILE["kata"]["configuration"]),
+        {"out": f"{PROFILE['kata']['configuration']}\tnothing\n"},
+        *("kata", "kata.configuration of the profile needs a file", "kata.configuration"),
+    ),
+    (
+        ("docker buildx version",),
+        {"status": 1, "err": "docker: 'buildx' is not a docker command.\n"},
+        *("image", "docker has no buildx", "image.buildx"),
+    ),
+    (
+        (f"docker image inspect {PROFILE['image']['tag']}",),
+        {"out": '[{"Id": "sha256:0"}]'},
+        *("image", "that no run of ours has made", "image.build"),
+    ),
+    (
+        ("modprobe --show-depends",),
+        {"out": "vfio_iommu_type1\tinstall /bin/false \n"},
+        *("gpu", "module vfio_iommu_type1 is not loaded", "platform.kernel-options"),
+    ),
+    (
+        ("ip -j route show table all",),
+        {"out": f'[{{"dst": "{NETWORK["subnet"]}", "dev": "wg0"}}]'},
+        *("network", f"subnet {NETWORK['subnet']} is in use", "network.conf"),
+    ),
+    (
+        ("ip -j link show",),
+        {"out": f'[{{"ifname": "{NETWORK["bridge"]}", "address": ""}}]'},
+        *("network", f"there is already an interface '{NETWORK['bridge']}'", "network.conf"),
+    ),
+    (
+        ('[ -e "$1" ] ||', f"/var/run/netns/{NETWORK['name']}"),
+        {},
+        *("network", "there is already a network namespace", "network.netns"),
+    ),
+    (
+        ('head -c "$2"', "/bridge"),
+        {},
+        *("network", "there is no CNI plugin", "network.plugins"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("texts", "reply", "stage", "says", "clause"), FORESEEN)
+def test_what_a_stage_would_fail_for_is_foreseen(
+    lab: Lab, texts: tuple[str, ...], reply: dict[str, Any], stage: str, says: str, clause: str
+) -> None:
+    lab.host.reply(*texts, **reply)
+    [found] = [one for one in lab.bring("platform").foreseen if says in one.says]
+    assert (found.stage, found.clause) == (stage, clause)
+    assert found.advice
+    assert clause in clauses.load().by_id
+    assert not lab.journal()
+
+
+def test_a_context_at_another_commit_and_a_mount_of_nothing_are_foreseen(
+    make_lab: MakeLab,
+) -> None:
+    mount = "type=bind,src=/srv/models,dst=/models,options=rbind:ro"
+    lab = make_lab(
+        settings={"image": {"commit": "a" * 40}, "container": {"mounts": [mount]}},
+    )
+    lab.host.reply(LOOKS, "something /srv/models", out="/srv/models\tnothing\n")
+    found = {one.stage: one.says for one in lab.bring("platform").foreseen}
+    assert "is at commit none, and image.commit is aaaa" in found["image"]
+    assert "container.mounts of the profile needs something /srv/models" in found["container"]
+
+
+def test_a_file_of_this_machine_is_looked_at_as_well(make_lab: MakeLab, tmp_path: Path) -> None:
+    (tmp_path / "cnitool").write_bytes(b"another")
+    asset = {"source": str(tmp_path / "cnitool"), "sha256": "0" * 64}
+    lab = make_lab(settings={"network": {"cnitool": asset}})
+    [found] = lab.bring("platform").foreseen
+    assert "is not what was expected" in found.says
+
+
+def test_all_is_foreseen_at_once(lab: Lab) -> None:
+    lab.host.reply(LOOKS, GUEST["driver"], out=f"{GUEST['driver']}\tnothing\n")
+    lab.host.reply('[ -e "$1" ] ||', WORK)
+    lab.host.reply("modprobe --show-depends", out="vfio-pci\tFATAL: not found\n")
+    assert [one.stage for one in lab.bring("platform").foreseen] == ["gpu", "rootfs", "rootfs"]
+
+
+def test_a_shared_memory_that_is_too_small_is_foreseen(lab: Lab) -> None:
+    lab.host.reply("cat --", PROFILE["kata"]["configuration"], out="[hypervisor.qemu]\n")
+    lab.host.reply("df --output=avail,target", "/dev/shm", out="1048576 /dev/shm\n")
+    [found] = lab.bring("platform").foreseen
+    assert (found.stage, found.clause) == ("kata", "kata.memory")
+    assert found.says.startswith("too little room: /dev/shm: 0.0 GiB free")
+
+
+def test_a_stage_without_its_programs_is_not_asked(lab: Lab) -> None:
+    lab.host.without = {"modinfo"}
+    lab.bring("platform")
+    assert not [words for words in lab.host.asked if GUEST["driver"] in words and "a file" in words]
+
+
+def test_where_nothing_is_made_nothing_is_foreseen(make_lab: MakeLab) -> None:
+    assert make_lab(provision="never").bring("platform").foreseen == ()
+
+
+def sh(script: str, *words: str, path: str = "/usr/sbin:/usr/bin:/sbin:/bin") -> str:
+    """What a script of ours prints on this machine."""
+    command = ["sh", "-euc", script, "sh", *words]
+    said = subprocess.run(command, env={"PATH": path}, capture_output=True, text=True, check=True)
+    return said.stdout
+
+
+def test_what_is_at_a_path_is_told_where_it_is_not_as_wanted(tmp_path: Path) -> None:
+    (tmp_path / "a file").write_text("")
+    (tmp_path / "folder").mkdir()
+    file, folder, none = (str(tmp_path / name) for name in ("a file", "folder", "none"))
+    good = ["a file", file, "a folder", folder, "something", file, "something", folder]
+    assert sh(preflight.LOOK, *good) == ""
+    wrong = ["a file", folder, "a folder", file, "something", none, "a file", "/dev/null"]
+    assert sh(preflight.LOOK, *wrong).splitlines() == [
+        f"{folder}\ta folder",
+        f"{file}\ta file",
+        f"{none}\tnothing",
+        "/dev/null\tno file, but something else",
+    ]
+
+
+# As kmod 30 prints it.
+@pytest.mark.parametrize(
+    ("says", "status", "told"),
+    [
+        ("insmod /lib/modules/6/vfio.ko \ninsmod /lib/modules/6/m.ko ", 0, ""),
+        ("builtin m", 0, ""),
+        ("insmod /lib/modules/6/vfio.ko \ninstall /bin/false ", 0, "install /bin/false "),
+        ("install modprobe --ignore-install m && echo m ", 0, ""),
+        ("modprobe: FATAL: Module m not found in directory /lib/modules/6", 1, "modprobe: FATAL"),
+    ],
+)
+def test_a_module_that_modprobe_would_not_load_is_told(
+    tmp_path: Path, says: str, status: int, told: str
+) -> None:
+    modprobe = tmp_path / "modprobe"
+    modprobe.write_text(f"#!/bin/sh\ncat <<'END'\n{says}\nEND\nexit {status}\n")
+    modprobe.chmod(0o755)
+    found = sh(vfio.UNLOADABLE, "no_such_module", path=f"{tmp_path}:/usr/bin:/bin")
+    assert found.startswith(f"no_such_module\t{told}") if told else not found
