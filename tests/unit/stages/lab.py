@@ -217,6 +217,15 @@ def _complete(host: ReplayHost) -> None:
     """Replies that the record lacks: one is too long for it, one is of starts that fail."""
     host.spare("/proc/config.gz", out=_kernel_config())
     host.spare("qemuPid=", "awk")
+    host.spare("physfn", out=_without_virtual_functions())
+
+
+def _without_virtual_functions() -> str:
+    """The record is older than the field for the physical function: the lab has no virtual ones."""
+    scripts = record().replies.items()
+    listing = next(r[0].out for (_, words), r in scripts if "subsystem_vendor" in " ".join(words))
+    lines = [line.split("\t") for line in listing.splitlines()]
+    return "".join("\t".join((*line[:7], "-", *line[7:])) + "\n" for line in lines)
 
 
 def _kernel_config() -> str:
