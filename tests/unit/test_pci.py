@@ -24,13 +24,13 @@ BUS = (BRIDGE, CARD, SOUND, OTHER, SWITCH)
 
 def tabs(line: str) -> str:
     """A line of the listing: the ways to reset are one field."""
-    return "\t".join(line.split(" ", 9))
+    return "\t".join(line.split(" ", 10))
 
 
 @pytest.mark.case("PCI", "a driver whose name has blanks", source="Linux, cx88-mpeg.c")
 def test_a_drivers_name_may_have_blanks() -> None:
     # Linux, drivers/media/pci/cx88/cx88-mpeg.c; not recorded.
-    line = "10001:8a:00.2\t0x14f1\t0x8802\t0x048000\t0x0070\t0x9002\t9\t%s\t(null)\tpm bus"
+    line = "10001:8a:00.2\t0x14f1\t0x8802\t0x048000\t0x0070\t0x9002\t9\t-\t%s\t(null)\tpm bus"
     device = pci.parse(line % "cx88-mpeg driver manager")
     assert (device.driver, device.override) == ("cx88-mpeg driver manager", "")
     assert (device.bdf, device.reset) == ("10001:8a:00.2", ("pm", "bus"))
@@ -38,7 +38,7 @@ def test_a_drivers_name_may_have_blanks() -> None:
 
 def test_a_line_of_the_listing_is_read() -> None:
     device = pci.parse(
-        tabs("0000:01:00.0 0x10de 0x20f1 0x030200 0x10de 0x145f 7 nvidia (null) flr bus")
+        tabs("0000:01:00.0 0x10de 0x20f1 0x030200 0x10de 0x145f 7 - nvidia (null) flr bus")
     )
     assert device == PciDevice(
         *("0000:01:00.0", "10de", "20f1", "0302", "7", "nvidia"),
@@ -49,7 +49,7 @@ def test_a_line_of_the_listing_is_read() -> None:
 
 
 def test_a_device_without_driver_group_and_reset_is_read() -> None:
-    device = pci.parse(tabs("0000:00:10.0 0x1234 0x11e8 0x00ff00 0x1af4 0x1100 - - vfio-pci "))
+    device = pci.parse(tabs("0000:00:10.0 0x1234 0x11e8 0x00ff00 0x1af4 0x1100 - - - vfio-pci "))
     assert (device.group, device.driver, device.override, device.reset) == (
         "-",
         "-",
@@ -60,6 +60,18 @@ def test_a_device_without_driver_group_and_reset_is_read() -> None:
 
 def test_a_gpu_is_found_by_vendor_and_class_and_not_by_name() -> None:
     assert pci.select(BUS, GpuConfig(), "lab") == (CARD,)
+
+
+@pytest.mark.case("PCI", "virtual functions of a GPU (SR-IOV)", source="kubevirt #16890")
+def test_a_virtual_function_is_no_gpu_unless_it_is_named() -> None:
+    line = "0000:01:00.4 0x10de 0x20f1 0x030200 0x10de 0x145f 9 0000:01:00.0 nvidia (null) flr"
+    part = pci.parse(tabs(line))
+    assert part.physical == "0000:01:00.0"
+    assert pci.select((*BUS, part), GpuConfig(count="all"), "lab") == (CARD, OTHER)
+    assert pci.select((*BUS, part), GpuConfig(bdf=(part.bdf,)), "lab") == (part,)
+    with pytest.raises(LabError, match=r"but virtual functions: 0000:01:00\.4") as caught:
+        pci.select((BRIDGE, part), GpuConfig(), "lab")
+    assert "gpu.bdf" in (caught.value.hint or "")
 
 
 def test_several_gpus_are_found_by_count() -> None:

@@ -176,8 +176,9 @@ def refused(folder: Path, content: str | bytes) -> list[str]:
 STAGES = ("image", "container", "model", "answer")
 
 
-def test_a_lab_with_stand_ins_needs_no_commit(tmp_path: Path) -> None:
-    text = GOOD.replace("standins = []", 'standins = ["vLLM"]').replace(COMMIT, "")
+def test_a_virtual_lab_needs_no_commit(tmp_path: Path) -> None:
+    text = GOOD.replace(COMMIT, "")
+    text = text.replace('kind = "ssh"', 'kind = "vlab"', 1)
     (tmp_path / "lab.toml").write_text(text)
     assert load("lab", Profile, {}, tmp_path).image.commit is None
 
