@@ -23,7 +23,12 @@ TREE = ["conftest.py", "pytest.ini", "pyproject.toml"]
 TREE += ["docs", "fixtures", "harness", "profiles", "reports", "suites", "vlab"]
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "runs", "local")
 
-LOCAL_PROFILE = 'extends = "vlab.toml"\n[target]\nkind = "local"\n'
+LOCAL_PROFILE = f"""extends = "vlab.toml"
+[target]
+kind = "local"
+[image]
+commit = "{"0" * 40}"
+"""
 
 # It changes nothing of this machine.
 SYSCTL = """#!/bin/sh

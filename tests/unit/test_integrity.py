@@ -39,8 +39,8 @@ def _reports(
 @pytest.mark.parametrize(
     ("file", "old", "new", "said"),
     [
-        ("record.jsonl", b'"passed"', b'"failed"', "record.jsonl line 5 is not what was written"),
-        ("record.jsonl", b'"seconds": 1.0', b'"seconds": 2.0', "line 4 is not what was written"),
+        ("record.jsonl", b'"passed"', b'"failed"', "record.jsonl line 6 is not what was written"),
+        ("record.jsonl", b'"seconds": 1.0', b'"seconds": 2.0', "line 5 is not what was written"),
         ("failure.txt", b"text", b"test", "failure.txt is not what was collected"),
     ],
 )
@@ -95,7 +95,7 @@ def test_the_command_tells_both(
     for _ in range(2):  # rendering does not make it right
         status, said = _reports(monkeypatch, capsys, "render", failed.folder)
         assert status == 1
-        assert "ALTERED: record.jsonl line 5 is not what was written" in said
+        assert "ALTERED: record.jsonl line 6 is not what was written" in said
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:3]))
     (failed.folder / "summary.json").unlink()
     status, said = _reports(monkeypatch, capsys, "render", failed.folder)

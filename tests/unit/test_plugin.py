@@ -172,7 +172,7 @@ def test_keep(tmp_path: Path, keep: str, two: Callable[[Any], None], kept: bool)
     ("args", "environ", "says"),
     [
         (["-m", "acceptance", "--profile", "nowhere"], {}, "profiles here: vlab"),
-        (["-m", "acceptance"], {"ACCEPT_NAME": ""}, "at least 1 character"),
+        (["-m", "acceptance"], {"ACCEPT_NAME": ""}, "a string that is not empty"),
         ([], {"ACCEPT_TARGET__KIDN": "local"}, "did you mean 'kind'?"),
     ],
 )

@@ -136,7 +136,7 @@ def test_the_configuration_is_the_releases_but_for_what_emulation_wants(
     assert hypervisor["path"] == "/opt/kata/bin/qemu-system-x86_64"
     assert hypervisor["kernel_params"].startswith("cgroup_no_v1=all ")
     assert hypervisor["disable_image_nvdimm"] is True
-    assert value["agent"]["kata"]["dial_timeout"] == 540
+    assert value["agent"]["kata"]["dial_timeout"] == 1500
     assert value["runtime"]["static_sandbox_resource_mgmt"] is True
     assert "# 4 would be an example" in text
 
