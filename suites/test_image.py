@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shlex
 
 import pytest
 from testinfra.host import Host
@@ -45,12 +46,12 @@ def test_context_is_the_pinned_one(image: Image, profile: Profile) -> None:
         )
     assert wanted.commit in (None, found.commit), (
         f"{found.folder} is at commit {found.commit or 'none'}, and image.commit is "
-        f"{wanted.commit}: 'git -C {found.folder} checkout {wanted.commit}'"
+        f"{wanted.commit}: 'git -C {shlex.quote(found.folder)} checkout {wanted.commit}'"
     )
     assert not (wanted.commit and found.changed), (
         f"{found.folder} is changed against commit {found.commit}: "
         f"{', '.join(found.changed[:20])}; expected is that commit as it is: look at the changes, "
-        f"then 'git -C {found.folder} stash --include-untracked'"
+        f"then 'git -C {shlex.quote(found.folder)} stash --include-untracked'"
     )
     assert wanted.context_sha256 in (None, found.sha256), (
         f"the files in {found.folder} have digest {found.sha256}, and image.context_sha256 is "

@@ -25,6 +25,7 @@ from harness.plugin.session import Session, opened
 from harness.profile.schema import BaseProfile
 from harness.record.trace import NOT_ASSESSED
 from harness.run.stage import DECLARED, Run, StageFailed
+from harness.text import readable
 
 MARK = "acceptance"
 _SESSION = pytest.StashKey[Session]()
@@ -64,7 +65,7 @@ def usage_errors() -> Iterator[None]:
     try:
         yield
     except BadUsage as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(readable(str(error))) from None
 
 
 def _opened(config: pytest.Config) -> Session:

@@ -98,7 +98,8 @@ class Record:
     """A whole run. `exit_status` is None where the run never ended."""
 
     folder: Path
-    events: tuple[Event, ...]
+    events: tuple[Event, ...]  # their texts are `harness.text.readable`
+    lines: tuple[bytes, ...]  # the same as they were written
     digest: str  # sha256 of record.jsonl
     rest: int  # bytes behind its last line
     tests: tuple[Test, ...]
