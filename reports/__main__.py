@@ -77,7 +77,7 @@ def _render(arguments: argparse.Namespace) -> int:
     out = arguments.out or record.folder
     integrity = check(record, _known(record, out, arguments.history))
     written = documents.write(record, integrity, out, arguments.lang)
-    for line in summary.lines(record):
+    for line in summary.lines(integrity.of(record)):
         print(line)
     for problem in integrity.problems:
         print(f"ALTERED: {problem}", file=sys.stderr)

@@ -30,6 +30,7 @@ def write(record: Record, integrity: Integrity, out: Path, language: str = "en")
     The evidence stays where it is; documents elsewhere lead there.
     """
     out.mkdir(parents=True, exist_ok=True)
+    record = integrity.of(record)
     way = Path(os.path.relpath(record.folder.resolve(), out.resolve())).as_posix()
     base = "" if way == "." else f"{quote(os.fsencode(way))}/"
     made: dict[str, Callable[[], str | bytes]] = {

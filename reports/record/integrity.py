@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.record.trace import GENESIS, chain_digest
@@ -27,6 +27,10 @@ class Integrity:
     @property
     def intact(self) -> bool:
         return not self.problems and not self.incomplete
+
+    def of(self, record: Record) -> Record:
+        """The record, with what was found: it voids every verdict on it."""
+        return replace(record, altered=self.problems)
 
 
 def check(record: Record, known: Mapping[str, str] | None = None) -> Integrity:

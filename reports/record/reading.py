@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.record.facts import Shown
-from harness.record.trace import FORMAT
+from harness.record.trace import FORMAT, NOT_ASSESSED
 from harness.text import readable
 from reports.record.record import (
     KEPT,
@@ -110,7 +110,8 @@ def _of_stage(test: Test, broken: Mapping[str, str]) -> Test:
     if test.outcome != "error":
         return test
     mine = (name for error, name in broken.items() if test.message.startswith(error))
-    return replace(test, stage=next(mine, ""))
+    host = "host" if test.status == NOT_ASSESSED else ""  # no stage has come about
+    return replace(test, stage=next(mine, host))
 
 
 def _test(event: Event, before: Test | None, evidence: Iterable[str], own: list[int]) -> Test:
@@ -131,6 +132,7 @@ def _test(event: Event, before: Test | None, evidence: Iterable[str], own: list[
         status=str(event["status"]),
         fixtures=tuple(event["fixtures"]),
         commands=commands,
+        asserted=tuple((one["asserted"], one["found"]) for one in event.get("asserted", ())),
     )
 
 

@@ -46,7 +46,9 @@ class Test:
     status: str = ""  # the outcome; of a skip, and of one that may fail (xfail), which kind
     fixtures: tuple[str, ...] = ()  # what it asks for itself
     commands: tuple[int, ...] = ()  # what it ran on the host: indices of `Record.events`
-    stage: str = ""  # the stage whose failure this error is: the test is the first that needs it
+    asserted: tuple[tuple[str, str], ...] = ()  # what held, as it is written and as it was found
+    # The stage whose failure this error is, or 'host': the test is the first that needs it.
+    stage: str = ""
 
     @property
     def subject(self) -> str:
@@ -107,6 +109,7 @@ class Record:
     changes: tuple[Change, ...]
     facts: Mapping[str, Any]
     shown: tuple[Shown, ...]  # what the facts, those of stages first, declare for a report
+    altered: tuple[str, ...] = ()  # what a check of its integrity has found
 
     @property
     def start(self) -> Event:

@@ -217,6 +217,7 @@ def _complete(host: ReplayHost) -> None:
     """Replies that the record lacks: one is too long for it, one is of starts that fail."""
     host.spare("/proc/config.gz", out=_kernel_config())
     host.spare("qemuPid=", "awk")
+    host.spare('"$fd" -ef "$1"')
 
 
 def _kernel_config() -> str:
