@@ -15,6 +15,7 @@ from harness import exits
 from harness.errors import BadUsage
 from harness.plugin import hooks, options, recovery
 from harness.plugin.session import Session, opened
+from harness.text import readable
 
 Work = Callable[[argparse.Namespace], int]  # of a command: it returns the exit status
 
@@ -41,12 +42,12 @@ def main(words: Sequence[str]) -> int:
         work: Work = arguments.work
         return work(arguments)
     except (BadUsage, pytest.UsageError) as error:
-        print(f"ERROR: {error}", file=sys.stderr)
+        print(readable(f"ERROR: {error}"), file=sys.stderr)
         return exits.USAGE
     except KeyboardInterrupt:
         return exits.INTERRUPTED
     except Exception:
-        traceback.print_exc()
+        print(readable(traceback.format_exc()), file=sys.stderr)
         return exits.HARNESS_ERROR
 
 

@@ -1,7 +1,9 @@
-"""Waiting for a condition, with a deadline and a name."""
+"""Waiting with a deadline: for a condition, by its name, or for work that has none of its own."""
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,6 +15,35 @@ T = TypeVar("T")
 
 class WaitTimeout(LabError):
     """A condition did not come about in time; the message names it and what was seen last."""
+
+
+def within(seconds: float, work: Callable[[], T]) -> T:
+    """What `work` gives, or raises, in that time; else TimeoutError.
+
+    It is done in a thread, which cannot be ended but is left behind: what it holds has to be
+    bounded in size.
+    """
+    answer: queue.SimpleQueue[Callable[[], T]] = queue.SimpleQueue()
+    threading.Thread(target=_work, args=(work, answer), daemon=True, name="within").start()
+    try:
+        found = answer.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no end within {seconds:g} s") from None
+    return found()
+
+
+def _work(work: Callable[[], T], answer: queue.SimpleQueue[Callable[[], T]]) -> None:
+    try:
+        value = work()
+    except BaseException as error:  # it is for who waits
+        failure = error
+
+        def raising() -> T:
+            raise failure
+
+        answer.put(raising)
+    else:
+        answer.put(lambda: value)
 
 
 def wait_for(

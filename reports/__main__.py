@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from pathlib import Path
 
+from harness.record.files import replace
 from reports import documents
 from reports.formats import summary
 from reports.history import history, trend
@@ -23,15 +26,26 @@ def main() -> int:
 
     0: done; 1: done, and the record is altered or has no end; 2: it could not be done.
     """
+    for stream in (sys.stdout, sys.stderr):  # whatever the terminal's encoding lacks
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args()
     try:
         return _render(arguments) if arguments.command == "render" else _trend(arguments)
     except (RecordError, history.HistoryError) as error:
         print(f"reports: {error}", file=sys.stderr)
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        what = f"'{error.filename}': {error.strerror}" if error.filename else str(error)
-        print(f"reports: {what}; another place can be named with --out.", file=sys.stderr)
+        print(f"reports: {_sentence(error)}", file=sys.stderr)
     return 2
+
+
+def _sentence(error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return f"{type(error).__name__}: {error}"
+    what = f"'{error.filename}': {error.strerror}" if error.filename else str(error)
+    return f"{what}; another place can be named with --out."
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,14 +76,18 @@ def _render(arguments: argparse.Namespace) -> int:
     record = load(_folder(arguments.run))
     out = arguments.out or record.folder
     integrity = check(record, _known(record, out, arguments.history))
-    report = documents.write(record, integrity, out, arguments.lang)
-    for line in summary.lines(record):
+    written = documents.write(record, integrity, out, arguments.lang)
+    for line in summary.lines(integrity.of(record)):
         print(line)
     for problem in integrity.problems:
         print(f"ALTERED: {problem}", file=sys.stderr)
     if integrity.incomplete:
         print("INCOMPLETE: the record has no end: the run was cut off", file=sys.stderr)
-    print(f"report: {report}")
+    for name, error in written.failed.items():
+        print(f"reports: {name} could not be made: {_sentence(error)}", file=sys.stderr)
+    print(f"report: {written.report}")
+    if written.failed:
+        return 2
     return 0 if integrity.intact else 1
 
 
@@ -77,10 +95,13 @@ def _known(record: Record, out: Path, path: Path) -> dict[str, str]:
     """The digests of a run's record that were written down before, by where."""
     found = noted(record.id, record.folder, out)
     if path.is_file():
-        with history.opened(path, readonly=True) as past:
-            digest = past.digest(record.id)
-        if digest:
-            found[str(path)] = digest
+        try:
+            with history.opened(path, readonly=True) as past:
+                digest = past.digest(record.id)
+        except history.HistoryError as error:  # the documents need the run's folder alone
+            print(f"reports: {error} The digest in it is not compared.", file=sys.stderr)
+        else:
+            found |= {str(path): digest} if digest else {}
     return found
 
 
@@ -90,7 +111,7 @@ def _trend(arguments: argparse.Namespace) -> int:
             known.add(load(_folder(run)))
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         text = trend.page(known, arguments.lang, arguments.lab)
-        arguments.out.write_text(text, encoding="utf-8")
+        replace(arguments.out, text.encode())
     print(arguments.out)
     return 0
 

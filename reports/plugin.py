@@ -46,9 +46,12 @@ def pytest_acceptance_ended(config: pytest.Config, folder: Path) -> None:
     from reports.record import integrity, reading
 
     run = reading.load(folder)
+    written = documents.write(run, integrity.check(run), folder)
+    for name, error in written.failed.items():
+        text = f"REPORTS: {name} could not be made: {type(error).__name__}: {error}"
+        session_of(config).outcome.note_harness_error(text)
     lines = config.stash[_SUMMARY] = list(summary.lines(run))
-    report = documents.write(run, integrity.check(run), folder)
-    here = config.invocation_params.dir
+    report, here = written.report, config.invocation_params.dir
     lines.append(f"report: {report.relative_to(here) if here in report.parents else report}")
     with history.opened(folder.parents[1] / history.FILE) as known:
         known.add(run)

@@ -12,6 +12,7 @@ from fixtures.model.stage import Model, surviving
 from fixtures.profile import Profile
 from harness.host.host import ANY, Host
 from harness.outcome import not_assessed
+from harness.text import head
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 PATIENCE = 60  # seconds, at the host's usual pace, for a request that nothing is computed for
@@ -205,14 +206,13 @@ def test_bad_request_is_refused(model: Model, profile: Profile, lab_host: Host, 
     url = f"{model.base_url}{chat.COMPLETIONS}"
     with surviving(model.end), replies.heard(f"a request ({what})", "model.errors"):
         try:
-            response = chat.http().post(
-                url, json=chat.request(profile.model, **BAD_REQUESTS[what]), timeout=patience
-            )
+            body = chat.request(profile.model, **BAD_REQUESTS[what])
+            response = chat.ask("POST", url, json=body, timeout=patience)
         except Timeout:
             pytest.fail(f"{what}: no refusal within {patience:g} s, so the server works on it")
     assert response.status_code in REFUSED, (
         f"{what}: answered with {response.status_code}, expected one of {REFUSED}: "
-        f"{response.text[:500]}\n"
+        f"{head(response.text, 500)}\n"
         "Another 4xx is a refusal of something else: of a missing key, or a proxy's. "
         "5xx: a request of anybody's runs into an error of the server's own (some versions of vLLM "
         "do so on an empty list of messages); model-server.txt has the traceback"
@@ -224,10 +224,10 @@ def test_server_lives_after_bad_requests(model: Model, profile: Profile, lab_hos
     url = f"{model.base_url}{chat.COMPLETIONS}"
     patience = lab_host.paced(PATIENCE)
     with surviving(model.end), replies.heard("what is no JSON at all", "model.errors"):
-        refused = chat.http().post(url, data="{not json", timeout=patience)
+        refused = chat.ask("POST", url, data="{not json", timeout=patience)
     with surviving(model.end), replies.heard("/health, after bad requests,", "model.errors"):
-        health = chat.http().get(f"{model.base_url}/health", timeout=patience)
-        response = chat.http().get(f"{model.base_url}/v1/models", timeout=patience)
+        health = chat.ask("GET", f"{model.base_url}/health", timeout=patience)
+        response = chat.ask("GET", f"{model.base_url}/v1/models", timeout=patience)
     assert refused.status_code in REFUSED, (
         f"what is no JSON at all is answered with {refused.status_code}, expected one of "
         f"{REFUSED}: anybody's request runs into an error of the server's own; model-server.txt "
@@ -235,10 +235,10 @@ def test_server_lives_after_bad_requests(model: Model, profile: Profile, lab_hos
     )
     assert health.status_code == 200, (
         f"after bad requests /health answers {health.status_code}, expected 200: "
-        f"{health.text[:500]}; the engine has died behind its interface? model-server.txt in the "
-        "evidence has its log"
+        f"{head(health.text, 500)}; the engine has died behind its interface? model-server.txt in "
+        "the evidence has its log"
     )
     assert profile.model.name in response.text, (
-        f"after bad requests /v1/models says {response.status_code}: {response.text[:500]}, "
+        f"after bad requests /v1/models says {response.status_code}: {head(response.text, 500)}, "
         f"expected '{profile.model.name}' as before; model-server.txt in the evidence has the log"
     )

@@ -20,6 +20,7 @@ from fixtures.rootfs.mounted import MOUNT_POINT
 from fixtures.rootfs.stage import HOOK_MODE, Rootfs
 from harness.errors import RECOVER
 from harness.host.shape import Shape, read
+from harness.text import end
 
 ANEW = "make the image anew: pytest -m 'acceptance and rootfs' --provision always"
 
@@ -59,8 +60,8 @@ def test_file_system_fills_the_image(rootfs: Rootfs) -> None:
 def test_file_system_is_clean(rootfs: Rootfs) -> None:
     assert rootfs.fsck == 0, (
         f"'e2fsck -fn {rootfs.image}' ended with {rootfs.fsck}, and 0 is a clean file system: "
-        f"{rootfs.fsck_says[-1500:]}\nwas the image mounted, or used by a guest that could write "
-        f"to it? {ANEW}"
+        f"{end(rootfs.fsck_says, 1500)}\nwas the image mounted, or used by a guest that could "
+        f"write to it? {ANEW}"
     )
 
 

@@ -15,6 +15,7 @@ from typing import TypeVar
 from harness.errors import LabError
 from harness.host.programs import CONTAINER, absent
 from harness.host.shape import read
+from harness.text import end, end_of
 
 T = TypeVar("T")
 
@@ -32,6 +33,8 @@ _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 @dataclass(frozen=True)
 class Result:
     """A command that ended. ``out`` and ``err`` are the last MiB; ``*_bytes`` count all of it.
+
+    What is not whole begins with a mark, `harness.text.CUT`.
 
     Bytes that are no UTF-8 survive as surrogate escapes. ``seconds`` is wall time seen from here.
     """
@@ -126,9 +129,7 @@ def tail(result: Result) -> str:
     ):
         if text.strip():
             cut = f" (the end of {size} bytes)" if size > MESSAGE_TAIL else ""
-            shown = without_usage(text.rstrip())
-            if len(shown) > MESSAGE_TAIL:  # the dots tell masking that a secret may be cut
-                shown = f"...{shown[-MESSAGE_TAIL:]}"
+            shown = end(without_usage(text.rstrip()), MESSAGE_TAIL)
             parts.append(f"\n{name}{cut}:\n{shown}")
     return "".join(parts)
 
@@ -207,14 +208,21 @@ class Capture:
             rest = b""
         self._line = rest
 
+    def skip(self, to: int) -> None:
+        """Leave out what comes before byte `to` of the stream, as far as it has not come."""
+        if to > self.total:
+            self.end()
+            self._kept.clear()
+            self.total = to
+
     def end(self) -> None:
         """Call this at the end of the stream: a last line without an end is handed on, too."""
         rest, self._line = self._line, b""
         self._emit(rest)
 
     def text(self) -> str:
-        """The end of it, at most `CAPTURE` bytes."""
-        return decode(bytes(self._kept[-CAPTURE:]))
+        """The end of it, at most `CAPTURE` bytes and a mark where there were more."""
+        return decode(end_of(bytes(self._kept[-CAPTURE:]), cut=self.total > CAPTURE))
 
     def _emit(self, line: bytes) -> None:
         if self._on_line is None or not line or self.error is not None:

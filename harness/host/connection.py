@@ -10,6 +10,7 @@ from harness.errors import RECOVER, LabError
 from harness.host.command import CommandError, HostRebooted, HostUnreachable, deadline_argv, tail
 from harness.host.process import execute
 from harness.host.transport import Transport
+from harness.text import head
 
 SWEEP_TIMEOUT = 15.0  # seconds on the host
 SWEEP_HARD_TIMEOUT = 30.0  # seconds on this side
@@ -116,7 +117,7 @@ def boot_id(host: str, said: str) -> str:
     if not BOOT_ID.fullmatch(said.strip()):
         raise LabError(
             f"The login shell of host '{host}' writes to stdout: it was asked for its boot id"
-            f" alone, and printed:\n{said.strip()[:1000] or '(nothing)'}",
+            f" alone, and printed:\n{head(said.strip(), 1000) or '(nothing)'}",
             hint="have ~/.bashrc, or whatever that shell reads as it starts, write to terminals"
             " alone: [ -t 1 ] || return",
         )

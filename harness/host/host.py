@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -186,6 +187,7 @@ class Host:
         mark = (TOKEN, f"{self.run_id}.{uuid.uuid4().hex}")
         token = "=".join(mark)
         far = deadline_argv(words, self.paced(timeout))
+        started = time.monotonic()
         try:
             with self.active.running(shlex.join(words)):
                 result = execute(
@@ -197,7 +199,7 @@ class Host:
                 )
             self._judge(result, timeout, ok)
         except BaseException as error:
-            self._record_failure(error, words)
+            self._record_failure(error, words, time.monotonic() - started)
             if isinstance(error, HostUnreachable):
                 self._connection.connection_lost(token, generation)
             elif isinstance(error, CommandTimeout) or not isinstance(error, Exception):
@@ -226,10 +228,12 @@ class Host:
                 result=result,
             )
 
-    def _record_failure(self, error: BaseException, words: Sequence[str]) -> None:
+    def _record_failure(
+        self, error: BaseException, words: Sequence[str], seconds: float = 0.0
+    ) -> None:
         result = error.result if isinstance(error, CommandError) else None
         if result is None:
-            result = Result(tuple(words), -1, "", "", 0.0, 0, 0)
+            result = Result(tuple(words), -1, "", "", seconds, 0, 0)
         self.trace.command(self.name, result, error=type(error).__name__)
 
     def paced(self, seconds: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -117,9 +118,9 @@ class Absent:
         if self.where == CONTAINER:
             return f"is '{self.program}' in the image, and on the PATH that the image sets?"
         if "/" in self.program:
-            return f"see 'ls -l {self.program}' and the first line of that file there"
+            return f"see 'ls -l {shlex.quote(self.program)}' and the first line of that file there"
         if self.why != MISSING:
-            return f"see 'command -v {self.program}' there, and what it leads to"
+            return f"see 'command -v {shlex.quote(self.program)}' there, and what it leads to"
         if self.where:
             return f"it has to be installed there, not on the host: {advice([self.program])}"
         return advice([self.program])

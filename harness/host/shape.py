@@ -8,6 +8,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from harness.errors import LabError
+from harness.text import head
 
 SHOWN = 2000  # characters of a text that an error message shows
 
@@ -18,9 +19,7 @@ class BadJson(LabError):
     """A text that is no JSON, or JSON of another shape; ``why`` says in which way."""
 
     def __init__(self, wanted: str, why: str, text: str, **options: str | None) -> None:
-        shown = text.strip()
-        if len(shown) > SHOWN:  # the dots tell masking that a secret may be cut
-            shown = f"{shown[:SHOWN]}..."
+        shown = head(text.strip(), SHOWN)
         super().__init__(f"{wanted}, but {why}. It is:\n{shown or '(nothing)'}", **options)
         self.why = why
 

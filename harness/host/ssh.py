@@ -10,15 +10,18 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 from harness.host import tunnel
-from harness.host.command import HostUnreachable, Result
+from harness.host.command import Capture, HostUnreachable, Result
 from harness.host.process import execute, kill_group
 from harness.host.transport import KEPT, SshEndpoint, variables, with_options
+from harness.text import readable
 
 CONNECT_TIMEOUT = 30.0  # seconds for the TCP connection and the handshake
 ALIVE_INTERVAL = 15  # seconds between keep-alives; six unanswered ones end the connection
@@ -50,6 +53,13 @@ def _knows(option: str) -> bool:
     IgnoreUnknown would replace the user's own one, on which his configuration may depend.
     """
     return execute(["ssh", "-o", option, "-V"], hard_timeout=CONTROL_TIMEOUT).rc == 0
+
+
+def _take_in(pipe: IO[bytes], said: Capture) -> None:
+    """Drain a pipe to its end, of which a Capture keeps no more than an end."""
+    with pipe:
+        while chunk := os.read(pipe.fileno(), 1 << 16):
+            said.feed(chunk)
 
 
 class SshTransport:
@@ -150,20 +160,25 @@ class SshTransport:
 
         It lasts as long as its input, which is ours: kill -9 of us leaves no connection behind.
         """
-        log = self._dir / "log"
-        with log.open("wb") as stream:
-            self._master = subprocess.Popen(
-                [*self._common(), "-o", "ControlMaster=yes", "-T", *self.endpoint.target, "cat"],
-                stdin=subprocess.PIPE,
-                stdout=stream,
-                stderr=stream,
-                start_new_session=True,
-            )
+        said = Capture(None)
+        self._master = subprocess.Popen(
+            [*self._common(), "-o", "ControlMaster=yes", "-T", *self.endpoint.target, "cat"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self._master.stderr is not None
+        reader = threading.Thread(
+            target=_take_in, args=(self._master.stderr, said), daemon=True, name="ssh"
+        )
+        reader.start()
         deadline = time.monotonic() + 2 * CONNECT_TIMEOUT
         try:
             while not self._answers():
                 if self._master.poll() is not None or time.monotonic() > deadline:
-                    raise self._refused(log.read_text(errors="replace").strip())
+                    reader.join(1.0)
+                    raise self._refused(readable(said.text()).strip())
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._master.wait(0.05)
         except BaseException:
@@ -188,11 +203,11 @@ class SshTransport:
                 hint="somebody may stand in between; if it has been installed anew, compare its"
                 f" key, then remove the old one: {shlex.join(forget)}",
             )
-        hint = f"try: ssh -p {end.port} {end.user}@{end.host} true"
+        hint = f"try: {self.login} true"
         if "Host key verification failed" in said or "host key is known" in said:
             hint = (
                 f"its host key is not in '{known}'; compare it with the host's own and add it:"
-                f" ssh-keyscan -p {end.port} {end.host}"
+                f" {shlex.join(['ssh-keyscan', '-p', str(end.port), end.host])}"
             )
         return HostUnreachable(
             f"{name} cannot be reached: {self._why() or said or 'no answer in time'}", hint=hint

@@ -12,15 +12,19 @@ import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 
-# Joins a connection of the host's with its own standard streams; ends when either side does.
+# Joins a connection of the host's with its own standard streams; ends when either side does. A
+# client that has gone looks like one that has said all: it gets seconds for the rest of an answer,
+# else a server that never answers would take up sshd's sessions one by one.
 RELAY = """
-import os, socket, sys, threading
+import os, socket, sys, threading, time
 there = socket.create_connection((sys.argv[1], int(sys.argv[2])), 30)
 there.settimeout(None)
 def up():
     while data := os.read(0, 65536):
         there.sendall(data)
     there.shutdown(socket.SHUT_WR)
+    time.sleep(10)
+    os._exit(0)
 threading.Thread(target=up, daemon=True).start()
 while data := there.recv(65536):
     while data:

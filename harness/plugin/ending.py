@@ -11,6 +11,7 @@ import pytest
 
 from harness.plugin.output import REPORTER
 from harness.plugin.session import Session
+from harness.text import readable
 from harness.undo.undo import deferred_signals
 
 
@@ -66,7 +67,7 @@ class Ending:
             return
         terminalreporter.section("acceptance run")
         for line, bad in self._lines():
-            terminalreporter.write_line(self.session.trace.mask(line), red=bad)
+            terminalreporter.write_line(self.session.trace.mask(readable(line)), red=bad)
         self._printed = True
 
     def last_resort(self) -> None:

@@ -1,9 +1,9 @@
-"""pytest's own output: masked before anybody sees it, and written through the run's screen.
+"""pytest's own output: readable and masked before anybody sees it, written by the run's screen.
 
-A report is masked as a whole, before the terminal, junit.xml and the cache get it: tracebacks with
-their locals, captured output, properties, reasons, names. The screen masks what goes to the
-terminal besides (warnings, headings), and `Session.end` what is in files of others. With `-s` a
-test's own prints go past all of this: nothing captures them.
+A report is cleaned and masked as a whole, before the terminal, junit.xml and the cache get it:
+tracebacks with their locals, captured output, properties, reasons, names. The screen masks what
+goes to the terminal besides (warnings, headings), and `Session.end` what is in files of others.
+With `-s` a test's own prints go past all of this: nothing captures them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, TextIO, TypeVar, cast
 import pytest
 
 from harness.plugin.session import Session
+from harness.text import readable
 
 R = TypeVar("R", pytest.TestReport, pytest.CollectReport)
 
@@ -90,7 +91,7 @@ class Output:
 
     def _texts(self, value: Any) -> Any:
         if isinstance(value, str):
-            return self.session.trace.mask(value)
+            return self.session.trace.mask(readable(value))
         if isinstance(value, dict):
             return {
                 self._texts(key): item if key in _OWN else self._texts(item)

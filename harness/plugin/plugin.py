@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import testinfra.host
 
-from harness.errors import BadUsage, LabError, sentence
+from harness.errors import BadUsage, LabError, Refused, sentence
+from harness.host.command import HostUnreachable
 from harness.host.host import Host
 from harness.host.infra import suite_host
 from harness.plugin import budget, hooks, load, options, plan, recovery
@@ -25,6 +26,7 @@ from harness.plugin.session import Session, opened
 from harness.profile.schema import BaseProfile
 from harness.record.trace import NOT_ASSESSED
 from harness.run.stage import DECLARED, Run, StageFailed
+from harness.text import head, readable
 
 MARK = "acceptance"
 _SESSION = pytest.StashKey[Session]()
@@ -32,6 +34,9 @@ _ENDING = pytest.StashKey[Ending]()
 _BROKEN = pytest.StashKey[dict[str, str]]()  # fixture -> the one line that says why
 _COLLECTED = pytest.StashKey[dict[str, object]]()
 _BLOCKED = pytest.StashKey[bool]()  # this item was skipped by us, for a broken stage
+_ASSERTED = pytest.StashKey[list[tuple[str, str]]]()  # what was asserted and held, and the values
+ASSERTED = 50  # of a test, at most: one may assert in a loop
+_CLOSED = pytest.StashKey[set[str]]()  # fixtures that are broken for `_host_closed`
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -64,7 +69,7 @@ def usage_errors() -> Iterator[None]:
     try:
         yield
     except BadUsage as error:
-        raise pytest.UsageError(str(error)) from None
+        raise pytest.UsageError(readable(str(error))) from None
 
 
 def _opened(config: pytest.Config) -> Session:
@@ -82,6 +87,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for part in (Output(config, session), budget.Budget(session, MARK), ending):
         config.pluginmanager.register(part)
     config.stash[_BROKEN] = {}
+    config.stash[_CLOSED] = set()
     with usage_errors():
         if options.may_run_acceptance(config.option) or config.option.profile is not None:
             _ = session.profile
@@ -188,23 +194,34 @@ def pytest_fixture_setup(
     try:
         return (yield)
     except StageFailed as error:
-        _note_broken(fixturedef, request, error.brief)
+        _note_broken(fixturedef, request, error, error.brief)
         raise
     except (Exception, pytest.fail.Exception) as error:
         if fixturedef.argname in DECLARED:
             failure = StageFailed(fixturedef.argname, error)
-            _note_broken(fixturedef, request, failure.brief)
+            _note_broken(fixturedef, request, error, failure.brief)
             raise failure from error
         if fixturedef.scope == "session":
             reason = f'fixture "{fixturedef.argname}" failed: {_first_line(error)}'
-            _note_broken(fixturedef, request, reason)
+            _note_broken(fixturedef, request, error, reason)
         raise
 
 
 def _note_broken(
-    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest, reason: str
+    fixturedef: pytest.FixtureDef[Any],
+    request: pytest.FixtureRequest,
+    error: BaseException,
+    reason: str,
 ) -> None:
     request.config.stash[_BROKEN].setdefault(fixturedef.argname, reason)
+    if _host_closed(error):
+        request.config.stash[_CLOSED].add(fixturedef.argname)
+
+
+def _host_closed(error: BaseException | None) -> bool:
+    """Whether it is that the host cannot be reached, or has refused us: nothing was looked at."""
+    cause = error.cause if isinstance(error, StageFailed) else error
+    return isinstance(cause, HostUnreachable | Refused)
 
 
 def _first_line(error: BaseException) -> str:
@@ -219,8 +236,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     broken = item.config.stash[_BROKEN]
     for name in _fixtures(item):
         if name in broken:
-            item.stash[_BLOCKED] = True
+            item.stash[_BLOCKED] = name not in item.config.stash[_CLOSED]
             pytest.skip(session_of(item.config).trace.mask(broken[name]))
+
+
+def pytest_assertion_pass(item: pytest.Item, orig: str, expl: str) -> None:
+    """Note what was asserted, and what was found: pytest's first line has the values compared."""
+    found = item.stash.setdefault(_ASSERTED, [])
+    if len(found) < ASSERTED:
+        found.append((head(orig, 500), head(expl.partition("\n")[0], 500)))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -244,11 +268,13 @@ def pytest_runtest_makereport(
     if report.failed and session.run is not None:
         folder = session.run.evidence.collect(report.nodeid, {"failure": full})
         report.sections.append(("evidence", str(folder)))
-    _record(session, item, report)
+    _record(session, item, report, error)
     return report
 
 
-def _record(session: Session, item: pytest.Item, report: pytest.TestReport) -> None:
+def _record(
+    session: Session, item: pytest.Item, report: pytest.TestReport, error: BaseException | None
+) -> None:
     if report.when != "call" and report.passed:
         return
     outcome: str = report.outcome
@@ -267,22 +293,25 @@ def _record(session: Session, item: pytest.Item, report: pytest.TestReport) -> N
         seconds=round(report.duration, 3),
         clauses=[str(a) for mark in item.iter_markers("clause") for a in mark.args],
         message=message or None,
-        status=_status(session, item, outcome, message, expected is not None),
+        status=_status(item, outcome, message, expected is not None, error),
         fixtures=[name for name in taken if name in _fixtures(item)],
+        asserted=[{"asserted": a, "found": b} for a, b in item.stash.get(_ASSERTED, ())],
     )
 
 
-def _status(session: Session, item: pytest.Item, outcome: str, message: str, expected: bool) -> str:
+def _status(
+    item: pytest.Item, outcome: str, message: str, expected: bool, error: BaseException | None
+) -> str:
     """The outcome; of skips and of tests marked xfail also which kind.
 
-    Of a host that was refused nothing is said: it was not touched.
+    Of a host that refused us, or that was not there, nothing is said: it was not looked at.
     """
-    if session.outcome.refused and outcome in ("error", "skipped"):
+    if _host_closed(error):
         return NOT_ASSESSED
     if expected:
         return "unexpected pass" if outcome == "passed" else "expected failure"
     if outcome != "skipped":
         return outcome
-    if item.stash.get(_BLOCKED, False):
-        return "blocked"
+    if _BLOCKED in item.stash:
+        return "blocked" if item.stash[_BLOCKED] else NOT_ASSESSED
     return NOT_ASSESSED if message.startswith(f"{NOT_ASSESSED}: ") else "skipped"

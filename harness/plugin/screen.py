@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TextIO
 
+from harness.text import readable
+
 if TYPE_CHECKING:
     from rich.live import Live
 
@@ -74,7 +76,8 @@ class Screen:
         return len(text)
 
     def say(self, text: str) -> None:
-        """A line of its own, at once."""
+        """A line of its own, at once; `readable`, whoever's words are in it."""
+        text = readable(text)
         with self._lock:
             self._last = text
             self.begin_line()
@@ -130,7 +133,7 @@ class Screen:
             self._drawn = Live(console=console, auto_refresh=False, transient=True)
             self._drawn.start()
             console.show_cursor()  # what is killed now leaves the terminal as it was
-        last = " ".join(Text.from_ansi(self._mask(self._last)).plain.split())
+        last = " ".join(self._mask(self._last).split())
         line = Text.assemble((name, "bold"), f"  {_elapsed(seconds)}  ", (last, "dim"))
         line.no_wrap, line.overflow = True, "ellipsis"
         self._drawn.update(line, refresh=True)

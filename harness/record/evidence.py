@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import queue
 import re
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.record.trace import Trace
+from harness.record.trace import Trace, at_stage
+from harness.text import whole
+from harness.wait import within
 
 DEADLINE = 60.0  # seconds that one collector may take
+HUNG = 2  # collectors without an answer, after which the others are not asked: the host hangs
+STAGE = "evidence"  # that of the commands which collectors run, in the record
 LIMIT = 2 << 20  # bytes of a file; of more, the end is kept
 
 Collector = Callable[[], str | bytes]
@@ -61,22 +63,30 @@ class Evidence:
             folder.mkdir(parents=True, exist_ok=True)
             for name, text in (extra or {}).items():
                 self._store(nodeid, folder, name, text)
+            hung = 0
             for name, collect in list(self._collectors.items()):
-                self._store(nodeid, folder, name, self._gathered(collect))
+                data = self._gathered(collect) if hung < HUNG else None
+                hung += data is None
+                none = f"could not be collected: no answer within {self._deadline:g} s\n"
+                self._store(nodeid, folder, name, none if data is None else data)
         except OSError as error:  # a full disk: the run goes on, and says so at its end
             self._trace.keep(f"The evidence in '{folder}' is not whole: {error}")
         return folder
 
-    def _gathered(self, collect: Collector) -> str | bytes:
-        # In a thread, which cannot be ended but can be left behind; what it waits for on the host
-        # has a deadline of its own.
-        answer: queue.SimpleQueue[str | bytes] = queue.SimpleQueue()
-        work = threading.Thread(target=_work, args=(collect, answer), daemon=True, name="evidence")
-        work.start()
+    def _gathered(self, collect: Collector) -> str | bytes | None:
+        """What a collector has; its error, which never hides the failure; None: no answer."""
+
+        def work() -> str | bytes:
+            try:
+                with at_stage(STAGE):  # no test rests on what is asked now
+                    return collect()
+            except BaseException as error:
+                return f"could not be collected: {type(error).__name__}: {error}\n"
+
         try:
-            return answer.get(timeout=self._deadline)
-        except queue.Empty:
-            return f"could not be collected: no answer within {self._deadline:g} s\n"
+            return within(self._deadline, work)
+        except TimeoutError:
+            return None
 
     def _store(self, nodeid: str, folder: Path, name: str, data: str | bytes) -> None:
         """Write a file under a name that is still free: a test can fail in more than one phase."""
@@ -115,17 +125,10 @@ def _listed(trace: Trace, nodeid: str | None, name: Path, raw: bytes) -> None:
     )
 
 
-def _work(collect: Collector, answer: queue.SimpleQueue[str | bytes]) -> None:
-    try:
-        answer.put(collect())
-    except BaseException as error:  # never hides the failure that it was called for
-        answer.put(f"could not be collected: {type(error).__name__}: {error}\n")
-
-
 def _end(raw: bytes, limit: int) -> bytes:
     if len(raw) <= limit:
         return raw
-    return b"[the last %d of %d bytes]\n" % (limit, len(raw)) + raw[-limit:]
+    return b"[the last %d of %d bytes]\n" % (limit, len(raw)) + whole(raw[-limit:])
 
 
 def _file_name(name: str) -> str:

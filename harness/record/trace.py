@@ -1,8 +1,9 @@
 """The record of a run: append-only JSON lines, one schema (reports/record.schema.json).
 
 `time` is UTC; `at` and every `seconds` come from a monotonic clock, so that a clock that is set
-during a run changes no duration. Secrets are masked (`harness.record.masking`), wherever they
-stand. `chain` joins each event to all before it, so that a later change to any of them can be told.
+during a run changes no duration. Texts are cleaned (`harness.text.plain`), and secrets masked
+(`harness.record.masking`), wherever they stand. `chain` joins each event to all before it, so that
+a later change to any of them can be told.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Protocol
 
 from harness.record.facts import as_json
 from harness.record.masking import Masker
+from harness.text import plain
 
 FORMAT = 3  # the record's version, written in its first event
 STREAM_TAIL = 16_384  # characters of each stream of a command that the record keeps
@@ -120,7 +122,6 @@ class Trace:
         with self._lock:
             if self._file is not None:
                 chain = chain_digest(self._chain, head | body)
-                # lone surrogates need the escapes
                 line = json.dumps(head | body | {"chain": chain}, ensure_ascii=True)
                 if self._write(self._file, f"{line}\n".encode()):
                     self._chain = chain
@@ -154,12 +155,15 @@ class Trace:
             rc=result.rc,
             seconds=round(result.seconds, 3),
             # masked before it is cut: a secret at the edge would not be known for one
-            out=self.mask(result.out)[-STREAM_TAIL:],
-            err=self.mask(result.err)[-STREAM_TAIL:],
+            out=self._masked(result.out)[-STREAM_TAIL:],
+            err=self._masked(result.err)[-STREAM_TAIL:],
             out_bytes=result.out_bytes,
             err_bytes=result.err_bytes,
             error=error,
         )
+
+    def _masked(self, text: str) -> str:
+        return self.masker.text(plain(text))
 
 
 def chain_digest(before: str, event: Mapping[str, object]) -> str:

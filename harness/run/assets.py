@@ -10,16 +10,22 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
+import shutil
 import time
 import urllib.parse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from platformdirs import user_cache_path
 
 from harness.errors import LabError
 from harness.host.host import Host
+
+if TYPE_CHECKING:
+    import requests
 
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all (None: not told)
 
@@ -127,6 +133,9 @@ CONNECT_TIMEOUT = 30.0  # seconds
 READ_TIMEOUT = 60.0  # seconds without a single byte
 ATTEMPTS = 5  # connections in a row that bring nothing before a download is given up
 PAUSE = 1.0  # seconds before the second attempt; doubled for each further one
+LIMIT = 64 << 30  # bytes of an asset, and...
+RESERVE = 1 << 30  # ... those that a download leaves on the cache's file system
+PATIENCE = 7200.0  # seconds that a download may take in all
 LOCK_TIMEOUT = 7200.0  # seconds that another download of the same asset may take
 
 
@@ -146,7 +155,7 @@ def into_cache(asset: Asset, path: Path, progress: Progress | None) -> None:
         raise AssetError(
             f"Asset '{asset.source}' is being downloaded by another process for more than"
             f" {LOCK_TIMEOUT:.0f} s.",
-            hint=f"who holds it: fuser '{path}.lock'",
+            hint=f"who holds it: fuser {shlex.quote(f'{path}.lock')}",
         ) from error
 
 
@@ -171,11 +180,11 @@ def _complete(asset: Asset, part: Path, progress: Progress | None) -> None:
     """Download the rest of `part`, over as many connections as it takes."""
     import requests
 
-    failures = 0
+    failures, deadline = 0, time.monotonic() + PATIENCE
     while True:
         before = _size(part)
         try:
-            return _once(asset, part, progress)
+            return _once(asset, part, progress, deadline)
         except requests.HTTPError as error:
             status = error.response.status_code if error.response is not None else 0
             if status < 500:
@@ -200,7 +209,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _once(asset: Asset, part: Path, progress: Progress | None) -> None:
+def _once(asset: Asset, part: Path, progress: Progress | None, deadline: float) -> None:
     """One connection: append the rest, or all of it where the server knows no ranges."""
     import requests
 
@@ -224,10 +233,38 @@ def _once(asset: Asset, part: Path, progress: Progress | None) -> None:
         else:
             start = 0
         length = response.headers.get("Content-Length")
-        total = start + int(length) if length else None
+        total = start + int(length) if length and length.isdecimal() else None
         with part.open("ab" if start else "wb") as stream:
-            for chunk in response.iter_content(CHUNK):
+            while chunk := _some(response):
+                _allow(asset, part, start + len(chunk), deadline)
                 stream.write(chunk)
                 start += len(chunk)
                 if progress is not None:
                     progress(start, total)
+        if total is not None and start < total:
+            raise requests.ConnectionError(f"it broke off after {start} of {total} bytes")
+
+
+def _some(response: requests.Response) -> bytes:
+    """What has come, and not a whole chunk: a byte now and then would put off the deadline."""
+    import requests
+    import urllib3
+
+    try:
+        chunk: bytes = response.raw.read1(CHUNK)
+    except urllib3.exceptions.HTTPError as error:
+        raise requests.ConnectionError(error) from error
+    return chunk
+
+
+def _allow(asset: Asset, part: Path, size: int, deadline: float) -> None:
+    """Raise AssetError where a download has no end in bytes or in time, or fills the disk."""
+    if time.monotonic() > deadline:
+        why = f"is not whole after {PATIENCE:.0f} s"
+    elif size > LIMIT:
+        why = f"has more than {LIMIT >> 30} GiB"
+    elif shutil.disk_usage(part.parent).free < RESERVE:
+        why = f"leaves less than {RESERVE >> 30} GiB on the file system of '{part.parent}'"
+    else:
+        return
+    raise AssetError(f"Asset '{asset.source}' {why} ({size} bytes have come).")

@@ -23,6 +23,7 @@ from harness.host.command import (
     OnLine,
     Result,
     deadline_argv,
+    decode,
     encode,
     env_argv,
     hit_deadline,
@@ -31,12 +32,15 @@ from harness.host.command import (
 )
 from harness.host.connection import SWEEP
 from harness.host.host import Host
+from harness.text import end_of
 from harness.undo.journal import Journal
 
 TOKEN = "HARNESS_JOB"  # environment variable by which a job's processes are found
 INTERVAL = 0.5  # seconds between two looks at a job's output
 PATIENCE = 120.0  # seconds for which a host may be unreachable while its job goes on
 CHUNK = 1 << 18  # bytes of output fetched at a time
+BEHIND = 8 << 20  # bytes of output that wait to be fetched; of more, the last of them are
+OUTPUT = 256 << 20  # bytes that a job may print: it fills a disk of the host's
 STOP = 30.0  # seconds that a job gets to end when it is stopped
 
 # $1 directory, $2 unit, $3 token, then the command. The inner shell stays, to note the status. A
@@ -128,6 +132,13 @@ class Job:
         )
         head, _, data = encode(result.out).partition(b"\n")
         state, size = head.decode().split()
+        if int(size) > OUTPUT and state == "alive":
+            self._stop_quietly()
+            raise LabError(
+                f"Job '{self.unit}' on '{self.host.name}' had printed {int(size) >> 20} MiB, and"
+                f" was stopped: '{shlex.join(self.argv)}'.",
+                hint="what does it say over and over? Its last lines are in the evidence",
+            )
         return _Look(state, int(size), data)
 
     def _stop_quietly(self) -> None:
@@ -143,10 +154,9 @@ class Job:
         return self._look(0, 0).state
 
     def tail(self, size: int = 65_536) -> str:
-        """The last `size` bytes that it printed, both streams together."""
-        return self.host.sh(
-            'tail -c "$2" -- "$1"', f"{self.directory}/out", str(size), probe=True
-        ).out
+        """The last `size` bytes that it printed, both streams together; a mark before a part."""
+        said = self.host.sh('tail -c "$2" -- "$1"', f"{self.directory}/out", str(size), probe=True)
+        return decode(end_of(encode(said.out), cut=said.out_bytes == size))
 
     def stop(self) -> None:
         """End it with all of its processes; no error when it has ended."""
@@ -224,6 +234,7 @@ class Job:
         output.feed(look.data)
         if output.error is not None:
             raise output.error
+        output.skip(look.size - BEHIND)
         return look.state != "alive" and output.total >= look.size
 
     def _too_late(self, output: Capture) -> CommandTimeout:

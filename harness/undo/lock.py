@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import json
 import os
+import shlex
 import socket
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -43,7 +44,7 @@ def secure(host: Host, directory: str) -> None:
     if result.rc == 3:
         raise StateRefused(
             f"The journal directory on '{host.name}' cannot be trusted: {result.out.strip()}.",
-            hint=f"look at it, then remove it: ls -la {directory}",
+            hint=f"look at it, then remove it: {shlex.join(['ls', '-la', directory])}",
         )
     if result.rc != 0:
         raise StateRefused(

@@ -1,4 +1,4 @@
-"""Text for a terminal, measured in columns, with control sequences stripped."""
+"""Text for a terminal, measured in columns."""
 
 from __future__ import annotations
 
@@ -7,21 +7,12 @@ from collections.abc import Iterator
 
 from rich.cells import cell_len, chop_cells
 
-# Escape sequences (ECMA-48: CSI, OSC, and the short ones), then any other control character.
-_CONTROL = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[ -/]*[0-~]?"
-    r"|[\x00-\x1f\x7f-\x9f]"
-)
-
-
-def plain(text: str) -> str:
-    """A line of a host's output as a terminal may show it."""
-    return _CONTROL.sub("", text.expandtabs(1))
+from harness.text import readable
 
 
 def cut(text: str, width: int) -> str:
     """The beginning of a text, at most `width` columns wide."""
-    return next(iter(chop_cells(plain(text), width)), "")
+    return next(iter(chop_cells(_line(text), width)), "")
 
 
 def wrapped(text: str, width: int, indent: str) -> Iterator[str]:
@@ -30,7 +21,7 @@ def wrapped(text: str, width: int, indent: str) -> Iterator[str]:
     A word that is wider than a line, as all of a Chinese sentence is, is broken where it must be.
     """
     line = ""
-    for word in re.findall(r"\s*\S+", plain(text)):
+    for word in re.findall(r"\s*\S+", _line(text)):
         if cell_len(line + word) <= width:
             line += word
             continue
@@ -43,3 +34,7 @@ def wrapped(text: str, width: int, indent: str) -> Iterator[str]:
             line = indent + line[len(head) :]
     if line.strip():
         yield line
+
+
+def _line(text: str) -> str:
+    return readable(text).expandtabs(1).replace("\n", " ")

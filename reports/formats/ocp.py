@@ -24,6 +24,8 @@ from reports.record.record import Event, Record, Stage, Test
 _RESULTS = {
     verdict.QUALIFIED: tv.TestResult.PASS,
     verdict.CONDITIONAL: tv.TestResult.PASS,  # a warning says under which conditions
+    verdict.REHEARSED: tv.TestResult.NOT_APPLICABLE,
+    verdict.VOID: tv.TestResult.NOT_APPLICABLE,
     verdict.FAILED: tv.TestResult.FAIL,
     verdict.REHEARSED: tv.TestResult.NOT_APPLICABLE,
     NOT_ASSESSED: tv.TestResult.NOT_APPLICABLE,
@@ -33,6 +35,7 @@ _SOFTWARE: dict[Kind, tv.SoftwareType] = {
     "software": tv.SoftwareType.UNSPECIFIED,
 }
 _DIAGNOSES = {"passed": tv.DiagnosisType.PASS, "skipped": tv.DiagnosisType.UNKNOWN}
+_INCOMPLETE = (exits.INTERRUPTED, exits.HARNESS_ERROR, exits.UNREACHABLE, exits.REFUSED, None)
 
 
 class _Lines(tv.Writer):
@@ -74,7 +77,7 @@ def document(record: Record, base: str = "") -> str:
     whole = verdict.overall(record)
     for reason in whole.sentences():
         run.add_log(tv.LogSeverity.INFO, reason, source_location=None)
-    complete = record.end is not None and record.exit_status != exits.INTERRUPTED
+    complete = record.exit_status not in _INCOMPLETE and not record.altered
     status = tv.TestStatus.COMPLETE if complete else tv.TestStatus.ERROR
     run.end(status=status, result=_RESULTS[whole.verdict])
     return "".join(f"{line}\n" for line in out.lines)
@@ -117,7 +120,9 @@ def _test(step: TestStep, test: Test, gpu: tv.dut.HardwareInfo | None, base: str
     step.start()
     step.add_measurement(name="duration", value=test.seconds, unit="s")
     step.add_diagnosis(
-        _DIAGNOSES.get(test.outcome, tv.DiagnosisType.FAIL),
+        tv.DiagnosisType.UNKNOWN
+        if test.status == NOT_ASSESSED
+        else _DIAGNOSES.get(test.outcome, tv.DiagnosisType.FAIL),
         verdict=test.status,
         message="\n".join([*(f"clause {name}" for name in test.clauses), test.message]).strip()
         or None,

@@ -9,6 +9,11 @@ from harness import exits
 from reports.history.bands import Band
 from reports.history.history import History, Past
 
+# How runs end that say nothing of the lab.
+ELSEWHERE = (
+    *(exits.INTERRUPTED, exits.HARNESS_ERROR, exits.USAGE, exits.NO_TESTS),
+    *(exits.UNREACHABLE, exits.REFUSED),
+)
 FINE = ("ok", "passed", "not assessed", "expected failure")
 
 
@@ -41,7 +46,7 @@ class Divergence:
 def newest(history: History, lab: str, last: int = 200) -> Divergence | None:
     """The divergence of a lab's newest failed run; None where none of the last runs failed."""
     runs = history.runs(lab, last)
-    ended = (run for run in reversed(runs) if run.exit_status != exits.INTERRUPTED)
+    ended = (run for run in reversed(runs) if run.exit_status not in ELSEWHERE)
     failed = next((run for run in ended if not run.good), None)
     if failed is None:
         return None

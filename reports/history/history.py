@@ -17,6 +17,7 @@ from reports.record.record import Record, RecordError
 
 FILE = Path("runs") / "history.sqlite"  # in the folder of reports
 VERSION = 3
+PATIENCE = 60.0  # seconds for which another process may have the file; a twelfth to look alone
 _SCHEMA = """
 CREATE TABLE run (
     number INTEGER PRIMARY KEY, id TEXT UNIQUE NOT NULL, lab TEXT NOT NULL, target TEXT NOT NULL,
@@ -256,7 +257,8 @@ def opened(path: Path, *, readonly: bool = False) -> Iterator[History]:
         path.parent.mkdir(parents=True, exist_ok=True)
     where = f"{path.resolve().as_uri()}?mode={'ro' if readonly else 'rwc'}"
     try:
-        database = sqlite3.connect(where, uri=True, timeout=60, isolation_level=None)
+        patience = PATIENCE / 12 if readonly else PATIENCE
+        database = sqlite3.connect(where, uri=True, timeout=patience, isolation_level=None)
         with closing(database):
             database.execute("BEGIN" if readonly else "BEGIN IMMEDIATE")
             _prepare(database, path)

@@ -59,9 +59,14 @@ def svg(made: Any, name: str, title: str) -> str:
     Text stays text, in the fonts of whoever reads: this machine may have none for Chinese.
     """
     from matplotlib import rc_context
+    from matplotlib.text import Text
 
     stream = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "report"}), catch_warnings():
+    style: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "report"}
+    style["text.parse_math"] = False  # of what is made while it draws
+    for text in made.findobj(Text):  # names of others are no formulas
+        text.set_parse_math(False)
+    with rc_context(style), catch_warnings():
         filterwarnings("ignore", "Glyph .* missing from font")  # it can only not measure them
         made.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     body = stream.getvalue()

@@ -48,6 +48,7 @@ def page(record: Record, integrity: Integrity, language: str = "en", base: str =
     `base` leads from where the page is to lie to the run's folder.
     """
     text = translator(language)
+    record = integrity.of(record)
     found = basis.fact_blocks(record)
     return (
         environment()
@@ -69,6 +70,8 @@ def page(record: Record, integrity: Integrity, language: str = "en", base: str =
             findings=_findings(record, language),
             outcomes={"failed": "undo_failed", KEPT: "kept_change"},
             found=found,
+            failed_command=record.first_failure
+            and basis.last_command(record.first_failure, record),
             rows=[
                 Row(t, basis.facts_for(t, found), basis.commands(t, record)) for t in record.tests
             ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -10,13 +12,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 @cache
 def environment() -> Environment:
     """jinja2 with the templates of this package; every value is escaped, none may be missing."""
-    return Environment(
+    made = Environment(
         loader=PackageLoader("reports.html.html"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+    made.filters["shell"] = shlex.quote  # a word of a line to paste
+    made.filters["css"] = lambda text: re.sub(r"[^\w .:-]", "_", text)  # within a string of CSS's
+    return made
 
 
 def language_tag(language: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.text import CUT
 from reports.record.record import Event, Record, Test
 
 LINE, OUT = 400, 1200  # characters of a command and of its output that a report shows
@@ -71,12 +72,21 @@ def commands(test: Test, record: Record) -> list[Command]:
     return [_command(record.events[number], OUT) for number in test.commands]
 
 
+def last_command(test: Test, record: Record) -> Command | None:
+    """What a failed test, or its stage, ran last on the host; of its commands one that failed."""
+    mine = [e for e in record.kind("command") if test.stage and e["stage"] == test.stage]
+    mine = mine or [record.events[number] for number in test.commands]
+    bad = [event for event in mine if event["rc"] != 0 or event["error"]]
+    return next((_command(event, OUT) for event in reversed(bad or mine)), None)
+
+
 def _command(event: Mapping[str, Any], out: int) -> Command:
     line = str(event["line"])
     short = line if len(line) <= LINE else f"{line[:LINE]} …"
     said = f"{event['out']}{event['err']}".strip() if out else ""
-    if len(said) > out:
-        said = f"… {said[-out:]}"
+    kept = len(event["out"].encode()) + len(event["err"].encode())
+    whole = len(said) <= out and kept >= event["out_bytes"] + event["err_bytes"]
+    said = said if whole else f"{CUT} {said[-out:].removeprefix(CUT)}"
     return Command(short, int(event["rc"]), float(event["seconds"]), said)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.record.trace import GENESIS, chain_digest
@@ -27,6 +27,10 @@ class Integrity:
     @property
     def intact(self) -> bool:
         return not self.problems and not self.incomplete
+
+    def of(self, record: Record) -> Record:
+        """The record, with what was found: it voids every verdict on it."""
+        return replace(record, altered=self.problems)
 
 
 def check(record: Record, known: Mapping[str, str] | None = None) -> Integrity:
@@ -50,16 +54,16 @@ def check(record: Record, known: Mapping[str, str] | None = None) -> Integrity:
 def noted(run: str, *folders: Path) -> dict[str, str]:
     """The sha256 of a run's record in the summary.json of each folder, by that file's path.
 
-    The digest of a run without an end is left out: the record may have grown since.
+    The digest of a run without an end is left out: the record may have grown since. So is a file
+    that cannot be read, since it was cut off: it is made anew.
     """
     found = {}
     for path in {folder.resolve() / "summary.json" for folder in folders}:
         try:
             said = json.loads(path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
+        except (OSError, ValueError):  # what a crash or a full disk left notes nothing
             continue
-        except ValueError:
-            found[str(path)] = "no JSON"
+        if not isinstance(said, dict):
             continue
         if said.get("id") == run and said.get("exit_status") is not None:
             found[str(path)] = str(said.get("record_sha256"))
@@ -68,9 +72,11 @@ def noted(run: str, *folders: Path) -> dict[str, str]:
 
 def _chain(record: Record) -> Iterator[str]:
     chain = GENESIS
-    for number, event in enumerate(record.events, 1):
+    for number, line in enumerate(record.lines, 1):
+        event = json.loads(line)
         chain = chain_digest(chain, event)
-        if event.get("chain") != chain:
+        # A value given twice, or written otherwise, would be another to another reader.
+        if event.get("chain") != chain or json.dumps(event).encode() != line:
             yield f"record.jsonl line {number} is not what was written"
             break
     if record.end is not None and record.end is not record.events[-1]:
@@ -83,7 +89,9 @@ def _evidence(record: Record) -> Iterator[str]:
     listed = {str(event["file"]): event for event in record.kind("evidence")}
     for name, event in listed.items():
         path = record.folder / name
-        if not path.is_file():
+        if not path.resolve().is_relative_to(record.folder.resolve()):
+            yield f"{name} is not in the run's folder"
+        elif not path.is_file():
             yield f"{name} is missing"
         elif hashlib.sha256(_collected(path, event)).hexdigest() != event["sha256"]:
             yield f"{name} is not what was collected"
@@ -91,7 +99,7 @@ def _evidence(record: Record) -> Iterator[str]:
         return  # what lies there beside was to be listed at the end
     for path in sorted((record.folder / "evidence").rglob("*")):
         name = path.relative_to(record.folder).as_posix()
-        if name not in listed and not path.is_dir():
+        if name not in listed and (path.is_symlink() or not path.is_dir()):
             yield f"{name} is in no event of the record"
 
 

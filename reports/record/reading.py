@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.record.facts import Shown
-from harness.record.trace import FORMAT
+from harness.record.trace import FORMAT, NOT_ASSESSED
+from harness.text import readable
 from reports.record.record import (
     KEPT,
     LEFT,
@@ -32,14 +33,24 @@ def load(run: Path) -> Record:
         raw = path.read_bytes()
     except OSError as error:
         raise RecordError(f"No record can be read at '{path}': {error.strerror}.") from error
-    events = tuple(_parsed(path, number, line) for number, line in enumerate(_lines(raw), 1))
+    lines = tuple(_lines(raw))
+    events = tuple(_parsed(path, number, line) for number, line in enumerate(lines, 1))
     if not events or events[0].get("kind") != "run" or events[0].get("state") != "started":
         raise RecordError(f"'{path}' does not begin with the start of a run.")
     if (format := events[0].get("format")) != FORMAT:
         raise RecordError(f"'{path}' has format {format!r}; this version reads {FORMAT}.")
+    try:
+        return _record(path, raw, lines, events)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise RecordError(f"'{path}' is no record as a run writes it ({why}).") from error
+
+
+def _record(path: Path, raw: bytes, lines: tuple[bytes, ...], events: tuple[Event, ...]) -> Record:
     return Record(
         folder=path.parent,
         events=events,
+        lines=lines,
         digest=hashlib.sha256(raw).hexdigest(),
         rest=len(raw.rpartition(b"\n")[2]),
         tests=_tests(events),
@@ -57,12 +68,21 @@ def _lines(raw: bytes) -> list[bytes]:
 
 def _parsed(path: Path, number: int, line: bytes) -> Event:
     try:
-        event = json.loads(line)
-    except ValueError as error:
+        event = _readable(json.loads(line))
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"'{path}' line {number} is not JSON: {error}.") from error
     if not isinstance(event, dict) or "kind" not in event:
         raise RecordError(f"'{path}' line {number} is no event of a record.")
     return event
+
+
+def _readable(value: Any) -> Any:
+    """A value of JSON; whatever its texts hold, pages and programs can have them."""
+    if isinstance(value, str):
+        return readable(value)
+    if isinstance(value, dict):
+        return {readable(key): _readable(item) for key, item in value.items()}
+    return [_readable(item) for item in value] if isinstance(value, list) else value
 
 
 def _tests(events: tuple[Event, ...]) -> tuple[Test, ...]:
@@ -90,7 +110,8 @@ def _of_stage(test: Test, broken: Mapping[str, str]) -> Test:
     if test.outcome != "error":
         return test
     mine = (name for error, name in broken.items() if test.message.startswith(error))
-    return replace(test, stage=next(mine, ""))
+    host = "host" if test.status == NOT_ASSESSED else ""  # no stage has come about
+    return replace(test, stage=next(mine, host))
 
 
 def _test(event: Event, before: Test | None, evidence: Iterable[str], own: list[int]) -> Test:
@@ -111,6 +132,7 @@ def _test(event: Event, before: Test | None, evidence: Iterable[str], own: list[
         status=str(event["status"]),
         fixtures=tuple(event["fixtures"]),
         commands=commands,
+        asserted=tuple((one["asserted"], one["found"]) for one in event.get("asserted", ())),
     )
 
 

@@ -47,7 +47,9 @@ class Test:
     status: str = ""  # the outcome; of a skip, and of one that may fail (xfail), which kind
     fixtures: tuple[str, ...] = ()  # what it asks for itself
     commands: tuple[int, ...] = ()  # what it ran on the host: indices of `Record.events`
-    stage: str = ""  # the stage whose failure this error is: the test is the first that needs it
+    asserted: tuple[tuple[str, str], ...] = ()  # what held, as it is written and as it was found
+    # The stage whose failure this error is, or 'host': the test is the first that needs it.
+    stage: str = ""
 
     @property
     def subject(self) -> str:
@@ -99,7 +101,8 @@ class Record:
     """A whole run. `exit_status` is None where the run never ended."""
 
     folder: Path
-    events: tuple[Event, ...]
+    events: tuple[Event, ...]  # their texts are `harness.text.readable`
+    lines: tuple[bytes, ...]  # the same as they were written
     digest: str  # sha256 of record.jsonl
     rest: int  # bytes behind its last line
     tests: tuple[Test, ...]
@@ -107,6 +110,7 @@ class Record:
     changes: tuple[Change, ...]
     facts: Mapping[str, Any]
     shown: tuple[Shown, ...]  # what the facts, those of stages first, declare for a report
+    altered: tuple[str, ...] = ()  # what a check of its integrity has found
 
     @property
     def start(self) -> Event:

@@ -10,21 +10,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from harness import exits
+from harness.record.revision import CHANGED
 from harness.record.trace import NOT_ASSESSED
 from reports.record.record import NOT_SEEN, Record, Test, suite_of
 from reports.texts.texts import translator
 
 QUALIFIED, CONDITIONAL, FAILED = "qualified", "conditional", "failed"
 REHEARSED = "rehearsed"  # with a stand-in: nothing is said of hardware
-ORDER = (QUALIFIED, CONDITIONAL, REHEARSED, NOT_ASSESSED, FAILED)  # the worst is last
+VOID = "void"  # the record was altered
+ORDER = (QUALIFIED, CONDITIONAL, REHEARSED, NOT_ASSESSED, FAILED, VOID)  # the worst is last
 
-RULES = (
-    FAILED,
-    NOT_ASSESSED,
-    REHEARSED,
-    CONDITIONAL,
-    QUALIFIED,
-)  # the first that applies; texts.py says them
+RULES = ORDER[::-1]  # the first that applies; texts.py says them
 
 BAD = ("failed", "error", "blocked")
 WHOLE = (exits.PASSED, exits.FAILED, exits.REGRESSION)  # with these a run has come to its end
@@ -81,6 +77,7 @@ def overall(record: Record) -> Verdict:
     parts = capabilities(record)
     more = run_level_reasons(record)
     reasons = [reason for _, reason in more]
+    reasons += [Reason("standins")] if record.standins else []
     reasons += [
         Reason.of(f"part_{part.verdict}", name=part.name)
         for part in parts
@@ -94,7 +91,15 @@ def overall(record: Record) -> Verdict:
 
 def run_level_reasons(record: Record) -> list[tuple[str, Reason]]:
     """(verdict, reason) for the run as a whole: a host not put back, a run that was stopped, ..."""
-    return [*_ending(record), *_baseline(record)]
+    return [*_integrity(record), *_ending(record), *_baseline(record)]
+
+
+def _integrity(record: Record) -> Iterator[tuple[str, Reason]]:
+    if record.altered:
+        yield VOID, Reason("altered")
+    commit = record.start.get("commit")
+    if not commit or str(commit).endswith(CHANGED):
+        yield CONDITIONAL, Reason("harness_changed")
 
 
 def _ending(record: Record) -> Iterator[tuple[str, Reason]]:
@@ -132,10 +137,8 @@ def _judge(name: str, tests: Sequence[Test], record: Record) -> Verdict:
     counts = Counter(test.status for test in tests)
     bad = [_reason(test, record) for test in tests if test.status in BAD]
     gaps = [*_gaps(name, tests, record)]
-    limits = [_reason(t, record) for t in tests if t.status in _LIMITS]
+    limits = [_reason(t, record) for t in tests if t.status in _LIMITS and not _host_closed(t)]
     limits += _unseen(name, record)
-    if record.standins:
-        limits.append(Reason("standins"))
     if bad:
         return Verdict(name, FAILED, tuple(dict.fromkeys([*bad, *gaps])), counts)
     if gaps or not counts["passed"]:
@@ -173,6 +176,14 @@ def _gaps(name: str, tests: Sequence[Test], record: Record) -> Iterator[Reason]:
     for test in tests:
         if test.status == "skipped":
             yield Reason.of("skipped_test", test=test.name, why=test.cause[0])
+        elif _host_closed(test):
+            yield Reason.of("own_words", en=test.cause[0], zh=test.cause[0])
+
+
+def _host_closed(test: Test) -> bool:
+    """Whether a test was not assessed since the host was not there, or refused the run."""
+    own = test.message.startswith(f"{NOT_ASSESSED}: ")  # its own word for what a target cannot show
+    return test.status == NOT_ASSESSED and not own
 
 
 def _reason(test: Test, record: Record) -> Reason:

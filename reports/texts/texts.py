@@ -35,7 +35,6 @@ TEXTS = {
     "real": ("real", "真实"),
     "stand-in": ("stand-in", "替身"),
     "not seen": ("not seen", "未查明"),
-    "altered": ("The record or its evidence was altered.", "记录或证据已被改动。"),
     "incomplete": (
         "The record has no end. The run was cut off (killed, or the power failed), or lines were"
         " taken from its end; what is there is as it was written.",
@@ -81,10 +80,14 @@ TEXTS = {
         "a test or a clause of it was left out, by choice or for the run's end, or was skipped",
         "有测试或条款未执行：被筛除、跳过，或运行提前结束",
     ),
+    "rule_void": (
+        "the record or its evidence is not as the run wrote it: nothing can be concluded from it",
+        "记录或证据与运行时写入的不一致，不能据此得出任何结论",
+    ),
     "rule_rehearsed": (
-        "every test ran and none failed, but parts of the lab are stand-ins: that says nothing of"
-        " hardware",
-        "测试全部执行且无失败，但环境中有替身组件：不说明硬件是否合格",
+        "every test ran and none failed, in a lab with stand-ins: the procedure was exercised, and"
+        " nothing is said of hardware",
+        "测试全部执行且无失败，但环境中有替身组件：只演练了流程，不构成对硬件的任何结论",
     ),
     "rule_conditional": (
         "every test ran and none failed, but some could not be assessed here, were expected to"
@@ -98,23 +101,29 @@ TEXTS = {
     "worst": (
         "The run's verdict is that of its worst capability. A host that was not put back fails it;"
         " a run that did not come to its end is not assessed; a host that was kept as it is, a"
-        " figure worse than usual or a waiver in use make it conditional at best.",
+        " figure worse than usual, a waiver in use or a changed harness make it conditional at"
+        " best.",
         "整体结论取最差的一项。主机未恢复原状即为不合格；运行未正常结束即为未评估；"
-        "保留主机现状、指标劣于正常区间或使用豁免时，至多为有条件合格。",
+        "保留主机现状、指标劣于正常区间、使用豁免或测试框架有改动时，至多为有条件合格。",
     ),
-    "first_failure": ("First failure", "首个失败"),
+    "first_failure": ("First failure", "首个失败项（多为根因）"),
+    "ran_last": ("What it ran last on the host:", "此前在主机上最后执行的命令："),
     "inventory": ("Hardware and software", "硬件与软件清单"),
     "timeline": ("Stages over time", "各阶段时间线"),
     "seconds": ("seconds", "秒"),
     "topology": ("IOMMU group and PCI topology", "IOMMU组与PCI拓扑"),
     "clauses": ("Clauses of the guide", "指南条款覆盖"),
     "clause": ("Clause", "条款"),
-    "proved_by": ("Proved by", "由何测试证明"),
+    "proved_by": ("Proved by", "验证用例"),
     "no_test": ("no test ran", "无测试执行"),
     "model_head": ("The model's answer", "模型回答"),
     "proved": (
         "{proved} of {count} clauses proved by this run",
-        "本次运行证明了{count}条中的{proved}条",
+        "{count}条条款中，本次运行验证通过{proved}条",
+    ),
+    "exercised": (
+        "{proved} of {count} clauses exercised by this run, none proved on hardware",
+        "{count}条条款中，本次运行演练了{proved}条，均未在硬件上验证",
     ),
     "not_here": ("Cannot be assessed on this target:", "在此类目标上无法评估："),
     "command": ("Command", "命令"),

@@ -57,16 +57,22 @@ REASONS = {
         "{what} is worse than usual, which {owner} has waived until {expires}: {reason}",
         "{what}劣于正常区间，{owner}已豁免至{expires}：{reason}",
     ),
-    "part_rehearsed": ("{name}: rehearsed", "{name}：演练通过"),
+    "altered": ("The record or its evidence was altered.", "记录或证据已被改动。"),
+    "harness_changed": (
+        "the harness is no commit of its own, but changed: what it asserts is not known",
+        "测试框架不是已提交的版本，有改动：其断言内容无从核对",
+    ),
     "part_conditional": ("{name}: conditional", "{name}：有条件合格"),
+    "part_rehearsed": ("{name}: rehearsed", "{name}：演练通过"),
     "part_failed": ("{name}: failed", "{name}：不合格"),
     "part_not assessed": ("{name}: not assessed", "{name}：未评估"),
 }
 
 STATUSES = {
     "verdict_qualified": ("qualified", "合格"),
-    "verdict_rehearsed": ("rehearsed", "演练通过"),
     "verdict_conditional": ("conditional", "有条件合格"),
+    "verdict_rehearsed": ("rehearsed", "演练通过"),
+    "verdict_void": ("void", "作废"),
     "verdict_failed": ("failed", "不合格"),
     "verdict_not assessed": ("not assessed", "未评估"),
     "passed": ("passed", "通过"),
@@ -86,6 +92,7 @@ STATUSES = {
     "waived": ("waived", "已豁免"),
     "no band": ("no band", "无区间"),
     "ok": ("ok", "正常"),
+    "deviates": ("deviates from the guide", "与指南有偏差"),
     "high": ("high", "高"),
     "medium": ("medium", "中"),
     "low": ("low", "低"),
@@ -162,6 +169,15 @@ FINDINGS = {
     "finding_image.few-architectures": (
         "{text}",
         "CUDA代码只为计算能力8.0和9.0构建：更旧的或介于两者之间的卡不受支持",
+    ),
+    "finding_rootfs.repaired": (
+        "{text}",
+        "e2fsck修复了基础镜像的副本，可能删除了其中的文件。原文：{text}",
+    ),
+    "finding_rootfs.in-use": ("{text}", "复制基础镜像时，有其他进程正打开它。原文：{text}"),
+    "finding_rootfs.driver-not-pinned": (
+        "{text}",
+        "驱动安装程序在guest中以root身份运行，但没有摘要规定应为哪个文件。原文：{text}",
     ),
     "finding_model.remote-code": (
         "{text}",

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from harness.errors import LabError
+from harness.host.command import HostUnreachable
 
 if TYPE_CHECKING:
     from tests.sample.stages import Make
@@ -47,6 +48,10 @@ def fail(stage: Make) -> None:
 
 def find_no_card(stage: Make) -> None:
     raise LabError("No card.", hint="put one in")
+
+
+def unreachable(stage: Make) -> None:
+    raise HostUnreachable("Host 'lab' was lost.")
 
 
 def tell_a_fact_and_fail(stage: Make) -> None:

@@ -36,6 +36,7 @@ class Made:
     kept: bool = False
     undo_failed: Sequence[str] = ()
     events: Sequence[tuple[str, Mapping[str, object]]] = ()  # others, as they are
+    commit: str | None = "c" * 40
     left_out: Sequence[str] = ()  # tests that were collected, and not run
 
     def write(self, folder: Path) -> None:
@@ -59,7 +60,7 @@ class Made:
             command="pytest -m acceptance",
             profile=LAB | dict(self.profile),
             profile_digest="0" * 64,
-            commit="c" * 40,
+            commit=self.commit,
             runner="runner",
             python="3.11",
             pytest="9",

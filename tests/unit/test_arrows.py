@@ -10,21 +10,21 @@ from tests.arrows import FOLDERS, among, arrows, boxes
 
 # What a folder may import beside itself; a line for a part of it adds to that of the whole.
 ARROWS = {
-    "suites": "fixtures harness.errors harness.host harness.outcome harness.run",
+    "suites": "fixtures harness.errors harness.host harness.outcome harness.run harness.text",
     "fixtures": "harness.errors harness.host harness.profile harness.record harness.run "
-    "harness.undo harness.wait",
+    "harness.text harness.undo harness.wait",
     "fixtures.guide": "harness.plugin",  # it is a plugin itself
     "fixtures.kata": "harness.outcome",  # another kata than the one it knows is not assessed
     "fixtures.lab": "harness.plugin vlab",  # the way to the host
     "harness": "",
-    "reports": "harness.exits harness.record",
+    "reports": "harness.exits harness.record harness.text",
     "reports.plugin": "harness.plugin",  # the reports' part in a pytest run
     "vlab": "",
 }
 OTHERS = ["tests", "conftest"]  # nobody's to import
 # Each may import those before it.
 ORDER = {
-    "harness": "errors exits record host wait profile undo run outcome plugin __main__",
+    "harness": "errors exits text wait record host profile undo run outcome plugin __main__",
     "vlab": "errors process hold "
     "namespace packages sources manifest build debs emulator parts standins "
     "recipe image "  # the disk image

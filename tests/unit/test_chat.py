@@ -1,19 +1,21 @@
 """What is asked of the model server, what is read from its answer, and its log while it starts."""
 
+import contextlib
 import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from fixtures.model import chat
+from fixtures.model import chat, replies
 from fixtures.model.serverlog import ServerLog
 from fixtures.profile import ModelConfig
 from harness.errors import LabError
 from harness.host.host import Host
+from harness.record.trace import Trace
 from tests.unit.patience import PATIENCE
 
 WANTED: dict[str, Any] = {"name": "m", "command": ("serve",), "question": "？"}
@@ -291,5 +293,112 @@ def test_each_request_has_a_connection_of_its_own(monkeypatch: pytest.MonkeyPatc
         threading.Thread(target=server.serve_forever, daemon=True).start()
         for _ in range(3):
             url = f"http://127.0.0.1:{server.server_port}/health"
-            assert chat.http().get(url, timeout=PATIENCE).status_code == 200
+            assert chat.ask("GET", url, PATIENCE).status_code == 200
         server.shutdown()
+
+
+class Rude(BaseHTTPRequestHandler):
+    """By its path: leads elsewhere, has no end, or takes its time."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        if self.path == "/elsewhere":
+            self.send_response(302)
+            self.send_header("Location", "/secret")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while self.path != "/slow":
+                self.wfile.write(CHUNK * 64)
+            while not self.over.wait(0.02):
+                self.wfile.write(b".")
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def log_message(self, format: str, *args: object) -> None:
+        return None
+
+    asked: ClassVar[list[str]] = []
+    over: ClassVar[threading.Event] = threading.Event()
+
+
+CHUNK = (
+    b"data: "
+    + json.dumps(
+        {
+            **{"id": "x", "object": "chat.completion.chunk", "created": 1, "model": "m"},
+            "choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": None}],
+        }
+    ).encode()
+    + b"\n\n"
+)
+
+
+@pytest.fixture
+def rude() -> Iterator[str]:
+    """The address of a server that is rude."""
+    Rude.asked.clear()
+    Rude.over.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Rude) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        Rude.over.set()
+        server.shutdown()
+
+
+def test_the_server_does_not_say_where_else_to_ask(rude: str) -> None:
+    assert chat.ask("GET", f"{rude}/elsewhere", PATIENCE).status_code == 302
+    assert Rude.asked == ["/elsewhere"]
+
+
+def test_an_answer_without_an_end_is_given_up(rude: str) -> None:
+    told = pytest.raises(LabError, match="goes on after 1048576 bytes")
+    with told, replies.heard("the server", "model.ready"):
+        chat.ask("GET", f"{rude}/endless", PATIENCE)
+
+
+def test_an_answer_that_takes_its_time_is_given_up(rude: str) -> None:
+    told = pytest.raises(LabError, match=r"no end within 0\.3 s")
+    with told, replies.heard("the server", "model.ready"):
+        chat.ask("GET", f"{rude}/slow", 0.3)
+
+
+@pytest.mark.parametrize(
+    ("path", "budget", "said"),
+    [("slow", 0.3, "no whole answer after 0 s"), ("endless", PATIENCE, "goes on after 10")],
+)
+def test_a_stream_without_an_end_is_given_up(
+    rude: str, path: str, budget: float, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def posted(handler: Rude) -> None:
+        handler.path = f"/{path}"
+        handler.do_GET()
+
+    monkeypatch.setattr(Rude, "do_POST", posted)
+    with pytest.raises(LabError, match=said):
+        chat.stream(rude, ModelConfig(**WANTED, max_tokens=4), budget)
+
+
+def test_a_character_between_two_looks_is_whole(local: Host, tmp_path: Path) -> None:
+    path, shown = tmp_path / "log", list[str]()
+    log, said = ServerLog(local, str(path), shown.append), "模型服务\n".encode()
+    for size in range(1, len(said) + 1):
+        path.write_bytes(said[:size])
+        log.more()
+    assert shown == ["| 模型服务"]
+
+
+def test_a_long_line_of_the_log_is_masked_before_it_is_cut(local: Host, tmp_path: Path) -> None:
+    path, shown = tmp_path / "log", list[str]()
+    local.trace = Trace(None, ["s3cr3t-value-of-the-lab"])
+    path.write_text(f"{'x' * 190} s3cr3t-value-of-the-lab and more\n")
+    ServerLog(local, str(path), shown.append).more()
+    assert shown == [f"| {'x' * 190} *** and m…"]

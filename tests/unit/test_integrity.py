@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -53,6 +54,49 @@ def test_what_was_altered_is_told(
     found = check(load(failed.folder))
     assert said in "; ".join(found.problems)
     assert "The record or its evidence was altered." in html.page(load(failed.folder), found)
+
+
+def test_an_altered_record_is_void_in_every_document(
+    failed: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = failed.folder / "record.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"error"', b'"passed"'))
+    status, said = _reports(monkeypatch, capsys, "render", failed.folder)
+    assert status == 1
+    assert "verdict          void" in said
+    junit = (failed.folder / "junit.xml").read_text()
+    assert '<error type="void" message="record.jsonl line 5 is not what was written' in junit
+    *_, end = (failed.folder / "ocp.jsonl").read_text().splitlines()
+    ended = json.loads(end)["testRunArtifact"]["testRunEnd"]
+    assert ended == {"status": "ERROR", "result": "NOT_APPLICABLE"}
+    page = (failed.folder / "report.html").read_text()
+    assert 'id="signature"' not in page
+    assert '<span class="badge void">void</span>' in page
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"seconds": 1.0', b'"seconds": 9, "seconds": 1.0'),
+        (b'"seconds": 1.0', b'"seconds": 1.00'),
+        (b'"stage"', b'"\\u0073tage"'),
+    ],
+)
+def test_what_another_reader_would_read_otherwise_is_told(
+    failed: Record, old: bytes, new: bytes
+) -> None:
+    path = failed.folder / "record.jsonl"
+    path.write_bytes(path.read_bytes().replace(old, new, 1))
+    assert "is not what was written" in check(load(failed.folder)).problems[0]
+
+
+def test_evidence_outside_of_the_run_is_not_read(failed: Record, tmp_path: Path) -> None:
+    (failed.folder / "evidence" / "folder").symlink_to(tmp_path)
+    path = failed.folder / "record.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"file": "evidence/', b'"file": "../../'))
+    found = "; ".join(check(load(failed.folder)).problems)
+    assert "is not in the run's folder" in found
+    assert "evidence/folder is in no event of the record" in found
 
 
 def test_what_was_cut_is_told(failed: Record) -> None:

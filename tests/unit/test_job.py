@@ -10,6 +10,7 @@ import pytest
 from harness.errors import LabError
 from harness.host.command import LINE_LIMIT, CommandTimeout, ProgramMissing
 from harness.host.host import Host
+from harness.run import job
 from harness.run.job import CHUNK, run_job, start_job
 from harness.undo.journal import Journal
 from harness.undo.undo import undo
@@ -160,3 +161,31 @@ def test_an_observer_that_fails_ends_its_job(journal: Journal) -> None:
             on_line=observe,
             journal=journal,
         )
+
+
+def test_a_job_that_prints_without_end_is_stopped(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "OUTPUT", 1 << 20)
+    endless = start_job(journal.host, "yes", ["yes"], journal=journal)
+    with pytest.raises(LabError, match=r"had printed \d+ MiB, and was stopped: 'yes'"):
+        endless.wait(PATIENCE)
+    assert not endless.alive()
+
+
+def test_who_is_behind_reads_the_end(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "BEHIND", 1 << 16)
+    words, seen = ["sh", "-c", "seq 1000000; echo end"], list[str]()
+    result = run_job(
+        journal.host, "much", words, timeout=PATIENCE, journal=journal, on_line=seen.append
+    )
+    assert (seen[0], seen[-1]) == ("1", "end")
+    assert len(seen) < 1_000_000
+    assert result.out.endswith("999999\n1000000\nend\n")
+
+
+def test_a_tail_begins_with_a_character(journal: Journal) -> None:
+    started = start_job(journal.host, "tail", ["echo", "模型服务"], journal=journal)
+    started.wait(PATIENCE)
+    assert started.tail(9) == "…服务\n"
+    assert started.tail(100) == "模型服务\n"

@@ -104,7 +104,7 @@ def test_verdicts_and_rules(page: Page, language: str) -> None:
         assert text(suite) in said
     [kind] = {part.verdict for part in verdict.capabilities(kept.passed())}
     assert said.count(text(f"verdict_{kind}")) >= 8 + 1, "one a suite, and in the rules"
-    for kind in ("failed", "not assessed", "rehearsed", "conditional", "qualified"):
+    for kind in ("void", "failed", "not assessed", "rehearsed", "conditional", "qualified"):
         assert text(f"rule_{kind}") in said
 
 
@@ -164,7 +164,9 @@ def test_clauses_and_deviations(page: Page, passed: Record, language: str) -> No
         for reason in clause["not_assessed" if language == "en" else "not_assessed_zh"].values():
             assert reason in covered
     proved = [c for c in passed.clauses if _proved(passed, c)]
-    counted = translator(language)("proved").format(proved=len(proved), count=len(passed.clauses))
+    counted = translator(language)("exercised").format(
+        proved=len(proved), count=len(passed.clauses)
+    )
     assert counted in covered
 
 

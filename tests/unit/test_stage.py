@@ -249,7 +249,7 @@ def test_the_record_masks_secrets_wherever_they_stand(tmp_path: Path) -> None:
     assert "471147114711" not in text
     first, second = map(json.loads, text.splitlines())
     assert first["value"] == {"a ***": ["x", ["***"]], "n": "***", "p": "/***"}
-    assert second["name"] == "\udcff"
+    assert second["name"] == "\\udcff", "which is JSON for every reader"
     with pytest.raises(ValueError, match="no kind of event"):
         trace.event("other")
 
@@ -301,3 +301,20 @@ def test_a_collector_that_hangs_is_left_behind(tmp_path: Path) -> None:
     assert folder is not None
     text = (folder / "hangs.txt").read_text()
     assert text == "could not be collected: no answer within 0.05 s\n"
+
+
+def test_a_host_that_hangs_is_not_waited_for_by_each_collector(tmp_path: Path) -> None:
+    evidence = Evidence(tmp_path / "evidence", deadline=0.05)
+    end, asked = threading.Event(), list[str]()
+
+    def hangs() -> str:
+        asked.append("once more")
+        return str(end.wait())
+
+    for number in range(9):
+        evidence.register(f"c{number}", hangs)
+    folder = evidence.collect("a.py::t")
+    end.set()
+    assert len(asked) == 2
+    assert folder is not None
+    assert len({path.read_text() for path in folder.iterdir()}) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from fixtures.common.parts import part
 from harness import exits
+from harness.record.revision import commit
 from reports.record import reading, verdict
 from tests.sample import during
 from tests.unit import records
@@ -38,8 +41,20 @@ RUNS: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "stand-ins": ({"facts": {"parts": STAND_IN}}, "rehearsed", "stand-ins"),
     "stand-ins, kept": ({"facts": {"parts": STAND_IN}, "kept": True}, "rehearsed", "stand-ins"),
+    "stand-ins, and what cannot be assessed": (
+        {"tests": NOTE, "facts": {"parts": STAND_IN}},
+        "rehearsed",
+        "stand-ins",
+    ),
     "a part not seen": ({"facts": {"parts": UNSEEN}}, "conditional", "are real: GPU"),
     "before there were parts": ({"facts": {"parts": ()}}, "conditional", "which parts are real"),
+    "a changed harness": ({"commit": "c" * 40 + "+changes"}, "conditional", "harness"),
+    "a harness of no commit": ({"commit": None}, "conditional", "harness"),
+    "a changed harness on stand-ins": (
+        {"commit": None, "facts": {"parts": STAND_IN}},
+        "rehearsed",
+        "harness",
+    ),
     "kept": ({"kept": True}, "conditional", "left as it is"),
     "left out": ({"left_out": ["more"]}, "not assessed", "1 of 3 tests were not run"),
     "a suite left out": (
@@ -90,6 +105,49 @@ def test_a_test_that_did_not_pass(
     (part,) = verdict.capabilities(run)
     assert part.verdict == expected
     assert message.removeprefix("E   ") in "\n".join(map(str, part.reasons))
+
+
+def test_an_altered_record_is_void(tmp_path: Path) -> None:
+    run = records.write(tmp_path / "run", exit_status=1)
+    found = verdict.overall(dataclasses.replace(run, altered=("line 3",)))
+    assert (found.verdict, str(found.reasons[0])) == (
+        "void",
+        "The record or its evidence was altered.",
+    )
+
+
+def test_a_host_that_was_not_there_fails_nothing(tmp_path: Path) -> None:
+    mini = Mini(tmp_path / "m", during.unreachable)
+    status, _ = mini.pytest("-m", "acceptance")
+    run = reading.load(mini.last)
+    assert status == exits.UNREACHABLE
+    assert not {test.status for test in run.tests} - {"passed", "not assessed"}
+    assert verdict.overall(run).verdict == "not assessed"
+    assert not [part for part in verdict.capabilities(run) if part.verdict == "failed"]
+
+
+def test_profiles_of_ones_own_change_no_harness(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init")
+    (tmp_path / "a.py").write_text("")
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "known.toml").write_text("")
+    git("add", ".")
+    git("commit", "-m", "a")
+    known = commit(tmp_path)
+    assert known is not None
+    assert len(known) == 40
+    for name in ("mine.toml", "实验室 1.toml"):
+        (tmp_path / "profiles" / name).write_text("")
+    assert commit(tmp_path) == known
+    (tmp_path / "profiles" / "known.toml").write_text("changed")
+    assert commit(tmp_path) == f"{known}+changes"
+    git("checkout", "profiles/known.toml")
+    (tmp_path / "b.py").write_text("")
+    assert commit(tmp_path) == f"{known}+changes"
 
 
 def test_a_capability_is_assessed_only_where_all_of_it_ran(tmp_path: Path) -> None:

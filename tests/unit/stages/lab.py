@@ -263,6 +263,7 @@ def _complete(host: ReplayHost) -> None:
     host.spare("found=nothing")  # of what every stage looks at beforehand, all is there
     host.spare("modprobe --show-depends")
     host.spare("Asks VFIO about", out=json.dumps(ANSWER))
+    host.spare('"$fd" -ef "$1"')
 
 
 def _of_the_driver(host: ReplayHost) -> str:

@@ -11,6 +11,7 @@ from fixtures.container.nvidia_smi import MEANING
 from fixtures.model import ending, serverlog
 from harness.host.command import HostUnreachable
 from harness.run.stage import StageFailed
+from harness.text import head
 from tests.unit import vllm
 from tests.unit.kept import recorded_smi
 from tests.unit.replay import Reply, Words
@@ -180,7 +181,7 @@ def test_one_that_is_not_ready_yet_is_waited_for_with_its_log_in_view(
     log = "".join(out for _, out in sorted(looks)).splitlines()
     assert log
     shown = [line for line in lab.said if line.startswith("[model] | ")]
-    assert shown == [f"[model] | {line.rstrip()[:200]}" for line in log if line.strip()]
+    assert shown == [f"[model] | {head(line.rstrip(), 200)}" for line in log if line.strip()]
 
 
 def test_a_host_that_is_lost_meanwhile_is_told_as_lost(lab: Lab, server: Server) -> None:

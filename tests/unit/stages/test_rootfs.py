@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fixtures.common import capacity
+from fixtures.common.findings import reported
 from fixtures.rootfs import contents, driver, image_file, mounted, toolkit
 from fixtures.rootfs.stage import HOOK
 from harness.errors import LabError
@@ -339,6 +340,16 @@ MOUNTED = next(at for at, refusal in enumerate(BROKEN) if "packages" in refusal.
 def test_the_image_is_closed_whatever_happens_in_it(lab: Lab, refusal: Refusal) -> None:
     refusal.of(lab, "rootfs")
     assert ("sh", "-euc", mounted.CLOSE, "sh", f"acceptance-rootfs-{CAME}", ROOT) in lab.host.asked
+
+
+def test_what_was_repaired_or_in_use_is_a_finding(lab: Lab) -> None:
+    lab.host.reply("e2fsck -fy", status=1, out="Entry 'kata-agent' has deleted inode. CLEARED.\n")
+    lab.host.reply('"$fd" -ef "$1"', out="qemu-system-aar, process 7\n")
+    lab.bring("rootfs")
+    found = {finding.id: finding.text for finding in reported(lab.run)}
+    assert found["rootfs.repaired"].endswith("Entry 'kata-agent' has deleted inode. CLEARED.")
+    assert found["rootfs.in-use"].endswith("open: qemu-system-aar, process 7")
+    assert "no digest pins it" in found["rootfs.driver-not-pinned"]
 
 
 def test_the_installers_log_becomes_evidence(lab: Lab) -> None:
