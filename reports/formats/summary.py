@@ -7,7 +7,7 @@ from typing import Any
 
 from reports.formats.columns import cut, wrapped
 from reports.record import verdict
-from reports.record.measures import measures
+from reports.record.measures import host, measures
 from reports.record.record import Record
 
 FORMAT = 1  # of summary.json
@@ -22,12 +22,15 @@ def document(record: Record) -> dict[str, Any]:
         "format": FORMAT,
         "id": record.id,
         "lab": record.profile["name"],
+        "host": host(record),
+        "commit": record.start.get("commit"),
         "started": record.started.isoformat(),
         "seconds": record.seconds,
         "verdict": whole.verdict,
         "reasons": whole.sentences(),
         "exit_status": record.exit_status,
         "standins": list(record.standins),
+        "findings": list(record.facts.get("security_findings", [])),
         "tests": dict(whole.counts),
         "capabilities": [
             {
