@@ -7,6 +7,7 @@ import io
 import os
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from harness.record.files import replace
 from reports import documents
@@ -34,6 +35,8 @@ def main() -> int:
         return _render(arguments) if arguments.command == "render" else _trend(arguments)
     except (RecordError, history.HistoryError) as error:
         print(f"reports: {error}", file=sys.stderr)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        print(f"reports: the record is none that a run has written: {error!r}", file=sys.stderr)
     except BrokenPipeError:  # whoever reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
@@ -110,7 +113,9 @@ def _trend(arguments: argparse.Namespace) -> int:
         for run in arguments.add:
             known.add(load(_folder(run)))
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        text = trend.page(known, arguments.lang, arguments.lab)
+        way = os.path.relpath(arguments.history.parent.resolve(), arguments.out.parent.resolve())
+        base = "" if way == "." else f"{quote(os.fsencode(way))}/"
+        text = trend.page(known, arguments.lang, arguments.lab, base=base)
         replace(arguments.out, text.encode())
     print(arguments.out)
     return 0

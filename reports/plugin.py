@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.plugin import options
 from harness.plugin.plugin import session_of
 
 BASELINES = ("last-good",)
@@ -23,6 +24,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=BASELINES,
         help="fail a run that passed when a time or a rate is worse than in the good runs before",
     )
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """How long the lab's good runs took, where there are some."""
+    path = config.rootpath / "reports" / "runs" / "history.sqlite"
+    if not options.will_run_acceptance(config.option) or not path.is_file():
+        return None
+    from reports.history import history
+
+    try:
+        with history.opened(path, readonly=True) as known:
+            name = session_of(config).profile.name
+            labs = [lab for lab in known.labs() if lab == name or lab.startswith(f"{name} on ")]
+            runs = [run for lab in labs[:1] for run in known.runs(lab) if run.good]
+    except history.HistoryError:  # its own time to be told is at the end
+        return None
+    return f"the lab's last good run took {runs[-1].seconds / 60:.0f} min" if runs else None
 
 
 def pytest_acceptance_ending(config: pytest.Config, folder: Path) -> bool | None:

@@ -109,7 +109,8 @@ def parser() -> argparse.ArgumentParser:
         )
     ssh = command("ssh", _ssh, "log in to a lab as root, or run the command after '--' in it")
     ssh.usage = "python -m vlab ssh [NAME] [-- COMMAND...]"
-    down = command("down", _down, "stop a lab; without a name all that stay and are not in use")
+    down = command("down", _down, "stop a lab; with --all every one that stays and is not in use")
+    down.add_argument("--all", action="store_true", help="other people's of this cache included")
     command("status", _status, "list the labs: age, settings, who uses them")
     console = command("console", _console, "show what a lab's serial console said")
     console.add_argument("-f", "--follow", action="store_true", help="go on as more is said")
@@ -196,6 +197,8 @@ def _down(arguments: argparse.Namespace) -> None:
         labs = [lab for lab in face.find(say) if lab.stays]
         if not labs:
             say("vlab: no lab is up")
+        elif not arguments.all:
+            labs = [_only(labs, ", or --all")]
     for lab in labs:
         try:
             there = face.down(lab, force=bool(arguments.name))
@@ -269,8 +272,16 @@ def _chosen(name: str | None) -> Machine:
     if not labs:
         raise VlabError("no lab is up; 'python -m vlab up' starts one")
     if name is None:
-        return labs[-1]
+        return _only(labs)
     for lab in labs:
         if lab.name == name:
             return lab
     raise VlabError(f"there is no lab '{name}'; up: {', '.join(lab.name for lab in labs)}")
+
+
+def _only(labs: Sequence[Machine], others: str = "") -> Machine:
+    """The one lab that there is; an error that names them all where one has to be chosen."""
+    if len(labs) > 1:
+        names = ", ".join(lab.name for lab in labs)
+        raise VlabError(f"more than one lab is up, so say which{others}: {names}")
+    return labs[0]

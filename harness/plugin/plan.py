@@ -16,7 +16,7 @@ import pytest
 
 from harness.profile.schema import BaseProfile
 from harness.record.masking import Masker
-from harness.run.stage import Provision, Stage, stage_classes
+from harness.run.stage import DECLARED, Provision, Stage, stage_classes
 
 Stages = Sequence[type[Stage[Any, Any]]]
 
@@ -31,6 +31,21 @@ def text(tests: int, stages: Stages, profile: BaseProfile, provision: Provision)
     """The plan for so many tests and their stages, masked."""
     mask = Masker(profile.secret_values(os.environ))
     return mask.text("\n".join(_lines(tests, stages, profile, provision)))
+
+
+def heading(profile: BaseProfile, run: str, items: Sequence[pytest.Item]) -> str:
+    """Which lab a run is on, what of it is real, and what becomes of it."""
+    target = profile.target
+    standins = getattr(profile, "standins", ())
+    parts = f"a rehearsal: stand-ins for {', '.join(standins)}" if standins else "on real parts"
+    stages = {name for item in items for name in getattr(item, "fixturenames", ())}
+    names = [name for name in DECLARED if name in stages]
+    return (
+        f"\nlab {profile.name} ({target.kind}{f', {target.address}' if target.address else ''}),"
+        f" {parts}; run {run}\n"
+        f"{len(items)} tests, stages: {', '.join(names) or 'none'}; what they change on the host is"
+        " put back at the end (--plan tells it, stage by stage)"
+    )
 
 
 def _lines(tests: int, stages: Stages, profile: BaseProfile, provision: Provision) -> Iterator[str]:

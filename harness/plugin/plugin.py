@@ -113,6 +113,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     only = [arg for arg in config.args if "::" in arg]
     found: dict[str, object] = {"tests": tests, "only": only}
     config.stash[_COLLECTED] = found
+    if tests and not _asked_for(config):
+        with usage_errors():
+            session_of(config).consent()  # a bad profile is told all the same
+        left = [item for item in items if item.get_closest_marker(MARK)]
+        items[:] = [item for item in items if item not in left]
+        config.hook.pytest_deselected(items=left)
+        session_of(config).say(f"\nNothing is started on a lab unasked: pytest -m {MARK}")
+
+
+def _asked_for(config: pytest.Config) -> bool:
+    """Whether the command line says what to run, or only to tell of it; not so of `pytest` alone.
+
+    An editor's "run all tests" would start a lab, or change a host.
+    """
+    option = config.option
+    named = config.args_source is pytest.Config.ArgsSource.ARGS
+    return bool(named or option.markexpr or option.plan or option.collectonly or option.setupplan)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -131,7 +148,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if config.option.setupplan:  # no fixture is really made
         return None
     with usage_errors():
-        mine.begin()
+        folder = mine.begin()
+    mine.say(plan.heading(mine.profile, folder.name, items))
     mine.trace.event("fact", name="collected", value=config.stash[_COLLECTED])
     _make_early(items)
     return None

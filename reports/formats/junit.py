@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from collections import Counter
-from pathlib import Path
 
 from harness.text import readable
 from reports.record import verdict
@@ -20,32 +19,47 @@ _TAGS = {"failed": "failure", "error": "error"}
 
 
 def document(record: Record) -> bytes:
-    """The file's content."""
-    counts = Counter(test.outcome for test in record.tests)
-    suite = ET.Element(
+    """The file's content: a suite for each capability, of which a viewer shows the counts."""
+    root = ET.Element("testsuites")
+    found: dict[str, list[Test]] = {}
+    for test in record.tests:
+        found.setdefault(test.suite, []).append(test)
+    for name, tests in (found or {"acceptance": []}).items():
+        suite = _suite(root, record, name, Counter(test.outcome for test in tests))
+        for test in tests:
+            _case(suite, record, test)
+    if record.altered:  # no viewer shows a property: it has to be red
+        suite = _suite(root, record, "record", Counter(error=1))
+        case = ET.SubElement(suite, "testcase", classname="record", name="record", time="0")
+        ET.SubElement(case, "error", type=verdict.VOID, message="; ".join(record.altered))
+    ET.indent(root)
+    content: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return content
+
+
+def _lab(record: Record) -> str:
+    """The lab's name as a package of JUnit's: two labs in one CI job stay apart."""
+    return str(record.profile["name"]).replace(".", "_")
+
+
+def _suite(root: ET.Element, record: Record, name: str, counts: Counter[str]) -> ET.Element:
+    """A suite of the lab; that its parts were stood in for is in its name."""
+    suite = ET.SubElement(
+        root,
         "testsuite",
-        name="acceptance (stand-ins)" if record.standins else "acceptance",
-        tests=str(len(record.tests) + bool(record.altered)),
+        name=f"{_lab(record)}.{name}{' (stand-ins)' if record.standins else ''}",
+        tests=str(counts.total()),
         failures=str(counts["failed"]),
-        errors=str(counts["error"] + bool(record.altered)),
+        errors=str(counts["error"]),
         skipped=str(counts["skipped"]),
-        time=f"{record.seconds:.3f}",
+        time=f"{sum(test.seconds for test in record.tests if test.suite == name):.3f}",
         timestamp=record.started.isoformat(timespec="seconds"),
         hostname=host(record) or str(record.profile["name"]),
     )
     properties = ET.SubElement(suite, "properties")
-    for name, value in _properties(record).items():
-        ET.SubElement(properties, "property", name=name, value=value)
-    for test in record.tests:
-        _case(suite, test, record.folder)
-    if record.altered:  # no viewer shows a property: it has to be red
-        case = ET.SubElement(suite, "testcase", classname="record", name="record", time="0")
-        ET.SubElement(case, "error", type=verdict.VOID, message="; ".join(record.altered))
-    root = ET.Element("testsuites")
-    root.append(suite)
-    ET.indent(root)
-    content: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
-    return content
+    for key, value in _properties(record).items():
+        ET.SubElement(properties, "property", name=key, value=value)
+    return suite
 
 
 def _properties(record: Record) -> dict[str, str]:
@@ -70,13 +84,13 @@ def _properties(record: Record) -> dict[str, str]:
     return {name: value for name, value in {**found, **parts, **known}.items() if value}
 
 
-def _case(suite: ET.Element, test: Test, folder: Path) -> None:
+def _case(suite: ET.Element, record: Record, test: Test) -> None:
     path, *names = test.nodeid.split("::")
     module = path.removesuffix(".py").replace("/", ".")
     case = ET.SubElement(
         suite,
         "testcase",
-        classname=".".join([module, *names[:-1]]),
+        classname=".".join([_lab(record), module, *names[:-1]]),
         name=test.subject if test.stage else test.name,
         time=f"{test.seconds:.3f}",
     )
@@ -88,6 +102,6 @@ def _case(suite: ET.Element, test: Test, folder: Path) -> None:
         said.text = test.message
     lines = [f"clause: {name}" for name in test.clauses]
     # This form is known to Jenkins' JUnit Attachments plugin and to GitLab.
-    lines += [f"[[ATTACHMENT|{(folder / file).resolve()}]]" for file in test.evidence]
+    lines += [f"[[ATTACHMENT|{(record.folder / file).resolve()}]]" for file in test.evidence]
     if lines:
         ET.SubElement(case, "system-out").text = readable("\n".join(lines))

@@ -7,7 +7,7 @@ from typing import Any
 
 from reports.formats.columns import cut, wrapped
 from reports.record import verdict
-from reports.record.measures import measures
+from reports.record.measures import host, measures
 from reports.record.record import Record
 
 FORMAT = 1  # of summary.json
@@ -22,6 +22,8 @@ def document(record: Record) -> dict[str, Any]:
         "format": FORMAT,
         "id": record.id,
         "lab": record.profile["name"],
+        "host": host(record),
+        "commit": record.start.get("commit"),
         "started": record.started.isoformat(),
         "seconds": record.seconds,
         "verdict": whole.verdict,
@@ -29,6 +31,7 @@ def document(record: Record) -> dict[str, Any]:
         "exit_status": record.exit_status,
         "standins": list(record.standins),
         "parts": [{key: part[key] for key in ("name", "state", "says")} for part in record.parts],
+        "findings": list(record.facts.get("security_findings", [])),
         "tests": dict(whole.counts),
         "capabilities": [
             {

@@ -62,9 +62,16 @@ class Lab:
     picture: str
 
 
-def page(history: History, language: str = "en", lab: str | None = None, last: int = LAST) -> str:
+def page(
+    history: History,
+    language: str = "en",
+    lab: str | None = None,
+    last: int = LAST,
+    base: str = "",
+) -> str:
     """The page of one lab as HTML, by default of the one that ran last; it names the others.
 
+    `base` leads from where it is to lie to the folder of the runs, whose reports it links to.
     Raises HistoryError for a lab that there is none of.
     """
     text = translator(language)
@@ -78,6 +85,7 @@ def page(history: History, language: str = "en", lab: str | None = None, last: i
         .render(
             language=language_tag(language),
             t=text,
+            base=base,
             figure=lambda name: figure(name, text),
             labels=history.labels() if language == "zh" else {},
             lab=name and _lab(history, name, last, text),
@@ -98,7 +106,7 @@ def _lab(history: History, name: str, last: int, text: Callable[[str], str]) -> 
         count=history.count(name),
         runs=runs,
         divergence=divergence.newest(history, name, last),
-        tests=sorted(tests, key=lambda test: (-test.flips, test.rate, test.nodeid)),
+        tests=sorted(tests, key=lambda test: (not test.ran, -test.flips, test.rate, test.nodeid)),
         figures=measured,
         picture=charts.draw(drawn, days, text("measures")),
     )

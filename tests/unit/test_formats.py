@@ -11,15 +11,19 @@ import pytest
 import xmlschema
 
 from harness.record.trace import FORMAT, KINDS
-from reports.formats import junit, ocp
+from reports.formats import junit, ocp, summary
 from reports.record.integrity import check
 from reports.record.record import Record
 from tests.unit import kept, records
-from tests.unit.mini import EVENT
+from tests.unit.mini import EVENT, ROOT
 
 JUNIT = xmlschema.XMLSchema10(kept.DATA / "schemas" / "junit-10.xsd")
 OCP = jsonschema.Draft202012Validator(
     json.loads((kept.DATA / "schemas" / "ocp.json").read_text()),
+    format_checker=jsonschema.FormatChecker(),
+)
+SUMMARY = jsonschema.Draft202012Validator(
+    json.loads((ROOT / "reports" / "summary.schema.json").read_text()),
     format_checker=jsonschema.FormatChecker(),
 )
 EVERY = {
@@ -58,6 +62,11 @@ def test_ocp_keeps_to_its_schema(run: Record) -> None:
         OCP.validate(json.loads(line))
     assert len(lines) >= 4
     assert not OCP.is_valid(json.loads(lines[1]) | {"odd": 1})
+
+
+def test_the_summary_keeps_to_its_schema(run: Record) -> None:
+    SUMMARY.validate(json.loads(json.dumps(summary.document(run))))
+    assert not SUMMARY.is_valid(summary.document(run) | {"odd": 1})
 
 
 def test_a_kept_record_is_what_a_run_of_today_writes() -> None:

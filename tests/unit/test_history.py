@@ -171,3 +171,13 @@ def test_a_record_of_a_run_that_was_killed_is_history_too(history: History, tmp_
     (past,) = history.runs("lab")
     assert not past.good
     assert past.verdict == "not assessed"
+
+
+def test_the_trend_page_leads_to_the_reports(usual: History, tmp_path: Path) -> None:
+    usual.add(records.write(tmp_path / "bad 1", BROKEN, exit_status=1))
+    usual.add(records.write(tmp_path / "away", exit_status=10))
+    text = trend.page(usual, base="runs/")
+    assert '<a href="runs/bad%201/report.html"><code>bad 1</code></a>' in text
+    found = divergence.newest(usual, "lab")
+    assert found is not None
+    assert found.failed.id == "bad 1", "a host that was away says nothing of the lab"

@@ -60,12 +60,12 @@ def test_an_altered_record_is_void_in_every_document(
     failed: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = failed.folder / "record.jsonl"
-    path.write_bytes(path.read_bytes().replace(b'"error"', b'"passed"'))
+    path.write_bytes(path.read_bytes().replace(b'"outcome": "error"', b'"outcome": "passed"'))
     status, said = _reports(monkeypatch, capsys, "render", failed.folder)
     assert status == 1
     assert "verdict          void" in said
     junit = (failed.folder / "junit.xml").read_text()
-    assert '<error type="void" message="record.jsonl line 5 is not what was written' in junit
+    assert '<error type="void" message="record.jsonl line 8 is not what was written' in junit
     *_, end = (failed.folder / "ocp.jsonl").read_text().splitlines()
     ended = json.loads(end)["testRunArtifact"]["testRunEnd"]
     assert ended == {"status": "ERROR", "result": "NOT_APPLICABLE"}

@@ -251,3 +251,11 @@ def test_restore_takes_back_what_is_durable(tmp_path: Path) -> None:
     assert path.read_text() == "before"
     assert mini.journals() == []
     assert os.listdir(mini.state / "journal") == ["host.lock.guard"]
+
+
+def test_pytest_alone_starts_nothing(tmp_path: Path) -> None:
+    mini = Mini(tmp_path / "m")
+    status, out = mini.pytest()
+    assert status == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert "Nothing is started on a lab unasked: pytest -m acceptance" in out
+    assert not mini.state.exists()
