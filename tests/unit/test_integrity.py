@@ -65,7 +65,7 @@ def test_an_altered_record_is_void_in_every_document(
     assert status == 1
     assert "verdict          void" in said
     junit = (failed.folder / "junit.xml").read_text()
-    assert '<error type="void" message="record.jsonl line 8 is not what was written' in junit
+    assert '<error type="void" message="record.jsonl line 9 is not what was written' in junit
     *_, end = (failed.folder / "ocp.jsonl").read_text().splitlines()
     ended = json.loads(end)["testRunArtifact"]["testRunEnd"]
     assert ended == {"status": "ERROR", "result": "NOT_APPLICABLE"}

@@ -84,7 +84,7 @@ def test_hosts_are_kept_apart(history: History, tmp_path: Path) -> None:
     assert gate.judge(run, history, TODAY)["against"] == []
     history.add(run)
     assert history.labs() == ["lab on a (4567)", "lab on a (0123)"]
-    assert 'trend --lab "lab on a (0123)"' in trend.page(history)
+    assert "trend --lab &#39;lab on a (0123)&#39;" in trend.page(history)
     assert "good-3" in trend.page(history, lab="lab on a (0123)")
     with pytest.raises(HistoryError, match="no runs of lab 'x', but of: lab on a"):
         trend.page(history, lab="x")
