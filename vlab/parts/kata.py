@@ -102,7 +102,7 @@ def take(build: Build, release: Path) -> None:
                     shutil.copyfileobj(piece, file)
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError) as error:
         raise VlabError(
-            f"kata's release {release} is no tar archive, or not all of one ({error}): fetch "
+            f"kata's release {release} is no tar archive, or not all of one ({_line(error)}): fetch "
             "kata-static-VERSION-amd64.tar.xz anew"
         ) from error
     if not _take_agent(build, taken):
@@ -200,6 +200,11 @@ def _lacking(release: Path, what: str) -> VlabError:
         f"kata's release {release} has no {what}: it is none, or not all of one; take "
         "kata-static-VERSION-amd64.tar.xz as it is published, or all of the /opt/kata in it"
     )
+
+
+def _line(error: Exception) -> str:
+    """Its first line: tarfile adds what each of its readers says."""
+    return str(error).partition("\n")[0].rstrip(":")
 
 
 def _machine(program: Path) -> str:
