@@ -102,8 +102,8 @@ def take(build: Build, release: Path) -> None:
                     shutil.copyfileobj(piece, file)
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError) as error:
         raise VlabError(
-            f"kata's release {release} is no tar archive, or not all of one ({_line(error)}): fetch "
-            "kata-static-VERSION-amd64.tar.xz anew"
+            f"kata's release {release} is no tar archive, or not all of one ({_line(error)}): "
+            "fetch kata-static-VERSION-amd64.tar.xz anew"
         ) from error
     if not _take_agent(build, taken):
         raise _lacking(release, f"{AGENT} in an ext4 file system of its guest image ({IMAGE})")
