@@ -16,11 +16,18 @@ from fixtures.container.sandbox_log import AGENT
 from tests.unit import vllm
 from tests.unit.kept import DATA
 from tests.unit.mini import ROOT
-from tests.unit.stages.lab import CNITOOL_BUILD, HOOK_BUILD
 from vlab import cli
 from vlab.standins.model import VERSION
 from vlab.standins.model.vllm.standin.web import MARK
 
+HOOK_BUILD = (
+    "path\tgithub.com/NVIDIA/nvidia-container-toolkit/cmd/nvidia-container-runtime-hook\n"
+    "mod\tgithub.com/NVIDIA/nvidia-container-toolkit\tv1.17.8\n"
+) * 2
+CNITOOL_BUILD = (
+    "path\tgithub.com/containernetworking/cni/cnitool\n"
+    "mod\tgithub.com/containernetworking/cni\tv1.3.0\n"
+) * 2
 HOOK = HOOK_BUILD + "package 1.17.8-1\n"
 NVRM = "NVRM version: NVIDIA UNIX "
 SERVES = next(one for one in vllm.exchanges() if one.name == "models").answer

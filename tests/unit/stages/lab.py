@@ -14,7 +14,6 @@ from unittest import mock
 
 import pytest
 
-from fixtures.container import sandbox_log
 from fixtures.container import stage as container
 from fixtures.container.stage import BareContainerStage, ContainerStage
 from fixtures.gpu import stage as gpu
@@ -26,7 +25,6 @@ from fixtures.kata import stage as kata
 from fixtures.kata.stage import KataStage
 from fixtures.model import stage as model
 from fixtures.model.stage import ModelStage
-from fixtures.network import cni
 from fixtures.network import stage as network
 from fixtures.network.stage import NetworkStage
 from fixtures.platform import stage as platform
@@ -56,38 +54,8 @@ STAGES: Mapping[str, ModuleType] = {
     "model": model,
 }
 # As GNU grep prints it of the programs that Go 1.24 has made of these modules.
-HOOK_BUILD = (
-    "path\tgithub.com/NVIDIA/nvidia-container-toolkit/cmd/nvidia-container-runtime-hook\n"
-    "mod\tgithub.com/NVIDIA/nvidia-container-toolkit\tv1.17.8\n"
-) * 2
-CNITOOL_BUILD = (
-    "path\tgithub.com/containernetworking/cni/cnitool\n"
-    "mod\tgithub.com/containernetworking/cni\tv1.3.0\n"
-) * 2
 RECORD = PASSED / "record.jsonl"
 INSTALLER = PASSED.parent / "nvidia" / "installer"  # of the real one
-
-
-# What `fixtures.gpu.vfio_program` prints; of no recorded run.
-ANSWER: dict[str, Any] = {
-    "groups": [{"node": "/dev/vfio/6", "viable": True, "holders": []}],
-    "devices": [
-        {
-            "bdf": "0000:01:00.0",
-            "regions": {"BAR 1": [4096, 1], "BAR 4": [16384, 1], "configuration": [4096, 0]},
-            "interrupts": {"INTx": 1, "MSI-X": 6},
-            "can_reset": True,
-            "before": "1af41043",
-            "after": "1af41043",
-        }
-    ],
-    "ranges": [[0, 0xFEDFFFFF], [0xFEF00000, (1 << 39) - 1]],
-    "memory": {
-        **{"asked": 1536 << 20, "free": 4 << 30, "mapped": 1536 << 20, "unmapped": 1536 << 20},
-        **{"seconds": 1.5, "limit": -1},
-    },
-    "at": "",
-}
 
 
 def record() -> Recorded:
@@ -240,40 +208,16 @@ def about(refusal: Refusal) -> str:
 
 def _profile(settings: Mapping[str, Mapping[str, Any]]) -> Profile:
     """The recorded run's profile, with other settings in it."""
-    document = {key: value for key, value in record().profile.items() if key != "standins"}
+    document = dict(record().profile)
     for section, values in settings.items():
         document[section] = {**document[section], **values}
     return Profile.model_validate_json(json.dumps(document))
 
 
 def _complete(host: ReplayHost) -> None:
-    """Replies that the record lacks: one is too long for it, one is of starts that fail.
-
-    And what parts say of themselves, where the recorded run has not asked them yet.
-    """
+    """Replies that the record lacks: one is too long for it, one is of starts that fail."""
     host.spare("/proc/config.gz", out=_kernel_config())
     host.spare("qemuPid=", "awk")
-    host.spare("systemd-detect-virt", out="qemu\n")
-    host.spare("rpm --version", out="RPM version 4.20.1\n")
-    host.spare("grep -aoE", "nvidia-container-runtime-hook", out=HOOK_BUILD)
-    host.spare("grep -aoE", "nvidia-container-cli", out="cli-version: 1.17.8 (stand-in)\n")
-    host.spare(cni.SAYS, out=f"CNI bridge plugin version unknown\n{CNITOOL_BUILD}")
-    host.spare(sandbox_log.AGENT, out="version 3.0.0-standin\n")
-    host.spare(container.DRIVER, out=_of_the_driver(host))
-    host.spare("found=nothing")  # of what every stage looks at beforehand, all is there
-    host.spare("modprobe --show-depends")
-    host.spare("Asks VFIO about", out=json.dumps(ANSWER))
-    host.spare('"$fd" -ef "$1"')
-
-
-def _of_the_driver(host: ReplayHost) -> str:
-    """What the recorded run has asked, and what the stand-ins for driver and nvidia-smi say."""
-    first = container.DRIVER.splitlines()[1]
-    asked = (words for stage, words in host.record.replies if stage == "container")
-    words = next(words for words in asked if first in words[-1])
-    loaded = "loaded NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.127.08  (stand-in)\n"
-    says = "says |   0  Virtual GPU (stand-in ...      N/A |   00000000:01:00.0 N/A |\n"
-    return f"{host.record.replies['container', words][-1].out}{loaded}{says}"
 
 
 def _kernel_config() -> str:

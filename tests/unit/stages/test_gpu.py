@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from fixtures.gpu import in_use, vfio
 from harness.record.trace import at_stage
 from tests.unit.replay import ReplayHost
 from tests.unit.stages.conftest import MakeLab
-from tests.unit.stages.lab import ANSWER, Lab, Refusal, about, record
+from tests.unit.stages.lab import Lab, Refusal, about, record
 
 LIST = "for d in /sys/bus/pci/devices"
 [GPU] = record().facts["gpu"]["devices"]
@@ -24,6 +25,28 @@ DISK, INTERFACE = (
     for kind in ("disk", "interface")
 )
 NO_NODE = ('[ -e "$1" ] ||', f"sh {NODE}")
+
+
+# What `fixtures.gpu.vfio_program` prints.
+ANSWER: dict[str, Any] = {
+    "groups": [{"node": "/dev/vfio/6", "viable": True, "holders": []}],
+    "devices": [
+        {
+            "bdf": "0000:01:00.0",
+            "regions": {"BAR 1": [4096, 1], "BAR 4": [16384, 1], "configuration": [4096, 0]},
+            "interrupts": {"INTx": 1, "MSI-X": 6},
+            "can_reset": True,
+            "before": "1af41043",
+            "after": "1af41043",
+        }
+    ],
+    "ranges": [[0, 0xFEDFFFFF], [0xFEF00000, (1 << 39) - 1]],
+    "memory": {
+        **{"asked": 1536 << 20, "free": 4 << 30, "mapped": 1536 << 20, "unmapped": 1536 << 20},
+        **{"seconds": 1.5, "limit": -1},
+    },
+    "at": "",
+}
 
 
 def function(
@@ -45,9 +68,9 @@ def function(
         bound = any("drivers_probe" in " ".join(argv) and bdf in argv for argv in host.asked)
         words[1:4] = ids.split() or words[1:4]
         words[6] = group or words[6]
-        words[7] = vfio.DRIVER if bound else driver or words[7]
-        words[8] = override or words[8]
-        words[9] = words[9] if reset is None else reset
+        words[8] = vfio.DRIVER if bound else driver or words[8]
+        words[9] = override or words[9]
+        words[10] = words[10] if reset is None else reset
         return "\t".join(words)
 
     host.filter(LIST, by=lambda out: "\n".join(map(listed, out.splitlines())))
@@ -190,6 +213,7 @@ def test_a_neighbour_in_the_group_is_bound_too(lab: Lab) -> None:
     other = next(bdf for bdf in functions() if bdf not in (BDF, DISK, INTERFACE))
     function(lab.host, other, group=GROUP, driver="snd_hda_intel")
     lab.host.reply("drivers_probe", other)
+    lab.host.reply("Asks VFIO about", out=json.dumps(ANSWER))
     assert {member.bdf for member in lab.bring("gpu").members} == {BDF, other}
     assert sorted(what for what in lab.journal() if what.startswith("bind")) == sorted(
         [
@@ -253,7 +277,7 @@ def test_vfio_is_asked_about_all_that_is_assigned_and_the_guests_memory(lab: Lab
         "configuration: 4096 bytes"
     )
     assert (device.interrupts, device.mappable) == ("INTx: 1, MSI-X: 6", 20480)
-    assert (answer.error, answer.address_bits, answer.pinned) == ("", 39, answer.asked)
+    assert (answer.error, answer.address_bits, answer.pinned) == ("", 48, answer.asked)
 
 
 def test_the_host_lives_on_its_disks_and_on_the_way_in(ready: Lab) -> None:

@@ -445,6 +445,7 @@ def test_plugins_of_an_archive_and_a_cnitool_are_put_where_we_keep_things(
     lab.host.reply("tar -xf", folder)
     lab.host.reply("cp -a --no-dereference", f"{folder}/cnitool", status=3)
     lab.host.reply("command -v cnitool", out=f"{folder}/cnitool\n")
+    lab.host.reply(cni.SAYS, f"{folder}/cnitool")
     elf = lab.host.record.replies[
         "network",
         (
