@@ -91,6 +91,12 @@ FORMS = {
 }
 
 
+def is_real(request: pytest.FixtureRequest, fixture: str) -> bool:
+    """Whether a test has the real program: of that one alone it may be unknown what it sees."""
+    params: dict[str, str] = request.node.callspec.params
+    return params[fixture] == "real"
+
+
 @pytest.fixture(params=["stand-in", "real"])
 def any_smi(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
     """The stand-in, and the real program where it is here."""
@@ -104,12 +110,19 @@ def any_smi(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_smi_fails_as_recorded(any_smi: Run, tmp_path: Path, name: str) -> None:
+def test_smi_fails_as_recorded(
+    request: pytest.FixtureRequest, any_smi: Run, tmp_path: Path, name: str
+) -> None:
     if name != "no-library":
         (tmp_path / "nvml").mkdir()
         (tmp_path / "nvml/libnvidia-ml.so.1").touch()
     done = any_smi(*FORMS[name])
-    if name.startswith("no-") and done.returncode in {0, 4, 9 if name == "no-library" else 12}:
+    other = is_real(request, "any_smi") or os.path.exists("/dev/nvidiactl")  # has a driver, maybe
+    if (
+        other
+        and name.startswith("no-")
+        and done.returncode in {0, 4, 9 if name == "no-library" else 12}
+    ):
         pytest.skip(f"skipped: nvidia-smi ends with {done.returncode} here, not as in '{name}'")
     assert (done.returncode, done.stdout.strip(), done.stderr) == (*FAILURES[name], "")
 
@@ -143,7 +156,7 @@ def queried(request: pytest.FixtureRequest, tmp_path: Path) -> list[list[str]]:
         row = _compile(tmp_path / "row", sources, NVS_VERSION='"550.127.08"')
         words = [str(row), names, "csv"]
     done = subprocess.run(words, capture_output=True, text=True)
-    if done.returncode:
+    if done.returncode and request.param == "real":
         pytest.skip(f"skipped: no GPU answers here: {done.stdout.strip()}")
     return [line.split(", ") for line in done.stdout.splitlines()]
 
