@@ -204,10 +204,13 @@ class SshTransport:
                 f" key, then remove the old one: {shlex.join(forget)}",
             )
         hint = f"try: {self.login} true"
+        if end.identity and not end.identity.exists() and "Permission denied" in said:
+            said = f"there is no key '{end.identity}' (target.identity); {said}"
         if "Host key verification failed" in said or "host key is known" in said:
             hint = (
                 f"its host key is not in '{known}'; compare it with the host's own and add it:"
-                f" {shlex.join(['ssh-keyscan', '-p', str(end.port), end.host])}"
+                f" {shlex.join(['ssh-keyscan', '-p', str(end.port), end.host])} >>"
+                f" {shlex.quote(str(known))}"
             )
         return HostUnreachable(
             f"{name} cannot be reached: {self._why() or said or 'no answer in time'}", hint=hint

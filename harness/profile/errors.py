@@ -101,7 +101,10 @@ def explain(
     error: pydantic.ValidationError, schema: type[pydantic.BaseModel], source: Source
 ) -> list[str]:
     """One line per error: source, key path, expected, found, and for a typo the nearest key."""
-    return [_line(dict(item), schema, source) for item in error.errors(include_url=False)]
+    items = [dict(item) for item in error.errors(include_url=False)]
+    # A key that is mistyped first: the one that was meant is then missing.
+    items.sort(key=lambda item: item["type"] != "extra_forbidden")
+    return [_line(item, schema, source) for item in items]
 
 
 def _line(item: dict[str, Any], schema: type[pydantic.BaseModel], source: Source) -> str:

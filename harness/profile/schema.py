@@ -30,6 +30,7 @@ __all__ = [
     "wrong_at",
 ]
 
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 _PASSWORD = re.compile(r"ssh://[^@/]*:[^/]*@")
 _ADDRESS = re.compile(
     r"ssh://(?:[^@:/\s]+@)?(?:\[[0-9A-Fa-f:.%]+\]|[^-:/@\s\[\]][^:/@\s\[\]]*)(?::\d+)?/?"
@@ -126,7 +127,8 @@ class BaseProfile(Section):
     policy: Policy = Policy()
     waiver: tuple[Waiver, ...] = ()
     # Each the name of an environment variable whose value is secret, or else the value itself; at
-    # least harness.record.masking.SHORTEST characters.
+    # least harness.record.masking.SHORTEST characters. What could be a name has to be one that is
+    # set: the name would be masked otherwise, and the secret not.
     secrets: tuple[str, ...] = ()
     # `test` and `command` are for a test by itself, and for one command of a test's `host`; other
     # names are stages'. All are for a host of usual pace. A schema's default are names that it has
@@ -165,7 +167,7 @@ def load(
         except (ValueError, RecursionError) as error:  # what JSON cannot carry
             problems = [f"{source.file}: expected values that JSON can hold: {error}"]
         else:
-            problems = _too_short(profile, source, environ)
+            problems = _unmasked(profile, source, environ)
             if not problems:
                 return profile.model_copy(update={"budget": {**known, **profile.budget}})
     # What is said to be wrong may well be a secret.
@@ -180,14 +182,24 @@ def _declared(source: Source, environ: Mapping[str, str]) -> list[str]:
     return [value for value in values if len(value) >= SHORTEST]  # else every word would have it
 
 
-def _too_short(profile: BaseProfile, source: Source, environ: Mapping[str, str]) -> list[str]:
-    """A line for each secret that cannot be masked, for it would stand in every other word."""
-    return [
-        f"{source.where(('secrets',))}: secrets.{index}: expected at least {SHORTEST} characters"
-        f"{' as the value of this variable' if environ.get(entry) else ''}, found {len(value)}"
-        for index, entry in enumerate(profile.secrets)
-        if len(value := (environ.get(entry) or entry).strip()) < SHORTEST
-    ]
+def _unmasked(profile: BaseProfile, source: Source, environ: Mapping[str, str]) -> list[str]:
+    """A line for each secret that cannot be masked: its variable is not set, or it is too short.
+
+    One of few characters would stand in every other word.
+    """
+    problems = []
+    for index, entry in enumerate(profile.secrets):
+        value = (environ.get(entry) or entry).strip()
+        head = f"{source.where(('secrets',))}: secrets.{index}: expected"
+        if len(value) < SHORTEST:
+            by = " as the value of this variable" if environ.get(entry) else ""
+            problems.append(f"{head} at least {SHORTEST} characters{by}, found {len(value)}")
+        elif not environ.get(entry) and _VARIABLE.fullmatch(entry):
+            problems.append(
+                f"{head} the name of a variable that is set (or a secret itself, which is not of"
+                " capital letters, digits and _ alone), found none of that name"
+            )
+    return problems
 
 
 def _validate(schema: type[P], source: Source, budgets: Mapping[str, float] | None) -> P:

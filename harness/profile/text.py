@@ -32,7 +32,7 @@ _ALIKE = {
 _AT = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
 # tomllib's words, and what a person would say.
 _SAID = (
-    (r"^Cannot declare (.+) twice$", r"the table \1 for the second time"),
+    (r"^Cannot declare \(?(.+?),?\)? twice$", r"the table \1 for the second time"),
     (r"^Cannot (overwrite a value|mutate|redefine).*", "a key that has a value already"),
     (r"^Duplicate inline table key (.+)$", r"the key \1 for the second time"),
     (

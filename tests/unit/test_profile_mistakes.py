@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from fixtures.profile import Profile
 from harness.profile.schema import ProfileError, load
+from tests import mistakes
 from tests.unit.mini import ROOT
 
 COMMIT = f'commit = "{"0" * 40}"'
@@ -129,6 +131,7 @@ MISTAKES = [
     ("secrets = []", 'secrets = "x"', "secrets", "an array in brackets, found string 'x'"),
     ("max_tokens = 256", "max_tokens = 0", "model.max_tokens", "or equal to 1 such as 256"),
     ("secrets = []", 'secrets = ["abc"]', "secrets.0", "at least 4 characters"),
+    ("secrets = []", 'secrets = ["LAB_TOKEN"]', "secrets.0", "a variable that is set"),
 ]
 
 # What TOML itself does not take: what is replaced, by what, and what is said of the line.
@@ -149,7 +152,7 @@ NO_TOML = [
     ("enable_debug = true", "enable_debug = True", "nor true, false or a quoted string (line"),
     ("rootfs = 3600", "rootfs = 1h", "text behind the value (line"),
     (SUBNET, f"{SUBNET}\n{SUBNET}", "a key that has a value already (line"),
-    ("[network]", "[gpu]", "the table"),
+    ("[network]", "[gpu]", "the table 'gpu' for the second time"),
     (SUBNET, "subnet = '10.88.0.0/16", "a string without a closing quotation mark (line"),
     ('"什么是机密容器？"', '"""什么是机密容器？', "a beginning without an end: string (at"),
     ("rootfs = 3600", '"rootfs" 3600', "no '=' behind the key (line"),
@@ -158,20 +161,51 @@ NO_TOML = [
     ("default_memory = 20480", "default_memory =", "neither a number nor"),
     ("[network]", "[network", "no ']' behind the table's name (line"),
 ]
+# The whole file in another encoding: in words, its bytes, and what is said.
+ENCODINGS = [
+    ("UTF-8 with BOM", b"\xef\xbb\xbf" + GOOD.encode(), "found a byte order mark (BOM)"),
+    ("GBK", GOOD.encode("gb18030"), "GBK by its looks (line 2: '# 真实主机模板"),
+    ("UTF-16 without BOM", GOOD.encode("utf-16-le"), "expected UTF-8, found byte 0x9e"),
+    ("UTF-16", GOOD.encode("utf-16"), "UTF-16: save the file as UTF-8"),
+    ("Latin-1", b"name = '\xe9'\n", "found byte 0xe9 at offset 8"),
+]
+
+# A variable of the environment, its value, and what is said.
+VARIABLES = [
+    ("ACCEPT_NETWORK__SUBNT", "10.99.0.0/16", "network.subnt: expected one of"),
+    ("ACCEPT_NETWORK__SUBNET", "10.99.0.5/16", "the network of that is 10.99.0.0/16"),
+    ("ACCEPT_MODEL__PORT", "eight", "model.port: expected a valid integer such as 8000"),
+    ("ACCEPT_PROFILE", "mylab", "which profile it is says --profile"),
+    ("ACCEPT_NETWORK__", "10.99.0.0/16", "found an empty part in its name"),
+]
+
+# What stands behind --profile, beside a good mylab.toml, and what is said.
+NAMES = [
+    ("mylba", "profiles here: mylab"),
+    ("mylab.toml", "did you mean --profile mylab?"),
+    ("labs/mylab.toml", "did you mean --profile mylab?"),
+    ("./nowhere.toml", "expected a TOML file, found nothing"),
+    ("./", "expected a TOML file, found a directory"),
+]
 
 
 def refused(folder: Path, content: str | bytes) -> list[str]:
     """The lines of a refusal, each without the file's name, which it has to have."""
     path = folder / "my lab.toml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    lines = said(folder, str(path), {})
+    assert all(line.startswith(f"{path}: ") for line in lines)
+    return [line.removeprefix(f"{path}: ") for line in lines]
+
+
+def said(folder: Path, name: str, environ: Mapping[str, str]) -> list[str]:
+    """The lines that a profile's name, with this environment, gets; all of them for people."""
     with pytest.raises(ProfileError) as caught:
-        load(str(path), Profile, {}, folder, {"rootfs": 1.0, **dict.fromkeys(STAGES, 1.0)})
+        load(name, Profile, environ, folder, {"rootfs": 1.0, **dict.fromkeys(STAGES, 1.0)})
     lines = str(caught.value).splitlines()
     for line in lines:
-        assert line.startswith(f"{path}: ")
-        said = line.removeprefix(f"{path}: ").replace(str(ROOT), "")
-        assert not NOT_FOR_PEOPLE.search(said), line
-    return [line.removeprefix(f"{path}: ") for line in lines]
+        assert not NOT_FOR_PEOPLE.search(line.replace(str(folder), "").replace(str(ROOT), "")), line
+    return lines
 
 
 STAGES = ("image", "container", "model", "answer")
@@ -204,19 +238,52 @@ def test_what_is_no_toml_is_told_by_its_line(tmp_path: Path, old: str, new: str,
     assert says in line
 
 
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        (b"\xef\xbb\xbf" + GOOD.encode(), "found a byte order mark (BOM) at its beginning"),
-        (GOOD.encode("gb18030"), "GBK by its looks (line 2: '# 真实主机模板"),
-        (GOOD.encode("utf-16-le"), "expected UTF-8, found byte 0x9e"),
-        (GOOD.encode("utf-16"), "UTF-16: save the file as UTF-8"),
-        (b"name = '\xe9'\n", "found byte 0xe9 at offset 8"),
-    ],
-)
-def test_another_encoding_is_named(tmp_path: Path, content: bytes, says: str) -> None:
+@pytest.mark.parametrize(("_", "content", "says"), ENCODINGS)
+def test_another_encoding_is_named(tmp_path: Path, _: str, content: bytes, says: str) -> None:
     [line] = refused(tmp_path, content)
     assert says in line
+
+
+def with_variable(folder: Path, name: str, value: str) -> list[str]:
+    """What a variable gets, with a profile that is good without it."""
+    (folder / "mylab.toml").write_text(GOOD)
+    return said(folder, "mylab", {name: value})
+
+
+@pytest.mark.parametrize(("name", "value", "says"), VARIABLES)
+def test_a_variable_is_told_by_its_name(tmp_path: Path, name: str, value: str, says: str) -> None:
+    [line] = with_variable(tmp_path, name, value)
+    assert line.startswith(f"{name}: ")
+    assert says in line
+
+
+def by_name(folder: Path, name: str) -> list[str]:
+    """What a name gets that is none of a profile; a path is one within the folder."""
+    (folder / "mylab.toml").write_text(GOOD)
+    return said(folder, f"{folder}/{name}" if name.startswith("./") else name, {})
+
+
+@pytest.mark.parametrize(("name", "says"), NAMES)
+def test_a_name_that_is_none_of_a_profile(tmp_path: Path, name: str, says: str) -> None:
+    [line] = by_name(tmp_path, name)
+    assert says in line
+
+
+def test_a_mistyped_key_comes_before_the_one_that_is_missing_for_it(tmp_path: Path) -> None:
+    text = GOOD.replace("driver_version =", "driver_versoin =", 1)
+    keys = [line.partition(":")[0] for line in refused(tmp_path, text)]
+    assert keys == ["guest.driver_versoin", "guest.driver_version"]
+
+
+def test_a_secret_by_a_variable_that_is_set(tmp_path: Path) -> None:
+    (tmp_path / "lab.toml").write_text(GOOD.replace("secrets = []", 'secrets = ["LAB_TOKEN"]', 1))
+    environ = {"LAB_TOKEN": "hunter2"}
+    assert load("lab", Profile, environ, tmp_path).secret_values(environ) == ("hunter2",)
+
+
+def test_the_page_of_mistakes_is_what_is_said() -> None:
+    written = mistakes.PAGE.read_text(encoding="utf-8")
+    assert written == mistakes.page(), "make it anew: python -m tests.mistakes"
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
@@ -239,9 +306,3 @@ def test_all_look_alikes_are_told_at_once_and_those_in_good_strings_are_none(
 def test_a_file_that_is_extended_is_told_with_who_extends_it(tmp_path: Path) -> None:
     [line] = refused(tmp_path, 'extends = "nope.toml"')
     assert line == f"extends: {tmp_path / 'nope.toml'}: expected a TOML file, found nothing"
-
-
-def test_a_name_with_its_ending_is_looked_for_among_the_profiles(tmp_path: Path) -> None:
-    (tmp_path / "mylab.toml").write_text(GOOD)
-    with pytest.raises(ProfileError, match=r"did you mean --profile mylab\?"):
-        load("mylab.toml", Profile, {}, tmp_path)

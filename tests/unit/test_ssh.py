@@ -82,7 +82,8 @@ def test_the_deadline_holds_without_the_connection(own: Host, tmp_path: Path) ->
 def test_an_unknown_host_key_is_refused(sshd: Sshd, tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     endpoint = replace(sshd.endpoint, known_hosts=tmp_path / "empty")
-    with pytest.raises(HostUnreachable, match="ssh-keyscan"), open_ssh(endpoint, become=False):
+    says = r"ssh-keyscan -p \d+ 127.0.0.1 >> .*empty$"
+    with pytest.raises(HostUnreachable, match=says), open_ssh(endpoint, become=False):
         pass
 
 
@@ -91,6 +92,13 @@ def test_a_key_that_is_not_accepted(sshd: Sshd, tmp_path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     endpoint = replace(sshd.endpoint, identity=key)
     with pytest.raises(HostUnreachable, match="Permission denied"), open_ssh(endpoint):
+        pass
+
+
+def test_a_key_that_is_not_there(sshd: Sshd, tmp_path: Path) -> None:
+    endpoint = replace(sshd.endpoint, identity=tmp_path / "no key")
+    says = r"there is no key '.*no key' \(target.identity\)"
+    with pytest.raises(HostUnreachable, match=says), open_ssh(endpoint, become=False):
         pass
 
 
