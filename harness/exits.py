@@ -1,6 +1,6 @@
 """The exit statuses, for CI jobs to act on. README.md has the same table.
 
-`harness.outcome` chooses the one of a run. pytest's own (0 to 5) keep their meaning; ours come
+`harness.outcome` chooses the one of a run. pytest's own (0 to 6) keep their meaning; ours come
 after them.
 """
 
@@ -14,6 +14,7 @@ INTERRUPTED = 2  # by a signal, or by files that cannot be collected; undone
 HARNESS_ERROR = 3  # of pytest or of ours; documents that could not be written are one
 USAGE = 4  # profile or command line; nothing was touched
 NO_TESTS = 5
+WARNINGS = 6  # more of them than pytest's --max-warnings allows
 UNREACHABLE = 10  # the host: never reached, or lost on the way
 RESIDUE = 11  # something could not be put back, and is still on the host
 REGRESSION = 12  # passed, but a time or a rate left its band (--baseline)
