@@ -9,15 +9,22 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from vlab import face, image, probe, registry
+from vlab import face, image, probe, recipe, registry
 from vlab.errors import VlabError, unusable
 from vlab.face import InUse, Machine, Settings
 from vlab.standins.kata.runtime.release import RELEASES
 
-LAST = Path(__file__).parents[1] / "reports" / "runs" / "last"
+# Of a run that has a lab by its address, as it would have any host: harness/undo/lock.py.
+LOCK = "/var/lib/passthrough-acceptance/journal/host.lock"
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
+ANSWER = 10.0  # seconds for a lab to say who has it
+ROOT = Path(__file__).parents[1]
+LAST = ROOT / "reports" / "runs" / "last"
 
 DESCRIPTION = """\
 A lab host in a virtual machine: to run the acceptance suites on, or to follow the deployment
@@ -81,6 +88,18 @@ def main(argv: Sequence[str]) -> int:
         return 130
 
 
+class _Version(argparse.Action):
+    """Says the project's version and the recipe of the lab's image, and ends."""
+
+    def __init__(self, **words: Any) -> None:
+        super().__init__(**{**words, "nargs": 0})
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+        print(f"{project['name']} {project['version']}, lab image {recipe.digest()}")
+        parser.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     top = argparse.ArgumentParser(
@@ -89,6 +108,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    top.add_argument("--version", action=_Version, help="say the version, and the lab image's")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 
     def command(name: str, carry_out: object, text: str) -> argparse.ArgumentParser:
@@ -227,7 +247,28 @@ def _status(arguments: argparse.Namespace) -> None:
 def _use(lab: Machine) -> str:
     if not lab.near:
         return "in another container, or on another computer"
-    return face.user_of(lab) or ("kept after a run" if lab.kept else "free")
+    return face.user_of(lab) or _run_in(lab) or ("kept after a run" if lab.kept else "free")
+
+
+def _run_in(lab: Machine) -> str:
+    """Whose run has the lab by ssh, as any host: what is in the run's lock there; '' for none."""
+    try:
+        asked = subprocess.run(
+            [*lab.ssh, shlex.join(["cat", BOOT_ID, LOCK])],
+            capture_output=True,
+            text=True,
+            timeout=ANSWER,
+        )
+        if asked.returncode == 255:
+            return "does not answer on ssh"
+        boot, _, text = asked.stdout.partition("\n")
+        owner = json.loads(text)
+        run = f"run {owner['run']} of {owner['user']}@{owner['runner']}, by ssh"
+        return run if owner["boot"] == boot else ""  # a lock of an earlier boot holds nothing
+    except subprocess.TimeoutExpired:
+        return f"has not answered on ssh for {ANSWER:.0f} s"
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _console(arguments: argparse.Namespace) -> int:

@@ -6,12 +6,15 @@ import getpass
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from harness.host.host import Host
+from harness.undo import lock
 from tests.unit.conftest import Sshd
 from tests.unit.labs import emulated, entered
 from tests.unit.patience import PATIENCE
@@ -169,3 +172,40 @@ def test_console_shows_what_was_said(capfd: pytest.CaptureFixture[str]) -> None:
         lab.console.write_text("Debian\nlogin:\n")
         assert cli.main(["console"]) == 0
     assert capfd.readouterr().out == "Debian\nlogin:\n"
+
+
+def test_status_sees_a_run_that_came_by_ssh(
+    sshd: Sshd,
+    local: Host,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert f"{lock.STATE_DIR}/journal/host.lock" == cli.LOCK
+    monkeypatch.setattr(cli, "LOCK", f"{tmp_path}/journal/host.lock")
+    monkeypatch.setattr(registry.Machine, "user", getpass.getuser())
+
+    def use() -> str:
+        assert cli.main(["status"]) == 0
+        return capsys.readouterr().out.splitlines()[-1].rpartition("1  ")[2]
+
+    with emulated(entered(owner=None, port=sshd.endpoint.port)) as lab:
+        shutil.copy(sshd.directory / "key", lab.key)
+        shutil.copy(sshd.directory / "known_hosts", lab.known_hosts)
+        assert use() == "free"
+        with lock.locked(local, "r1", str(tmp_path)):
+            assert use() == f"run r1 of {getpass.getuser()}@{socket.gethostname()}, by ssh"
+            (tmp_path / "boot").write_text("another\n")
+            monkeypatch.setattr(cli, "BOOT_ID", str(tmp_path / "boot"))
+            assert use() == "free"
+        lab.known_hosts.write_text("")
+        assert use() == "does not answer on ssh"
+
+
+def test_version_names_the_image_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert end.value.code == 0
+    assert re.fullmatch(
+        r"passthrough-acceptance [\d.]+, lab image [0-9a-f]+\n", capsys.readouterr().out
+    )
