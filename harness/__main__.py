@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from harness import exits
 from harness.errors import BadUsage
 from harness.plugin import hooks, options, recovery
 from harness.plugin.session import Session, opened
+from harness.record.revision import Version
 from harness.text import readable
 
 Work = Callable[[argparse.Namespace], int]  # of a command: it returns the exit status
@@ -46,6 +48,9 @@ def main(words: Sequence[str]) -> int:
         return exits.USAGE
     except KeyboardInterrupt:
         return exits.INTERRUPTED
+    except BrokenPipeError:  # whoever reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.PASSED
     except Exception:
         print(readable(traceback.format_exc()), file=sys.stderr)
         return exits.HARNESS_ERROR
@@ -57,6 +62,7 @@ def _parser(hook: Any, words: Sequence[str]) -> argparse.ArgumentParser:
         description="All that is no test of a lab. The tests: pytest -m acceptance.",
         epilog="The exit statuses are those of a run; README.md has their table.",
     )
+    parser.add_argument("--version", action=Version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     profile = commands.add_parser("profile", help=PROFILE, description=PROFILE)

@@ -33,6 +33,7 @@ class Outcome:
     undo: list[UndoResult] = field(default_factory=list)
     undo_error: str = ""  # why the host may not be as it was before
     kept: bool = False  # the host was left as it is, because the user asked for that
+    durable: int = 0  # changes of this run and of earlier ones that are kept for later runs
     harness_errors: list[str] = field(default_factory=list)
     regression: bool = False  # a time or a rate left its band
 

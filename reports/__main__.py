@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from harness.record.files import replace
+from harness.record.revision import Version
 from reports import documents
 from reports.formats import summary
 from reports.history import history, trend
@@ -56,12 +57,18 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m reports",
         description="Documents of acceptance runs, made from their records alone.",
     )
+    parser.add_argument("--version", action=Version)
     commands = parser.add_subparsers(dest="command", required=True)
     render = commands.add_parser("render", help="make a run's documents again, and say its verdict")
     render.add_argument("run", nargs="?", default="last", help="id or folder (default: last)")
     render.add_argument("--out", type=Path, help="folder to write to (default: the run's own)")
     over_time = commands.add_parser("trend", help="make the page of a lab's runs over time")
-    over_time.add_argument("--out", type=Path, default=HISTORY.with_name("trend.html"))
+    over_time.add_argument(
+        "--out",
+        type=Path,
+        default=HISTORY.with_name("trend.html"),
+        help="the page (default: reports/runs/trend.html)",
+    )
     over_time.add_argument("--lab", help="default: the one that ran last; the page names all")
     over_time.add_argument("--add", nargs="*", default=[], metavar="RUN", help="runs to put in")
     for command in (render, over_time):

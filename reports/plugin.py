@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 
 import pytest
 
-from harness.plugin import options
 from harness.plugin.plugin import session_of
 
 BASELINES = ("last-good",)
@@ -26,21 +26,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_report_header(config: pytest.Config) -> str | None:
-    """How long the lab's good runs took, where there are some."""
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Under the heading, what is known of this lab: how long these tests take, and its figures."""
+    config = session.config
     path = config.rootpath / "reports" / "runs" / "history.sqlite"
-    if not options.will_run_acceptance(config.option) or not path.is_file():
-        return None
+    mine = session_of(config)
+    if mine.run_dir is None or not path.is_file():
+        return
     from reports.history import history
 
     try:
         with history.opened(path, readonly=True) as known:
-            name = session_of(config).profile.name
-            labs = [lab for lab in known.labs() if lab == name or lab.startswith(f"{name} on ")]
-            runs = [run for lab in labs[:1] for run in known.runs(lab) if run.good]
+            lab = known.lab_of(mine.profile.name)
+            seconds = known.took(lab, {item.nodeid for item in session.items})
+            figures = known.measures(lab)
     except history.HistoryError:  # its own time to be told is at the end
-        return None
-    return f"the lab's last good run took {runs[-1].seconds / 60:.0f} min" if runs else None
+        return
+    if seconds:
+        usual = median(seconds)
+        took = f"{usual / 60:.0f} min" if usual >= 90 else f"{usual:.0f} s"
+        mine.say(f"usually it takes {took}, undo included ({len(seconds)} good runs)")
+    for waiver in mine.profile.waiver:
+        if figures and waiver.what not in figures:
+            names = f"the waiver of {waiver.owner} for '{waiver.what}' names no figure of this lab"
+            mine.say(f"{names}: summary.json has their names")
 
 
 def pytest_acceptance_ending(config: pytest.Config, folder: Path) -> bool | None:

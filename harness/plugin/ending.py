@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
 
+from harness.outcome import Outcome
 from harness.plugin.output import REPORTER
 from harness.plugin.session import Session
+from harness.record.trace import BLOCKED, NOT_ASSESSED
 from harness.text import readable
 from harness.undo.undo import deferred_signals
 
@@ -66,6 +69,8 @@ class Ending:
         if self.session.run_dir is None:
             return
         terminalreporter.section("acceptance run")
+        for line in _not_run(terminalreporter.stats):
+            terminalreporter.write_line(line)
         for line, bad in self._lines():
             terminalreporter.write_line(self.session.trace.mask(readable(line)), red=bad)
         self._printed = True
@@ -86,8 +91,7 @@ class Ending:
         """The last lines, each with whether it is bad news."""
         run_dir, outcome = self.session.run_dir, self.session.outcome
         assert run_dir is not None
-        done = len(outcome.undo) - len(outcome.left)
-        yield f"undo: {done} changes taken back, {len(outcome.left)} could not be", False
+        yield f"host: {_host(outcome)}", bool(outcome.left or outcome.undo_error)
         for result in outcome.left:
             yield f"LEFT ON THE HOST {result}", True
         for error in [outcome.undo_error, *outcome.harness_errors]:
@@ -97,6 +101,28 @@ class Ending:
         yield f"record: {run_dir / 'record.jsonl'}", False
         if (run_dir / "evidence").exists():
             yield f"evidence: {run_dir / 'evidence'}", False
+
+
+def _not_run(reports: Mapping[str, Sequence[Any]]) -> Iterator[str]:
+    """What was blocked or not assessed: each reason once, with the number of its tests."""
+    for status in (BLOCKED, NOT_ASSESSED):
+        why = Counter(report.longrepr[2] for report in reports.get(status, ()))
+        for reason, count in why.items():
+            said = reason.removeprefix("Skipped: ").removeprefix(f"{NOT_ASSESSED}: ")
+            yield f"{status}, {count} test{'' if count == 1 else 's'}: {said}"
+
+
+def _host(outcome: Outcome) -> str:
+    """What became of the host."""
+    if outcome.kept:
+        return "left as it is (--keep)"
+    done = len(outcome.undo) - len(outcome.left)
+    undone = f"{done} change{'' if done == 1 else 's'} undone"
+    if outcome.left or outcome.undo_error:
+        return f"NOT put back: {undone}, {len(outcome.left)} could not be"
+    said = f"put back ({undone})" if outcome.undo else "nothing was changed"
+    later = f"; {outcome.durable} kept for later runs, --restore removes them"
+    return f"{said}{later if outcome.durable else ''}"
 
 
 def _of_the_stage(report: Any) -> Any:

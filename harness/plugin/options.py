@@ -23,8 +23,9 @@ def which_lab(add: Add) -> None:
         "--profile",
         default=None,
         metavar="NAME|PATH",
-        help=f"the lab: profiles/NAME.toml, or a TOML file (default: {DEFAULT_PROFILE}); any of its"
-        " values can be given in the environment, as in ACCEPT_NETWORK__SUBNET=10.99.0.0/16",
+        help=f"the lab: profiles/NAME.toml, or a TOML file (default: {DEFAULT_PROFILE}); for pytest"
+        " a path takes the equals sign, --profile=/etc/mylab.toml; any of its values can be given"
+        " in the environment, as in ACCEPT_NETWORK__SUBNET=10.99.0.0/16",
     )
 
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from harness.plugin.options import Choices
 from harness.profile.schema import BaseProfile
 from harness.record.masking import Masker
-from harness.run.stage import DECLARED, Provision, Stage, stage_classes
+from harness.run.stage import Provision, Stage, stage_classes
 
 Stages = Sequence[type[Stage[Any, Any]]]
 
@@ -33,19 +34,33 @@ def text(tests: int, stages: Stages, profile: BaseProfile, provision: Provision)
     return mask.text("\n".join(_lines(tests, stages, profile, provision)))
 
 
-def heading(profile: BaseProfile, run: str, items: Sequence[pytest.Item]) -> str:
-    """Which lab a run is on, what of it is real, and what becomes of it."""
+def heading(profile: BaseProfile, run: str, items: Sequence[pytest.Item], how: Choices) -> str:
+    """Which lab a run is on, how much it is, and what becomes of the lab."""
     target = profile.target
-    standins = getattr(profile, "standins", ())
-    parts = f"a rehearsal: stand-ins for {', '.join(standins)}" if standins else "on real parts"
-    stages = {name for item in items for name in getattr(item, "fixturenames", ())}
-    names = [name for name in DECLARED if name in stages]
+    where = target.address or {"local": "this very machine"}.get(target.kind, "a virtual lab")
+    stages = asked(items)
     return (
-        f"\nlab {profile.name} ({target.kind}{f', {target.address}' if target.address else ''}),"
-        f" {parts}; run {run}\n"
-        f"{len(items)} tests, stages: {', '.join(names) or 'none'}; what they change on the host is"
-        " put back at the end (--plan tells it, stage by stage)"
+        f"\nlab {profile.name} ({where}), run {run}: {len(items)} tests, {len(stages)} stages\n"
+        "what is real in it and what a stand-in, the run finds out; the verdict says it\n"
+        f"{_what_becomes(stages, how)} (--plan lists it, stage by stage)"
     )
+
+
+def asked(items: Sequence[pytest.Item]) -> Stages:
+    """The stages that some tests need, in no order; a stage has its fixture's name."""
+    names = {name for item in items for name in getattr(item, "fixturenames", ())}
+    return [stage for stage in stage_classes() if stage.name in names]
+
+
+def _what_becomes(stages: Stages, how: Choices) -> str:
+    if how.provision == "never":
+        return "nothing is made on the host, only looked at"
+    if how.keep == "always":
+        return "what is changed on the host stays (--keep always)"
+    kept = "" if how.restore else " and ".join(stage.name for stage in stages if stage.durable)
+    later = f"; kept for later runs: {kept}" if kept else ""
+    unless = ", unless a test fails (--keep on-failure)" if how.keep == "on-failure" else ""
+    return f"what is changed on the host is put back at the end{unless}{later}"
 
 
 def _lines(tests: int, stages: Stages, profile: BaseProfile, provision: Provision) -> Iterator[str]:

@@ -24,7 +24,7 @@ from harness.plugin.ending import Ending
 from harness.plugin.output import Output
 from harness.plugin.session import Session, opened
 from harness.profile.schema import BaseProfile
-from harness.record.trace import NOT_ASSESSED
+from harness.record.trace import BLOCKED, NOT_ASSESSED
 from harness.run.stage import DECLARED, Run, StageFailed
 from harness.text import head, readable
 
@@ -149,7 +149,8 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         return None
     with usage_errors():
         folder = mine.begin()
-    mine.say(plan.heading(mine.profile, folder.name, items))
+    mine.stages = len(plan.asked(items))
+    mine.say(plan.heading(mine.profile, folder.name, items, mine.choices))
     mine.trace.event("fact", name="collected", value=config.stash[_COLLECTED])
     _make_early(items)
     return None
@@ -301,6 +302,8 @@ def _record(
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
     expected: str | None = getattr(report, "wasxfail", None)  # pytest's own: why it may fail
     message = str(reason if expected is None else expected).removeprefix("Skipped: ")
+    status = _status(item, outcome, message, expected is not None, error)
+    vars(report)["status"] = status  # for the terminal: `pytest_report_teststatus`
     function = getattr(item, "function", None)  # of pytest's own kind of test
     taken = inspect.signature(function).parameters if function is not None else ()
     session.trace.event(
@@ -311,10 +314,19 @@ def _record(
         seconds=round(report.duration, 3),
         clauses=[str(a) for mark in item.iter_markers("clause") for a in mark.args],
         message=message or None,
-        status=_status(item, outcome, message, expected is not None, error),
+        status=status,
         fixtures=[name for name in taken if name in _fixtures(item)],
         asserted=[{"asserted": a, "found": b} for a, b in item.stash.get(_ASSERTED, ())],
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: Any) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    """Say of a skip which kind it is, in the harness's own word; the summary folds its reasons."""
+    status = vars(report).get("status")
+    if not report.skipped or status not in (NOT_ASSESSED, BLOCKED):
+        return None
+    return status, status[0], (status.upper(), {"yellow": True})
 
 
 def _status(
@@ -331,5 +343,5 @@ def _status(
     if outcome != "skipped":
         return outcome
     if _BLOCKED in item.stash:
-        return "blocked" if item.stash[_BLOCKED] else NOT_ASSESSED
+        return BLOCKED if item.stash[_BLOCKED] else NOT_ASSESSED
     return NOT_ASSESSED if message.startswith(f"{NOT_ASSESSED}: ") else "skipped"

@@ -40,9 +40,10 @@ def run(session: Session) -> int:
         statuses.append(exits.INTERRUPTED)
     except Exception as error:  # the hosts cannot even be found
         statuses.append(_failed(session, error))
-    done = len(outcome.undo) - len(outcome.left)
-    session.say(f"{done} changes taken back, {len(outcome.left)} could not be.")
     status = exits.worst(statuses)
+    if outcome.undo or status == exits.PASSED:  # else that no host was looked at is all there is
+        done = len(outcome.undo) - len(outcome.left)
+        session.say(f"{done} changes taken back, {len(outcome.left)} could not be.")
     session.end(status)
     return status
 

@@ -57,6 +57,7 @@ class Session:
     run: Run[BaseProfile] | None = None
     host: Host | None = None
     trace: Trace = field(default_factory=lambda: Trace(None))
+    stages: int = 0  # how many there are to be
     login: str = ""  # how a person gets to the host
     cleanup_hints: list[str] = field(default_factory=list)  # in place of `cleanup_instructions`
     ended: bool = False
@@ -198,6 +199,7 @@ class Session:
             ours=[(e.stage, e.what) for journal in earlier for e in journal.pending()],
             out=self.say,
         )
+        self.run.stages = self.stages
         return host
 
     def _refuse_leftovers(self, host: Host, earlier: list[Journal]) -> None:
@@ -240,6 +242,8 @@ class Session:
             undo(run.journal, restore, self.outcome.undo.append)
             if restore:
                 recover(run.host, self.state_dir, durable=True, tell=self.outcome.undo.append)
+            else:
+                self.outcome.durable = len(run.kept())
 
     @property
     def exit_status(self) -> int:

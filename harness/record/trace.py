@@ -28,6 +28,7 @@ from harness.text import plain
 FORMAT = 3  # the record's version, written in its first event
 STREAM_TAIL = 16_384  # characters of each stream of a command that the record keeps
 NOT_ASSESSED = "not assessed"  # status of a test; also how the reason of such a skip begins
+BLOCKED = "blocked"  # a test that was skipped because a stage that it needs failed
 GENESIS = "0" * 64  # what the first event is chained to
 KINDS = ("run", "stage", "command", "test", "fact", "change", "undo", "progress", "evidence")
 

@@ -194,6 +194,7 @@ class Run(Generic[P]):
         self._begun: dict[Stage[P, Any], Any] = {}  # with the facts of what is reused, or None
         self._since: dict[str, float] = {}  # when each stage was begun, monotonic
         self._out = out
+        self.stages = 0  # how many there are to be, where somebody has counted them
 
     def begin(self, stage: S) -> S:
         """Begin a stage that `stage` is to bring about later; return it, also where that fails.
@@ -315,6 +316,10 @@ class Run(Generic[P]):
         """
         return (stage, what) in self._ours
 
+    def kept(self) -> set[tuple[str, str]]:
+        """(stage, what) of all changes that are kept for later runs, by this one and by earlier."""
+        return {*self._ours, *((entry.stage, entry.what) for entry in self.journal.pending())}
+
     def fact(self, name: str, value: object) -> None:
         """Put a value read from the host into the record; TypeError for what JSON does not have."""
         found = {"value": as_json(value, name), "shown": shown_in(value, name)}
@@ -322,10 +327,15 @@ class Run(Generic[P]):
         self.trace.event("fact", name=name, **found)
 
     def progress(self, text: str) -> None:
-        """Tell the person who waits; also into the record."""
-        if stage := STAGE.get():
+        """Tell the person who waits, with the stage's number and minutes; also into the record."""
+        stage = STAGE.get()
+        if stage:
             text = f"[{stage}] {text}"
         self.trace.event("progress", text=text)
+        if self.stages and stage in self._since:
+            number = [*self._since].index(stage) + 1
+            minutes, seconds = divmod(int(time.monotonic() - self._since[stage]), 60)
+            text = f"{number}/{self.stages} {minutes}:{seconds:02} {text}"
         self._out(self.trace.mask(text))
 
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from harness.record.trace import NOT_ASSESSED
 from reports.formats.columns import cut, wrapped
 from reports.record import verdict
+from reports.record.basis import last_command
 from reports.record.measures import host, measures
-from reports.record.record import Record
+from reports.record.record import Record, Test
 
 FORMAT = 1  # of summary.json
 WIDTH = 80  # columns of a terminal
 CAUSE_LINES = 4  # of the first failure's message
+SEVERITIES = ("high", "medium", "low")
+MEANS = {  # half a sentence for each verdict; the report has the whole rules
+    verdict.QUALIFIED: "every test ran on real parts and passed",
+    verdict.CONDITIONAL: "no test failed, but something is open",
+    verdict.REHEARSED: "no test failed, on stand-ins: no word on hardware",
+    NOT_ASSESSED: "not all of it was looked at",
+    verdict.FAILED: "a test failed, or the host could not be put back",
+    verdict.VOID: "the record is not as the run wrote it",
+}
 
 
 def document(record: Record) -> dict[str, Any]:
@@ -55,13 +67,17 @@ def document(record: Record) -> dict[str, Any]:
 
 
 def lines(record: Record) -> Iterator[str]:
-    """One line per capability, the first failure with its cause, the verdict; none above WIDTH."""
+    """One line per capability, findings, the first failure, the verdict with what it means.
+
+    None is wider than WIDTH.
+    """
     for part in verdict.capabilities(record):
         counts = ", ".join(f"{count} {status}" for status, count in part.counts.items())
         yield cut(f"{part.name:<16} {part.verdict:<13} {counts or 'nothing ran'}", WIDTH)
+    yield from _findings(record)
     if failure := record.first_failure:
         yield from wrapped(f"first failure: {failure.subject}", WIDTH, "  ")
-        for line in failure.cause[:CAUSE_LINES]:
+        for line in _cause(failure, record):
             yield from wrapped(f"  {line}", WIDTH, "  ")
     for line in record.facts.get("baseline", {}).get("said", []):
         yield from wrapped(f"baseline: {line}", WIDTH, "  ")
@@ -71,4 +87,25 @@ def lines(record: Record) -> Iterator[str]:
         yield from wrapped(f"parts of the lab are stand-ins: {names}", WIDTH, "  ")
     for _, reason in verdict.run_level_reasons(record):
         yield from wrapped(str(reason), WIDTH, "  ")
-    yield f"{'verdict':<16} {whole.verdict}"
+    said = f"{'verdict':<16} {whole.verdict}: {MEANS[whole.verdict]}"
+    yield from wrapped(said, WIDTH, " " * 17)
+
+
+def _findings(record: Record) -> Iterator[str]:
+    """How many security findings there are of each severity, those of this very lab alone."""
+    found = Counter(
+        one["severity"]
+        for one in record.facts.get("security_findings", [])
+        if one.get("here", True)
+    )
+    if found:
+        by_severity = ", ".join(f"{found[one]} {one}" for one in SEVERITIES if found[one])
+        yield f"security findings: {by_severity} (the report has them)"
+
+
+def _cause(failure: Test, record: Record) -> Iterator[str]:
+    """The beginning of a failure's message, its hint, and what ran last on the host."""
+    yield from failure.cause[:CAUSE_LINES]
+    yield from (line for line in failure.cause[CAUSE_LINES:] if line.startswith("hint: "))
+    if ran := last_command(failure, record):
+        yield f"last command, exit status {ran.rc} after {ran.seconds:.0f} s: {ran.line}"

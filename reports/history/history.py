@@ -173,6 +173,22 @@ class History:
         ).fetchall()
         return [Past(*row) for row in reversed(rows)]
 
+    def lab_of(self, profile: str) -> str:
+        """The lab that ran last by a profile of this name; '' where none has."""
+        ours = (lab for lab in self.labs() if lab == profile or lab.startswith(f"{profile} on "))
+        return next(ours, "")
+
+    def took(self, lab: str, tests: Collection[str], last: int = 5) -> list[float]:
+        """Seconds of a lab's newest good runs of just these tests."""
+        found: list[float] = []
+        for run in reversed(self.runs(lab)):
+            ran = {name for name, _ in self.steps(run.id) if "::" in name} if run.good else set()
+            if ran == {*tests}:
+                found.append(run.seconds)
+            if len(found) == last:
+                break
+        return found
+
     def count(self, lab: str) -> int:
         """How many runs of a lab there are."""
         (number,) = self._db.execute("SELECT count(*) FROM run WHERE lab = ?", (lab,)).fetchone()

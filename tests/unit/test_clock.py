@@ -127,7 +127,7 @@ def test_an_alarm_beside_the_phases_ends_nothing(tmp_path: Path, hook: str) -> N
     assert "1 failed, 2 passed" in out
     assert ("the alarm rings" in out) == (hook != "interact"), "pytest-timeout has cancelled it"
     assert "the failure itself" in out
-    assert "undo: 2 changes taken back, 0 could not be" in out
+    assert "host: put back (2 changes undone)" in out
 
 
 def test_the_pace_of_a_slow_host_is_told_and_in_the_record(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_what_fails_is_told_where_it_is_asked_for(
         "-m", "acceptance", environ={"MINI_OTHER": "touch made-other", **environ}
     )
     assert status == 1
-    assert "3 passed, 1 skipped, 1 error in" in out
+    assert "3 passed, 1 error, 1 blocked in" in out
     assert says in out
     assert out.count("Stage 'long' failed") == 1
     assert [line for line in told(mini) if "passed" not in line][-2:] == [

@@ -30,7 +30,7 @@ def test_a_second_signal_in_the_teardown(tmp_path: Path, second: int) -> None:
         process.send_signal(signum)
     status, out = process.finish()
     assert status == exits.INTERRUPTED, out
-    assert "undo: 1 changes taken back, 0 could not be" in out
+    assert "host: put back (1 change undone)" in out
     assert "Traceback" not in out
     _ended(mini, exits.INTERRUPTED, 1)
 
@@ -43,7 +43,7 @@ def test_a_signal_beside_all_hooks_of_ours(tmp_path: Path, hook: str, status: in
     """pytest has no end for that but a traceback; the host and the record have theirs."""
     mini = Mini(tmp_path / "m", plugins=[*PLUGINS, "tests.sample.strikes"])
     _, out = mini.pytest("-m", "acceptance", environ={"MINI_STRIKES": hook})
-    assert out.count("undo: 3 changes taken back, 0 could not be") == 1
+    assert out.count("host: put back (3 changes undone)") == 1
     assert f"record: {mini.last.resolve() / 'record.jsonl'}" in out
     _ended(mini, status, 3)
 
@@ -53,7 +53,7 @@ def test_a_record_that_cannot_be_written_is_an_error_of_the_harness(tmp_path: Pa
     status, out = mini.pytest("-m", "acceptance")
     assert status == exits.HARNESS_ERROR
     assert "5 passed" in out
-    assert "undo: 3 changes taken back, 0 could not be" in out
+    assert "host: put back (3 changes undone)" in out
     assert "lacks events: [Errno 28] No space left on device" in out
     assert mini.made() == []
 

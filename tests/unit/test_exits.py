@@ -45,7 +45,7 @@ def test_a_run_that_failed_leaves_all_documents(
     said = out[out.index("\n", out.rindex(" verdict ")) :].splitlines()
     assert max(map(len, said)) <= 80
     assert said[-2:] == [
-        "verdict          failed",
+        "verdict          failed: a test failed, or the host could not be put back",
         f"report: reports/runs/{folder.name}/report.html",
     ], "the verdict is the last thing on the screen"
     assert any(line.startswith("mini ") and "failed" in line for line in said)
@@ -87,6 +87,7 @@ def test_an_expired_waiver_fails_a_run_with_a_baseline_alone(tmp_path: Path) -> 
     assert "conditional" in out
     status, out = mini.pytest("-m", "acceptance", "-k", "free")
     assert status == exits.PASSED
+    assert "the waiver of ann for 'x' names no figure of this lab" in out
     profile.write_text(profile.read_text().replace('owner = "ann"\n', ""))
     status, out = mini.pytest("-m", "acceptance")
     assert status == exits.USAGE

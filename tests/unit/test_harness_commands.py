@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,10 @@ def test_recover_does_what_the_option_does(tmp_path: Path) -> None:
 
 def test_recover_takes_back_what_is_kept_when_it_is_told_to(tmp_path: Path) -> None:
     mini = Mini(tmp_path / "m", during.keep_for_later_runs)
-    assert mini.pytest("-m", "acceptance")[0] == exits.PASSED
+    status, out = mini.pytest("-m", "acceptance")
+    assert status == exits.PASSED
+    kept = "1 kept for later runs, --restore removes them"
+    assert f"host: put back (3 changes undone); {kept}" in out
     for words, says in (([], "0 changes taken back"), (["--restore"], "1 changes taken back")):
         status, out = mini.harness("recover", CONSENT, *words)
         assert status == exits.PASSED
@@ -40,6 +44,7 @@ def test_a_host_that_cannot_be_reached(tmp_path: Path) -> None:
     status, out = mini.harness("recover", environ=NOWHERE)
     assert status == exits.UNREACHABLE
     assert "cannot be reached" in out
+    assert "taken back" not in out, "nothing was looked at"
 
 
 @pytest.mark.parametrize("command", ["recover", "profile", "plan"])
@@ -80,6 +85,12 @@ def test_a_profile_may_be_anywhere_and_its_path_have_blanks(tmp_path: Path) -> N
     assert 'name = "another"' in mini.harness("profile", f"--profile={path}")[1]
     assert "profile 'another'" in mini.harness("plan", "--profile", str(path))[1]
     assert 'name = "another"' in mini.pytest("--show-profile", f"--profile={path}")[1]
+
+
+def test_version_is_that_of_the_project(tmp_path: Path) -> None:
+    status, out = Mini(tmp_path / "m").harness("--version")
+    assert status == exits.PASSED
+    assert re.fullmatch(r"passthrough-acceptance [\d.]+, commit ([0-9a-f]{40}.*|not known)\n", out)
 
 
 def test_plan_is_the_plan_alone(tmp_path: Path) -> None:

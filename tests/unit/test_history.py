@@ -131,6 +131,17 @@ def test_a_run_that_was_interrupted_is_no_failure(usual: History, tmp_path: Path
     assert divergence.newest(usual, "lab") is None
 
 
+def test_how_long_the_same_tests_took(usual: History, tmp_path: Path) -> None:
+    tests = {f"{records.NODE}{name}" for name in records.PASSED}
+    usual.add(records.write(tmp_path / "bad", BROKEN, exit_status=1))
+    usual.add(records.write(tmp_path / "part", {"bound": ("passed", "")}))
+    assert len(usual.took("lab", tests)) == 4
+    assert len(usual.took("lab", tests, last=2)) == 2
+    assert len(usual.took("lab", {f"{records.NODE}bound"})) == 1
+    assert usual.took("", tests) == []
+    assert (usual.lab_of("lab"), usual.lab_of("la")) == ("lab", "")
+
+
 def test_labs_are_kept_apart_and_a_run_counts_once(usual: History, tmp_path: Path) -> None:
     other = records.write(tmp_path / "other", BROKEN, profile={"name": "b"}, exit_status=1)
     for _ in range(2):

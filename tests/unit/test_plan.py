@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
-from tests.unit.mini import PLUGINS, Mini, sample
+from tests.unit.mini import PLUGINS, REPORTS, Mini, sample
 
 PLANNED: Any = {
     "suite": sample("suite_planned"),
@@ -35,3 +36,25 @@ def test_a_plan_keeps_to_the_command_line(tmp_path: Path) -> None:
     _, out = mini.pytest("--plan", "--provision", "never", "test_mini.py::test_lower")
     assert "1 tests, 1 stages" in out
     assert "1. lower (only verified)" in out
+
+
+def test_a_run_says_first_what_it_is_about_and_where_it_has_come_to(tmp_path: Path) -> None:
+    mini = Mini(tmp_path / "m", **PLANNED | {"plugins": [*PLANNED["plugins"], REPORTS]})
+    status, out = mini.pytest("-m", "acceptance")
+    assert status == 0, out
+    run = mini.last.resolve().name
+    assert f"lab mini (this very machine), run {run}: 2 tests, 3 stages\n" in out
+    assert "is put back at the end; kept for later runs: lower (--plan lists it" in out
+    assert "usually" not in out
+    lines = [line for line in out.splitlines() if "ok (provisioned)" in line]
+    ways = [re.fullmatch(r"(\d/3) \d:\d\d \[(\w+)\] ok .*", line) for line in lines]
+    assert [way and way.groups() for way in ways] == [
+        ("1/3", "lower"),
+        ("2/3", "upper"),
+        ("3/3", "looks"),
+    ]
+    assert "[lower] ok" in {e["text"][:10] for e in mini.record() if e["kind"] == "progress"}
+    _, out = mini.pytest("-m", "acceptance", "--keep", "always")
+    assert "what is changed on the host stays (--keep always)" in out
+    assert re.search(r"^usually it takes \d+ s, undo included \(1 good runs\)$", out, re.MULTILINE)
+    assert "host: left as it is (--keep)" in out

@@ -22,7 +22,7 @@ def test_a_good_run(tmp_path: Path) -> None:
     status, out = mini.pytest("-m", "acceptance")
     assert status == 0, out
     assert "5 passed" in out
-    assert "undo: 3 changes taken back, 0 could not be" in out
+    assert "host: put back (3 changes undone)" in out
     assert "[two] ok (provisioned)" in out
     assert mini.made() == []
     assert mini.journals() == []
@@ -48,14 +48,15 @@ def test_a_broken_stage_is_one_error_and_named_skips(tmp_path: Path) -> None:
     mini = Mini(tmp_path / "m", during.find_no_card)
     status, out = mini.pytest("-m", "acceptance", "-rEs")
     assert status == 1
-    assert "2 passed, 2 skipped, 1 error in" in out
+    assert "2 passed, 1 error, 2 blocked in" in out
     assert "ERROR at setup of stage 'two' __" in out
     assert "\nERROR test_mini.py::stage 'two' - Stage 'two' failed: No card." in out
     assert out.count("Stage 'two' failed: No card.") == 2
     assert "::test_two" not in out
     assert "put one in" in out
     assert "Traceback" not in out
-    assert out.count('stage "two" failed: No card.') >= 1
+    assert '\nblocked, 2 tests: stage "two" failed: No card.\n' in out
+    assert "SKIPPED" not in out
     skipped = [e for e in mini.record() if e["kind"] == "test" and e["outcome"] == "skipped"]
     assert [e["nodeid"].partition("::")[2] for e in skipped] == ["test_two_again", "test_three"]
     assert all('stage "two" failed: No card.' in e["message"] for e in skipped)
@@ -68,7 +69,7 @@ def test_a_stages_fixture_that_fails_by_itself_is_a_broken_stage(tmp_path: Path)
     mini = Mini(tmp_path / "m", suite=sample("suite_question"))
     status, out = mini.pytest("-m", "acceptance", "-rEs")
     assert status == 1, out
-    assert "1 skipped, 1 error in" in out
+    assert "1 error, 1 blocked in" in out
     assert "ERROR at setup of stage 'question' __" in out
     failed = "Stage 'question' failed: Nobody answers."
     assert f"\nERROR test_mini.py::stage 'question' - {failed}" in out
@@ -111,7 +112,7 @@ def test_a_signal_in_a_stage_undoes_everything(tmp_path: Path, signum: int) -> N
     process.send_signal(signum)
     status, out = process.finish()
     assert status == 2, out
-    assert "undo: 2 changes taken back, 0 could not be" in out
+    assert "host: put back (2 changes undone)" in out
     assert mini.made() == []
     assert mini.journals() == []
     assert not (mini.state / "journal" / "host.lock").exists()
@@ -125,7 +126,7 @@ def test_a_second_run_is_refused_by_name(tmp_path: Path) -> None:
     assert status == exits.REFUSED
     assert f"process {first.pid}," in out
     assert "1 error" in out
-    assert "4 skipped" in out
+    assert "4 not assessed in" in out
     assert {e["status"] for e in mini.record() if e["kind"] == "test"} == {"not assessed"}
     status, out = mini.pytest("--recover")
     assert status == exits.REFUSED
@@ -141,7 +142,7 @@ def test_an_undo_that_fails_is_told_and_the_rest_runs(tmp_path: Path) -> None:
     status, out = mini.pytest("-m", "acceptance")
     assert status == exits.RESIDUE
     assert "5 passed" in out
-    assert "undo: 3 changes taken back, 1 could not be" in out
+    assert "host: NOT put back: 3 changes undone, 1 could not be" in out
     assert "LEFT ON THE HOST [two] stuck: failed" in out
     assert "why" in out
     assert mini.made() == []
@@ -221,7 +222,7 @@ def test_a_stage_whose_time_is_up_has_failed_and_says_why(tmp_path: Path) -> Non
     mini = Mini(tmp_path / "m", during.ring)
     status, out = mini.pytest("-m", "acceptance")
     assert status == 1, out
-    assert "2 passed, 2 skipped, 1 error in" in out
+    assert "2 passed, 1 error, 2 blocked in" in out
     assert """stage "two" failed: Time is up for test 'test_two': 1000 s.""" in out
     failed = next(e for e in mini.record() if e["kind"] == "test" and e["outcome"] == "error")
     assert re.search(r"^at work: \[two\] sh .*sleep 1000.* \(for \d+ s\)$", failed["message"], re.M)
@@ -235,7 +236,8 @@ def test_never_provision_never_changes(tmp_path: Path) -> None:
     mini = Mini(tmp_path / "m")
     status, out = mini.pytest("-m", "acceptance", "--provision", "never")
     assert status == 1
-    assert 'stage "one" failed' in out
+    assert "Stage 'one' failed: " in out
+    assert "1 error, 4 blocked in" in out
     assert mini.made() == []
     assert [e for e in mini.record() if e["kind"] == "undo"] == []
 

@@ -106,7 +106,7 @@ def test_an_undo_that_fails_is_told_and_tried_again(lab: Lab) -> None:
     status, out = lab.pytest("-m", "acceptance", environ={"MINI_STUCK": stuck})
     assert status == exits.RESIDUE
     assert "1 passed" in out
-    assert "undo: 5 changes taken back, 1 could not be" in out
+    assert "host: NOT put back: 5 changes undone, 1 could not be" in out
     assert "LEFT ON THE HOST [five] stuck: failed" in out
     assert "to clean up: python -m harness recover" in out
     assert lab.print() == lab.before

@@ -41,6 +41,7 @@ def test_nothing_steers_the_terminal(tmp_path: Path) -> None:
     assert not [c for c in text if c != "\n" and (ord(c) < 32 or 127 <= ord(c) < 160)]
 
 
+COMMAND = {"out": "", "err": "", "out_bytes": 0, "err_bytes": 0}
 BROKEN = {
     "name": "gpu",
     "state": "failed",
@@ -66,7 +67,30 @@ def test_what_it_says(failed: Record) -> None:
     assert "platform         not assessed  1 not assessed" in lines
     assert f"first failure: {records.NODE}group" in lines
     assert "  Stage 'gpu' failed: no <GPU>" in lines
-    assert lines[-1] == "verdict          failed"
+    assert lines[-1] == "verdict          failed: a test failed, or the host could not be put back"
+
+
+def test_findings_are_counted_by_severity() -> None:
+    lines = list(summary.lines(kept.passed()))
+    assert "security findings: 2 medium, 1 low (the report has them)" in lines
+    assert lines[-1] == (
+        "verdict          rehearsed: no test failed, on stand-ins: no word on hardware"
+    )
+
+
+def test_the_first_failure_has_its_hint_and_its_command(tmp_path: Path) -> None:
+    message = "\n".join(["Stage 'gpu' failed: no card", *"abcd", "hint: put one in"])
+    ran = {"stage": "gpu", "line": "lspci -nn", "rc": 1, "seconds": 2.0, "error": None}
+    tests = {"group": ("error", message)}
+    events = [
+        ("stage", {"name": "gpu", "state": "started"}),
+        ("command", {**COMMAND, **ran}),
+        ("stage", {**BROKEN, "error": message}),
+    ]
+    run = records.write(tmp_path / "run", tests, stages={}, events=events, exit_status=1)
+    lines = list(summary.lines(run))
+    assert "  hint: put one in" in lines
+    assert "  last command, exit status 1 after 2 s: lspci -nn" in lines
 
 
 def test_a_stages_failure_is_the_stages(tmp_path: Path) -> None:
@@ -91,5 +115,5 @@ def test_a_verdict_comes_after_an_internal_error_too(tmp_path: Path) -> None:
     assert "INTERNALERROR" in out
     last = out[out.rindex("INTERNALERROR") :].splitlines()
     assert "the run did not end as it should: exit status 3" in last
-    assert last[-2] == "verdict          not assessed"
+    assert last[-2] == "verdict          not assessed: not all of it was looked at"
     assert last[-1].startswith("report: reports/runs/")
