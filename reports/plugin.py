@@ -45,7 +45,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     if seconds:
         usual = median(seconds)
         took = f"{usual / 60:.0f} min" if usual >= 90 else f"{usual:.0f} s"
-        mine.say(f"usually it takes {took}, undo included ({len(seconds)} good runs)")
+        mine.say(f"usually it takes {took}, undo included (good runs before: {len(seconds)})")
     for waiver in mine.profile.waiver:
         if figures and waiver.what not in figures:
             names = f"the waiver of {waiver.owner} for '{waiver.what}' names no figure of this lab"

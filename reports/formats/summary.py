@@ -108,4 +108,5 @@ def _cause(failure: Test, record: Record) -> Iterator[str]:
     yield from failure.cause[:CAUSE_LINES]
     yield from (line for line in failure.cause[CAUSE_LINES:] if line.startswith("hint: "))
     if ran := last_command(failure, record):
-        yield f"last command, exit status {ran.rc} after {ran.seconds:.0f} s: {ran.line}"
+        how = "cut off" if ran.rc < 0 else f"exit status {ran.rc}"
+        yield f"last command, {how} after {ran.seconds:.0f} s: {ran.line}"

@@ -56,5 +56,7 @@ def test_a_run_says_first_what_it_is_about_and_where_it_has_come_to(tmp_path: Pa
     assert "[lower] ok" in {e["text"][:10] for e in mini.record() if e["kind"] == "progress"}
     _, out = mini.pytest("-m", "acceptance", "--keep", "always")
     assert "what is changed on the host stays (--keep always)" in out
-    assert re.search(r"^usually it takes \d+ s, undo included \(1 good runs\)$", out, re.MULTILINE)
+    assert re.search(
+        r"^usually it takes \d+ s, undo included \(good runs before: 1\)$", out, re.MULTILINE
+    )
     assert "host: left as it is (--keep)" in out
