@@ -90,6 +90,8 @@ class Ending:
         yield f"undo: {done} changes taken back, {len(outcome.left)} could not be", False
         for result in outcome.left:
             yield f"LEFT ON THE HOST {result}", True
+        for trace in outcome.traces:
+            yield f"LEFT ON THE HOST {trace}", True
         for error in [outcome.undo_error, *outcome.harness_errors]:
             yield from ((line, True) for line in error.splitlines())
         if outcome.kept or outcome.left or outcome.undo_error:

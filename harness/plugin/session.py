@@ -198,6 +198,7 @@ class Session:
             ours=[(e.stage, e.what) for journal in earlier for e in journal.pending()],
             out=self.say,
         )
+        self.hook.pytest_acceptance_opened(run=self.run)
         return host
 
     def _refuse_leftovers(self, host: Host, earlier: list[Journal]) -> None:
@@ -240,6 +241,8 @@ class Session:
             undo(run.journal, restore, self.outcome.undo.append)
             if restore:
                 recover(run.host, self.state_dir, durable=True, tell=self.outcome.undo.append)
+            for lines in self.hook.pytest_acceptance_put_back(run=run, restored=restore):
+                self.outcome.traces += lines
 
     @property
     def exit_status(self) -> int:
