@@ -10,6 +10,7 @@ STAGES = stage_modules()
 pytest.register_assert_rewrite(*STAGES)  # all, before one of them imports another
 pytest_plugins = [
     "harness.plugin.plugin",
+    "fixtures.fingerprint.plugin",
     "fixtures.lab",
     "fixtures.guide.plugin",
     "reports.plugin",

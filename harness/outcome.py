@@ -32,6 +32,7 @@ class Outcome:
     refused: bool = False  # by the host, before anything was touched
     undo: list[UndoResult] = field(default_factory=list)
     undo_error: str = ""  # why the host may not be as it was before
+    traces: list[str] = field(default_factory=list)  # what is otherwise there, though all is undone
     kept: bool = False  # the host was left as it is, because the user asked for that
     durable: int = 0  # changes of this run and of earlier ones that are kept for later runs
     harness_errors: list[str] = field(default_factory=list)
@@ -68,7 +69,7 @@ class Outcome:
         """The most urgent status that applies; REGRESSION only in a run that passed otherwise."""
         ours = {
             exits.UNREACHABLE: self.unreachable,
-            exits.RESIDUE: self.undo_error or self.left,
+            exits.RESIDUE: self.undo_error or self.left or self.traces,
             exits.HARNESS_ERROR: self.harness_errors,
             exits.REFUSED: self.refused,
         }

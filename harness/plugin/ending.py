@@ -94,6 +94,8 @@ class Ending:
         yield f"host: {_host(outcome)}", bool(outcome.left or outcome.undo_error)
         for result in outcome.left:
             yield f"LEFT ON THE HOST {result}", True
+        for trace in outcome.traces:
+            yield f"LEFT ON THE HOST {trace}", True
         for error in [outcome.undo_error, *outcome.harness_errors]:
             yield from ((line, True) for line in error.splitlines())
         if outcome.kept or outcome.left or outcome.undo_error:

@@ -17,6 +17,7 @@ import pytest
 from harness.host.host import Host
 from harness.plugin.session import Session
 from harness.profile.schema import BaseProfile
+from harness.run.stage import Run
 
 
 @pytest.hookspec(firstresult=True)
@@ -52,6 +53,24 @@ def pytest_acceptance_state_dir() -> str | None:
 @pytest.hookspec
 def pytest_acceptance_facts() -> Mapping[str, object] | None:
     """Facts, by name, that the record of every run begins with."""
+
+
+@pytest.hookspec
+def pytest_acceptance_opened(run: Run[Any]) -> None:
+    """The host is open and its lock is held; nothing has been changed."""
+
+
+@pytest.hookspec
+def pytest_acceptance_put_back(run: Run[Any], restored: bool) -> list[str] | None:
+    """Everything has been undone (``restored``: also what is kept otherwise); the host is open.
+
+    A line for each thing that is on the host all the same: the run ends with exit status 11.
+    """
+
+
+@pytest.hookspec
+def pytest_acceptance_recovered(host: Host, state: str) -> None:
+    """What dead runs left on a host is undone; ``state`` is the harness's own folder there."""
 
 
 @pytest.hookspec

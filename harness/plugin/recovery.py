@@ -65,6 +65,7 @@ def _recover(session: Session, opened: contextlib.AbstractContextManager[Host], 
                 lock.locked(host, run_id, session.state_dir, recover=True),
             ):
                 recover(host, session.state_dir, session.choices.restore, tell)
+                session.hook.pytest_acceptance_recovered(host=host, state=session.state_dir)
     except Exception as error:
         return _failed(session, error)
     return exits.PASSED if ok else exits.RESIDUE

@@ -200,6 +200,7 @@ class Session:
             out=self.say,
         )
         self.run.stages = self.stages
+        self.hook.pytest_acceptance_opened(run=self.run)
         return host
 
     def _refuse_leftovers(self, host: Host, earlier: list[Journal]) -> None:
@@ -244,6 +245,8 @@ class Session:
                 recover(run.host, self.state_dir, durable=True, tell=self.outcome.undo.append)
             else:
                 self.outcome.durable = len(run.kept())
+            for lines in self.hook.pytest_acceptance_put_back(run=run, restored=restore):
+                self.outcome.traces += lines
 
     @property
     def exit_status(self) -> int:

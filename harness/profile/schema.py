@@ -94,6 +94,11 @@ class Policy(Section):
 
     provision: Literal["auto", "always", "never"] = "auto"
     keep: Literal["never", "on-failure", "always"] = "never"
+    # How the host is compared before a run and after its undo: files by what stat(2) tells, or all
+    # by their sha256; and what others change meanwhile: shell patterns of 'KIND ITEM', as a
+    # difference is told ('file /var/lib/myagent/*').
+    fingerprint: Literal["quick", "full"] = "quick"
+    others: tuple[str, ...] = ()
 
 
 class Waiver(Section):

@@ -22,6 +22,7 @@ from harness.host.host import Host
 from harness.record.evidence import Evidence
 from harness.record.facts import as_json, shown_in
 from harness.record.trace import STAGE, Trace, at_stage
+from harness.run import modules
 from harness.undo.journal import Journal
 
 P = TypeVar("P")
@@ -60,6 +61,8 @@ class Stage(ABC, Generic[P, F]):
     `host_programs`: those that the stage, its undo and its suite call there, beside coreutils;
     it does not begin where one is missing. `durable`: what it makes is kept for later runs, and
     reused while `inputs` stay the same.
+    `modules`: kernel modules that it, or what it calls, brings in; the undo unloads those that were
+    not loaded before, unless somebody else uses them by then.
     `evidence`: shell scripts; from the stage's start on a failed test keeps what each prints, in a
     file of that name.
     """
@@ -68,6 +71,16 @@ class Stage(ABC, Generic[P, F]):
     host_programs: ClassVar[str] = ""
     durable: ClassVar[bool] = False
     evidence: ClassVar[Mapping[str, str]] = {}
+    modules: ClassVar[str] = ""
+
+    @classmethod
+    def keeps(cls, profile: P, state: str) -> Sequence[str]:
+        """What it leaves for later runs, as shell patterns of 'KIND ITEM' of the fingerprint.
+
+        ``state`` is the harness's own folder on the host. Anything else that is otherwise after the
+        undo fails the run (`harness.exits.RESIDUE`).
+        """
+        return ()
 
     @classmethod
     def plan(cls, profile: P) -> Sequence[str]:
@@ -236,6 +249,7 @@ class Run(Generic[P]):
                 return self._done(stage, already, "reused")
             if stage.durable:
                 self.host.run("rm", "-f", "--", self._digest_path(stage))
+            modules.bring(self.host, self.journal, stage.name, stage.modules.split())
             stage.start()
         return None
 

@@ -20,6 +20,11 @@ HANGS = "echo hung; exec sleep 1000"
 def nothing(stage: Make) -> None: ...
 
 
+def litter(stage: Make) -> None:
+    """Make a file, of which no journal knows."""
+    stage.run.host.run("touch", str(stage.path.with_name("litter")))
+
+
 def hang(stage: Make) -> None:
     stage.run.host.sh(HANGS, timeout=500, on_line=stage.run.progress)
 

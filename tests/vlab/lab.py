@@ -10,10 +10,11 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import vlab
@@ -201,14 +202,21 @@ def identified(line: str) -> str:
     return " ".join(line.split()[1:3])
 
 
-def command(*words: str, **more: Any) -> subprocess.CompletedProcess[str]:
+def command(*words: str, module: str = "vlab", **more: Any) -> subprocess.CompletedProcess[str]:
     """``python -m vlab WORDS``, as from a terminal; ``more`` is for ``subprocess.run``."""
     options = {"stdin": subprocess.DEVNULL, "capture_output": True, "timeout": 600, **more}
-    argv = [sys.executable, "-m", "vlab", *words]
+    argv = [sys.executable, "-m", module, *words]
     return subprocess.run(argv, cwd=ROOT, text=True, **options)
 
 
-def accept(suites: str, *, stop_at: str | None = None, **values: str) -> Finished:
+def accept(
+    suites: str,
+    *,
+    stop_at: str | None = None,
+    options: Sequence[str] = (),
+    environ: Mapping[str, str] = MappingProxyType({}),
+    **values: str,
+) -> Finished:
     """``pytest -m SUITES`` to its end, in a session of its own; its output is passed on.
 
     ``values`` are of the profile (``VLAB__GPUS="0"``). A lab that happens to be up is not used
@@ -218,9 +226,9 @@ def accept(suites: str, *, stop_at: str | None = None, **values: str) -> Finishe
     fresh = {"ACCEPT_VLAB__FRESH": "true"}
     seen = []
     with subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", suites],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", suites, *options],
         cwd=ROOT,
-        env={**os.environ, **fresh, **{f"ACCEPT_{name}": values[name] for name in values}},
+        env={**os.environ, **fresh, **environ, **{f"ACCEPT_{k}": v for k, v in values.items()}},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -54,6 +54,12 @@ def test_every_change_was_taken_back(whole_run: Finished) -> None:
     assert not [event for event in undone if event["outcome"] == "failed"]
 
 
+def test_nothing_is_left_that_no_undo_knows_of(whole_run: Finished) -> None:
+    (noted,) = whole_run.events("fact", name="fingerprint")
+    assert noted["value"]["not read"] == []
+    assert [event["value"] for event in whole_run.events("fact", name="left")] == [[]]
+
+
 def test_a_run_changes_nothing_that_git_sees(whole_run: Finished) -> None:
     status = subprocess.run(
         ["git", "status", "--porcelain", "--", "reports", "profiles", "suites", "fixtures"],

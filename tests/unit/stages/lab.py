@@ -36,7 +36,7 @@ from harness.errors import LabError
 from harness.record.evidence import Evidence
 from harness.record.trace import Trace, at_stage
 from harness.run import job
-from harness.run.stage import Provision, Run, Stage, StageFailed
+from harness.run.stage import Provision, Run, Stage, StageFailed, stage_classes
 from harness.undo.journal import Journal
 from tests.unit.kept import PASSED
 from tests.unit.replay import Recorded, ReplayHost, recorded
@@ -214,10 +214,25 @@ def _profile(settings: Mapping[str, Mapping[str, Any]]) -> Profile:
     return Profile.model_validate_json(json.dumps(document))
 
 
+# What the kernel changes beside ip_forward, on a host that forwards.
+FORWARDING = """\
+net/ipv4/ip_forward=1
+net/ipv4/conf/all/accept_redirects=0
+net/ipv4/conf/enp0s1/forwarding=1
+"""
+
+
 def _complete(host: ReplayHost) -> None:
-    """Replies that the record lacks: one is too long for it, one is of starts that fail."""
+    """Replies that the record lacks: one is too long for it, one is of starts that fail.
+
+    And what the record is too old for: modules, of which all are loaded, and forwarding.
+    """
     host.spare("/proc/config.gz", out=_kernel_config())
     host.spare("qemuPid=", "awk")
+    wanted = " ".join(kind.modules for kind in stage_classes()).split()
+    host.spare("/proc/modules", out="".join(f"{name} 16384 0 - Live 0x0\n" for name in wanted))
+    host.spare("accept_redirects", out=FORWARDING)
+    host.spare("for folder; do", "/etc/cni", out="\n".join(network.FOLDERS))
 
 
 def _kernel_config() -> str:

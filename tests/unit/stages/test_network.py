@@ -398,19 +398,32 @@ def test_the_configuration_is_the_guides_with_the_profiles_names(lab: Lab) -> No
 
 
 def test_forwarding_goes_back_to_what_it_was(lab: Lab) -> None:
-    lab.host.reply("cat -- /proc/sys/net/ipv4/ip_forward", out="0\n")
+    was = (
+        "net/ipv4/ip_forward=0",
+        "net/ipv4/conf/all/accept_redirects=1",
+        "net/ipv4/conf/eth0.100/forwarding=0",
+    )
+    lab.host.reply("accept_redirects", out="\n".join(was))
     lab.bring("network")
     [entry] = [e for e in lab.run.journal.entries if "ip_forward" in e.what]
     assert entry.what == "net.ipv4.ip_forward (was 0)"
-    assert entry.undo == (("sysctl", "-q", "-w", "net.ipv4.ip_forward=0"),)
+    # In this order: a change of the first sets the others anew.
+    assert entry.undo == (("sysctl", "-q", "-e", "-w", *was),)
+
+
+def test_modules_that_were_not_loaded_go_last(lab: Lab) -> None:
+    lab.host.reply("/proc/modules", out="bridge 311296 0 - Live 0x0\n")
+    lab.bring("network")
+    first = lab.run.journal.entries[0]
+    assert first.what == "modules veth, stp, llc, xt_comment, xt_MASQUERADE"
+    assert first.undo[0][-5:] == ("veth", "stp", "llc", "xt_comment", "xt_MASQUERADE")
 
 
 def test_a_folder_that_was_there_stays(lab: Lab) -> None:
-    lab.host.reply('[ -e "$1" ] ||', "sh /run/netns")
+    lab.host.reply("for folder; do", "/etc/cni", out=f"/etc/cni\n/etc/cni/net.d\n{cni.STATE}\n")
     lab.bring("network")
     [entry] = [e for e in lab.run.journal.entries if e.what.startswith("folders")]
-    assert "/run/netns" not in entry.undo[0]
-    assert entry.undo[0][-1] == cni.STATE  # emptied last
+    assert entry.undo[0][-3:] == (cni.STATE, "/etc/cni/net.d", "/etc/cni")  # the innermost first
 
 
 def test_the_leases_folder_of_another_stays_with_what_was_in_it(lab: Lab) -> None:
