@@ -53,6 +53,11 @@ class Outcome:
         """The changes that could not be taken back."""
         return [result for result in self.undo if not result.ok]
 
+    @property
+    def not_put_back(self) -> bool:
+        """Whether the host is not as it was, or may not be."""
+        return bool(self.undo_error or self.left or self.traces)
+
     def note_first_failure(self, error: BaseException | None) -> None:
         """Remember whether the first failure is that the host could not be reached."""
         cause = error.cause if isinstance(error, StageFailed) else error
@@ -69,7 +74,7 @@ class Outcome:
         """The most urgent status that applies; REGRESSION only in a run that passed otherwise."""
         ours = {
             exits.UNREACHABLE: self.unreachable,
-            exits.RESIDUE: self.undo_error or self.left or self.traces,
+            exits.RESIDUE: self.not_put_back,
             exits.HARNESS_ERROR: self.harness_errors,
             exits.REFUSED: self.refused,
         }

@@ -91,7 +91,7 @@ class Ending:
         """The last lines, each with whether it is bad news."""
         run_dir, outcome = self.session.run_dir, self.session.outcome
         assert run_dir is not None
-        yield f"host: {_host(outcome)}", bool(outcome.left or outcome.undo_error)
+        yield f"host: {_host(outcome)}", outcome.not_put_back
         for result in outcome.left:
             yield f"LEFT ON THE HOST {result}", True
         for trace in outcome.traces:
@@ -122,6 +122,8 @@ def _host(outcome: Outcome) -> str:
     undone = f"{done} change{'' if done == 1 else 's'} undone"
     if outcome.left or outcome.undo_error:
         return f"NOT put back: {undone}, {len(outcome.left)} could not be"
+    if outcome.traces:
+        return f"NOT as it was: {undone}, {len(outcome.traces)} things are otherwise all the same"
     said = f"put back ({undone})" if outcome.undo else "nothing was changed"
     later = f"; {outcome.durable} kept for later runs, --restore removes them"
     return f"{said}{later if outcome.durable else ''}"
