@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import time
 import types
@@ -10,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from harness.errors import RECOVER, LabError
-from harness.host.command import HostUnreachable
+from harness.host.command import CommandError, HostUnreachable
 from harness.host.host import ANY, Host
-from harness.undo.journal import UNDO_TIMEOUT, Entry, Journal, load_all
+from harness.text import head
+from harness.undo.journal import UNDO_TIMEOUT, Entry, Journal, load_each, refuse
 from harness.undo.lock import STATE_DIR, end_commands
 
 
@@ -55,7 +57,10 @@ def undo(journal: Journal, durable: bool, tell: Tell = lambda _: None) -> list[U
         if stopped is None:
             outcome, error, stopped = _attempt(journal, entry)
         seconds = time.monotonic() - started
-        result = UndoResult(journal.run_id, entry, outcome, _text_of(error), seconds)
+        text = (
+            _text_of(error) if error is None or error is stopped else _told(journal, entry, error)
+        )
+        result = UndoResult(journal.run_id, entry, outcome, text, seconds)
         _record(journal.host, result)
         results.append(result)
         tell(result)
@@ -111,6 +116,23 @@ def _take_back(journal: Journal, entry: Entry) -> str:
     return outcome
 
 
+def _told(journal: Journal, entry: Entry, error: Exception) -> str:
+    """What an entry failed for, without the text of scripts, and what a person may type instead."""
+    text, result = _text_of(error), error.result if isinstance(error, CommandError) else None
+    if result is not None:
+        text = text.replace(result.line, " ".join(map(_brief, result.argv)))
+    if any("\n" in word for argv in entry.undo for word in argv):
+        typed = shlex.join(["grep", f'"id": {entry.id},', journal.path]) + "   # its 'undo'"
+    else:
+        typed = "; ".join(map(shlex.join, entry.undo))
+    return f"{text}\nby hand, as root on '{journal.host.name}': {typed}"
+
+
+def _brief(word: str) -> str:
+    """A word for a message: of a script it is enough that it is one."""
+    return "'...'" if "\n" in word else head(shlex.quote(word), 200)
+
+
 def _text_of(error: Exception | None) -> str:
     if error is None:
         return ""
@@ -138,9 +160,10 @@ def recover(
 
     The caller holds the host's lock (`harness.undo.lock.acquire` with `recover=True`), which says
     that none of those runs is alive; a command of theirs may be, and is ended first. With `durable`
-    also what was kept for the next run. Raises as `undo`, after every journal had its turn.
+    also what was kept for the next run. Raises as `undo`, and Refused for journals that cannot be
+    read, after every other had its turn.
     """
-    loaded = load_all(host, state)
+    loaded, refused = load_each(host, state)
     for journal in loaded:
         if journal.pending(durable=False):
             end_commands(host, journal.run_id)
@@ -153,6 +176,7 @@ def recover(
             stopped = stopped or error
     if stopped is not None:
         raise stopped
+    refuse(refused)
     return results
 
 
