@@ -1,8 +1,8 @@
 """The journal: every change is written down on the host, with its undo, before it is made.
 
-`<state>/journal/<run-id>.jsonl`, one JSON object per line (`harness.undo.form`): a versioned header,
-then entries, and marks of what has been undone. A line is on disk before `record` returns. A last
-line without an end is of a change that was never begun, and is ignored.
+`<state>/journal/<run-id>.jsonl`, one JSON object per line (`harness.undo.form`): a versioned
+header, then entries, and marks of what has been undone. A line is on disk before `record` returns.
+A last line without an end is of a change that was never begun, and is ignored.
 """
 
 from __future__ import annotations
