@@ -38,6 +38,7 @@ class UndoResult:
         return f"{text}: {self.error}" if self.error else text
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # that end a run, which is then undone
 Tell = Callable[[UndoResult], None]  # called for each entry as soon as its result is there
 
 
@@ -182,12 +183,13 @@ def recover(
 
 @contextmanager
 def deferred_signals(say: Callable[[str], None]) -> Iterator[None]:
-    """Within the block Ctrl-C and SIGTERM are answered with a line of text, and end nothing."""
+    """Within the block Ctrl-C, SIGTERM and SIGHUP are answered with a line, and end nothing."""
 
     def answer(signum: int, frame: types.FrameType | None) -> None:
         say(f"[undo] still putting the host back; after kill -9: {RECOVER}")
 
-    before = {s: signal.signal(s, answer) for s in (signal.SIGINT, signal.SIGTERM)}
+    heard = [signum for signum in SIGNALS if signal.getsignal(signum) is not signal.SIG_IGN]
+    before = {signum: signal.signal(signum, answer) for signum in heard}
     try:
         yield
     finally:
