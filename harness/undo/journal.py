@@ -40,6 +40,7 @@ cat "$1.new" >>"$1" && sync "$1" "${1%/*}" || { truncate -s "$whole" "$1"; exit 
 """
 _PIECE = 'tail -c "+$(($2 + 1))" -- "$1" | head -c "$3"'
 _CUT = 'truncate -s "$2" "$1"; sync "$1"'
+_IS = '[ -f "$1" ] && [ "$(sha256sum <"$1" | cut -c 1-64)" = "$2" ]'
 _SAVE = """
 umask 077
 if [ -d "$1" ] && [ ! -L "$1" ]; then exit 4; fi
@@ -245,16 +246,30 @@ class Journal:
         )
         return entry
 
-    def save_file(self, stage: str, path: str, durable: bool = False) -> None:
+    def keep(self, entry: Entry, what: str, undo: Sequence[Sequence[str]]) -> None:
+        """Keep for later runs what an entry has made, now that it is known by its identity.
+
+        A durable entry takes the place of the one that was written before the change: `what` names
+        the identity, which `Run.is_ours` is asked for, and `undo` takes nothing else away.
+        """
+        self.record(entry.stage, what, undo, durable=True)
+        self.mark_undone(entry, "not needed")
+        self.tell_undone(entry, "not needed")
+
+    def save_file(
+        self, stage: str, path: str, durable: bool = False, *, sha256: str | None = None
+    ) -> None:
         """Back up a file that is about to be changed or made: bytes, mode and owner.
 
-        The undo restores it in one step (rename), or removes it where there was none. Raises
-        JournalError for a directory, or where the copy fails.
+        The undo restores it in one step (rename), or removes it where there was none; with the
+        `sha256` of what is put there, only as long as that is there: somebody else's file stays.
+        Raises JournalError for a directory, or where the copy fails.
         """
+        when = None if sha256 is None else ["sh", "-c", _IS, "sh", path, sha256]
         backup = f"{self.backups}/{uuid.uuid4().hex}"
         result = self.host.sh(_SAVE, path, backup, ok=ANY, timeout=UNDO_TIMEOUT)
         if result.rc == 3:
-            self.record(stage, f"make '{path}'", [["rm", "-f", "--", path]], durable=durable)
+            self.record(stage, f"make '{path}'", [["rm", "-f", "--", path]], when, durable)
             return
         if result.rc != 0:
             why = "it is a directory" if result.rc == 4 else result.said
@@ -264,7 +279,7 @@ class Journal:
             ["cp", "-a", "--no-dereference", "--remove-destination", "--", backup, fresh],
             ["mv", "-fT", "--", fresh, path],
         ]
-        self.record(stage, f"change '{path}'", undo, durable=durable)
+        self.record(stage, f"change '{path}'", undo, when, durable)
 
     def pending(self, durable: bool = True) -> list[Entry]:
         """The entries that are not undone yet, the last first; with or without durable ones."""
@@ -278,6 +293,21 @@ class Journal:
         """Note that an entry is undone, or did not need to be; `outcome` says which."""
         self._append({"done": entry.id, "outcome": outcome})
         self.done.add(entry.id)
+
+    def tell_undone(
+        self, entry: Entry, outcome: str, error: str | None = None, seconds: float = 0.0
+    ) -> None:
+        """Put into the record what became of an entry."""
+        self.host.trace.event(
+            "undo",
+            run=self.run_id,
+            id=entry.id,
+            stage=entry.stage,
+            what=entry.what,
+            outcome=outcome,
+            error=error,
+            seconds=round(seconds, 3),
+        )
 
     def remove(self) -> None:
         """Delete the journal and its backups from the host; nothing may be pending."""

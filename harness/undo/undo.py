@@ -62,7 +62,7 @@ def undo(journal: Journal, durable: bool, tell: Tell = lambda _: None) -> list[U
             _text_of(error) if error is None or error is stopped else _told(journal, entry, error)
         )
         result = UndoResult(journal.run_id, entry, outcome, text, seconds)
-        _record(journal.host, result)
+        journal.tell_undone(entry, outcome, result.error or None, seconds)
         results.append(result)
         tell(result)
     if stopped is not None:
@@ -138,20 +138,6 @@ def _text_of(error: Exception | None) -> str:
     if error is None:
         return ""
     return str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
-
-
-def _record(host: Host, result: UndoResult) -> None:
-    entry = result.entry
-    host.trace.event(
-        "undo",
-        run=result.run_id,
-        id=entry.id,
-        stage=entry.stage,
-        what=entry.what,
-        outcome=result.outcome,
-        error=result.error or None,
-        seconds=round(result.seconds, 3),
-    )
 
 
 def recover(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -137,6 +138,34 @@ def test_a_saved_link_and_a_file_that_was_not_there(journal: Journal, tmp_path: 
     assert not new.exists()
     with pytest.raises(JournalError, match="it is a directory"):
         journal.save_file("s", str(tmp_path))
+
+
+def test_a_file_is_taken_back_while_it_is_what_was_put_there(
+    journal: Journal, tmp_path: Path
+) -> None:
+    ours = hashlib.sha256(b"ours").hexdigest()
+    old, new, theirs = (tmp_path / name for name in ("old", "new", "theirs"))
+    old.write_text("before")
+    for path in (old, new, theirs):
+        journal.save_file("s", str(path), durable=True, sha256=ours)
+        journal.host.write(str(path), "ours")
+    theirs.write_text("somebody's own, since")
+    assert [r.outcome for r in undo(journal, True)] == ["not needed", "undone", "undone"]
+    assert old.read_text() == "before"
+    assert not new.exists()
+    assert theirs.read_text() == "somebody's own, since"
+
+
+def test_what_is_kept_by_its_identity_takes_the_place_of_what_was_begun(
+    journal: Journal, local: Host, state: str, tmp_path: Path
+) -> None:
+    begun = journal.record("s", "make it", _note(tmp_path, "begun"))
+    journal.keep(begun, "it, number 7", _note(tmp_path, "7"))
+    assert undo(journal, False) == []
+    (loaded,) = journals.load_all(local, state)
+    assert [entry.what for entry in loaded.pending()] == ["it, number 7"]
+    assert [result.entry.what for result in recover(local, state, durable=True)] == ["it, number 7"]
+    assert (tmp_path / "notes").read_text() == "7\n"
 
 
 def test_a_torn_last_line_is_of_a_change_never_made(
