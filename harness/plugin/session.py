@@ -296,7 +296,7 @@ class Session:
             trouble=outcome.harness_errors,
         )
         self.trace.close()
-        self.ended = True
+        self.ended = self.interrupts.over = True
 
     def show_profile(self) -> int:
         """Print the effective profile, secrets masked; the exit status. BadUsage if it is bad."""
@@ -309,18 +309,21 @@ class Interrupts:
 
     Without that a cancelled CI job would end everything with no undo at all (pytest #5243), and so
     would a terminal that is closed. While the first is being answered (`PAUSE`) another does
-    nothing, as pytest has no end for it but a traceback; unless `again` says that it may.
+    nothing, as pytest has no end for it but a traceback; unless `again` says that it may. When the
+    run is `over` there is nothing left to be ended.
     """
 
     PAUSE = 5.0  # seconds; fixtures' own teardown, where a second may strike, has begun by then
 
     def __init__(self) -> None:
-        self.again = False
+        self.again = self.over = False
         self._last: float | None = None
 
     def __call__(self, signum: int, frame: types.FrameType | None) -> None:
         """Answer a signal."""
         now = time.monotonic()
+        if self.over:
+            return
         if self._last is None or self.again or now - self._last > self.PAUSE:
             self._last, self.again = now, False
             raise KeyboardInterrupt

@@ -188,9 +188,7 @@ class Journal:
             if data["id"] <= self._last:
                 raise ValueError("'id' has to be above the ids before it")
             self._last = data["id"]
-            undo = tuple(map(tuple, data["undo"]))
-            guard = None if data["when"] is None else tuple(data["when"])
-            self.entries.append(Entry(**data | {"undo": undo, "when": guard}))
+            self.entries.append(_entry(data))
 
     def _check_version(self, header: dict[str, Any]) -> None:
         version = header.get("journal")
@@ -227,18 +225,13 @@ class Journal:
         not come about after all; or `when` is a command that ends with 0 where it did.
         """
         self._last += 1
-        entry = Entry(
-            id=self._last,
-            stage=stage,
-            what=what,
-            undo=tuple(argv if isinstance(argv, str) else tuple(argv) for argv in undo),
-            when=None if when is None else tuple(when),
-            durable=durable,
-        )
+        fields: dict[str, Any] = {"id": self._last, "stage": stage, "what": what, "undo": undo}
+        fields |= {"when": when, "durable": durable}
         try:
-            form.hold(asdict(entry), form.ENTRY)
+            form.hold(fields, form.ENTRY)
         except ValueError as error:
             raise TypeError(f"no entry of a journal: {error}: {undo!r}") from error
+        entry = _entry(fields)
         self._append(asdict(entry))
         self.entries.append(entry)
         self.host.trace.event(
@@ -313,6 +306,13 @@ class Journal:
         """Delete the journal and its backups from the host; nothing may be pending."""
         self.host.run("rm", "-rf", "--", self.backups)
         self.host.run("rm", "-f", "--", self.path)
+
+
+def _entry(fields: dict[str, Any]) -> Entry:
+    """Of fields that are of its form."""
+    when = fields["when"]
+    lists = {"undo": tuple(map(tuple, fields["undo"])), "when": when if when is None else (*when,)}
+    return Entry(**fields | lists)
 
 
 def journals(host: Host, state: str = STATE_DIR) -> list[str]:

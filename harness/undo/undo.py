@@ -58,9 +58,7 @@ def undo(journal: Journal, durable: bool, tell: Tell = lambda _: None) -> list[U
         if stopped is None:
             outcome, error, stopped = _attempt(journal, entry)
         seconds = time.monotonic() - started
-        text = (
-            _text_of(error) if error is None or error is stopped else _told(journal, entry, error)
-        )
+        text = _told(journal, entry, error) if error is not None else ""
         result = UndoResult(journal.run_id, entry, outcome, text, seconds)
         journal.tell_undone(entry, outcome, result.error or None, seconds)
         results.append(result)
@@ -119,7 +117,10 @@ def _take_back(journal: Journal, entry: Entry) -> str:
 
 def _told(journal: Journal, entry: Entry, error: Exception) -> str:
     """What an entry failed for, without the text of scripts, and what a person may type instead."""
-    text, result = _text_of(error), error.result if isinstance(error, CommandError) else None
+    text = str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, HostUnreachable):
+        return text  # that is told once more, with what helps
+    result = error.result if isinstance(error, CommandError) else None
     if result is not None:
         text = text.replace(result.line, " ".join(map(_brief, result.argv)))
     if any("\n" in word for argv in entry.undo for word in argv):
@@ -132,12 +133,6 @@ def _told(journal: Journal, entry: Entry, error: Exception) -> str:
 def _brief(word: str) -> str:
     """A word for a message: of a script it is enough that it is one."""
     return "'...'" if "\n" in word else head(shlex.quote(word), 200)
-
-
-def _text_of(error: Exception | None) -> str:
-    if error is None:
-        return ""
-    return str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
 
 
 def recover(

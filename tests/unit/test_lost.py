@@ -156,8 +156,11 @@ def test_a_line_for_which_there_is_no_room_leaves_nothing_behind(
     journal.record("s", "first" + "." * 1000, [["true"]])
     path = Path(journal.path)
     before = path.read_bytes()
-    with _room(len(before) + 10), pytest.raises(CommandFailed):
+    with _room(len(before) + 10), pytest.raises(CommandFailed) as caught:
         journal.record("s", "second", [["true"]])
+    assert f"Journal '{path}' on 'local' cannot be written: " in caught.value.message
+    assert "umask" not in str(caught.value), "the script itself helps nobody"
+    assert "df" in (caught.value.hint or "")
     assert path.read_bytes() == before
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
     journal.record("s", "third", [["true"]])

@@ -257,13 +257,19 @@ def test_recover_touches_the_named_lab_alone(
     said: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(joint, "_open", lambda lab: contextlib.nullcontext(lab.name))
+    opened: list[str] = []
+
+    def entered_in(lab: vlab.Machine) -> contextlib.nullcontext[None]:
+        opened.append(lab.name)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(joint, "_open", entered_in)
     with emulated(entered("theirs", owner=None)):
         (leftover,) = joint.pytest_acceptance_leftovers(
             session, _named(profile, "mine"), Path("run")
         )
-        with leftover as name:
-            assert name == "mine"
+        with leftover:
+            assert opened == ["mine"]
         assert not any("theirs" in line for line in said)
         other = _named(profile, "other")
         assert list(joint.pytest_acceptance_leftovers(session, other, Path("run"))) == []

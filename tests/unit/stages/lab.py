@@ -220,6 +220,7 @@ def _complete(host: ReplayHost) -> None:
     host.spare("/proc/config.gz", out=_kernel_config())
     host.spare("qemuPid=", "awk")
     host.spare("stat -c inode %i of %W", out=f"{MARK}\n")
+    host.spare("link set", f"alias accept-{record().run_id}")
     host.spare("setsid -f", "image-build")  # the job notes the image's id since
 
 
