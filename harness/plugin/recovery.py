@@ -17,7 +17,7 @@ _STATUSES = (  # of an error alone; the first that fits
     (HostUnreachable, exits.UNREACHABLE),
     (Refused, exits.REFUSED),
     (BadUsage, exits.USAGE),
-    (LabError, exits.FAILED),
+    (LabError, exits.RESIDUE),  # no product is judged here
     (Exception, exits.HARNESS_ERROR),
 )
 

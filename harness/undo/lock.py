@@ -221,7 +221,10 @@ def _untaken(host: Host, path: str, result: Result) -> Refused:
             f" has held '{path}.guard' for {host.paced_words(GUARD)}.",
             hint=f"that takes a moment, usually: what does it wait for? fuser -v {path}.guard",
         )
-    return Refused(f"Lock '{path}' on '{host.name}' cannot be taken: {result.said}")
+    return Refused(
+        f"Lock '{path}' on '{host.name}' cannot be taken: {result.said}",
+        hint=f"is there room, and may it be written? {shlex.join(['df', path.rpartition('/')[0]])}",
+    )
 
 
 def _parse(host: Host, path: str, text: str) -> LockOwner:

@@ -146,13 +146,12 @@ def recover(
     read, after every other had its turn.
     """
     loaded, refused = load_each(host, state)
-    for journal in loaded:
-        if journal.pending(durable=False):
-            end_commands(host, journal.run_id)
     results: list[UndoResult] = []
     stopped: Exception | None = None
     for journal in loaded:
         try:
+            if journal.pending(durable=False):
+                end_commands(host, journal.run_id)
             results += undo(journal, durable, tell)
         except Exception as error:
             stopped = stopped or error

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import Refused
+from harness.errors import LabError, Refused
 from harness.host.command import HostUnreachable
 from harness.host.host import Host
 from harness.undo import journal as journals
@@ -26,7 +26,7 @@ from harness.undo.journal import Journal, JournalError
 from harness.undo.lock import StateRefused
 from harness.undo.undo import recover, undo
 from harness.wait import wait_for
-from tests.unit.conftest import named
+from tests.unit.conftest import named, room
 from tests.unit.patience import PATIENCE
 
 
@@ -496,3 +496,29 @@ def test_one_who_waits_for_a_guard_that_goes_takes_the_next(local: Host, state: 
 def _locks(inode: str) -> str:
     lines = Path("/proc/locks").read_text().splitlines()
     return "\n".join(line for line in lines if inode in line)
+
+
+def test_a_lock_for_which_there_is_no_room_is_a_refusal(local: Host, state: str) -> None:
+    lock.secure(local, state)
+    with room(0), pytest.raises(Refused, match="cannot be taken") as caught:
+        lock.acquire(local, named("first"), state)
+    assert "df" in (caught.value.hint or "")
+    assert [path.name for path in Path(state, "journal").iterdir()] == ["host.lock.guard"]
+
+
+def test_a_run_whose_commands_cannot_be_ended_does_not_keep_others_from_being_undone(
+    journal: Journal, local: Host, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.record("s", "first", _note(tmp_path, "first"))
+    stuck = Journal.create(local, named("stuck"), state)
+    stuck.record("s", "stuck", _note(tmp_path, "stuck"))
+
+    def end(host: Host, run_id: str) -> None:
+        if run_id == stuck.run_id:
+            raise LabError("It cannot be ended.")
+
+    monkeypatch.setattr(undoing, "end_commands", end)
+    with pytest.raises(LabError, match="cannot be ended"):
+        recover(local, state)
+    assert (tmp_path / "notes").read_text() == "first\n"
+    assert journals.journals(local, state) == [stuck.run_id]
