@@ -83,7 +83,8 @@ def lease(
     without that it is kept, and said where, if the lab was started here and the block is left by
     an exception.
 
-    Raises VlabError where no lab can be had, or one that was started here does not end.
+    Raises VlabError where no lab can be had, or one that was started here does not end; InUse where
+    the one of that ``name`` is in use, or has on it what a lease has kept.
 
     Example::
 
@@ -222,7 +223,8 @@ def why_ended(lab: Machine, patience: float = 0.0) -> str | None:
 def _take(stack: ExitStack, name: str, settings: Settings, who: str, say: Say) -> Machine | None:
     """A lab that stays up and fits, in use until the stack is closed; None where there is none.
 
-    With a ``name`` it is the one of that name; VlabError where it cannot be had.
+    With a ``name`` it is the one of that name; VlabError where it cannot be had, InUse where it is
+    in use, or kept.
     """
     for found in machine.find(say):
         if name not in ("", found.name):
@@ -230,22 +232,37 @@ def _take(stack: ExitStack, name: str, settings: Settings, who: str, say: Say) -
         with ExitStack() as trial:
             try:
                 lab = trial.enter_context(registry.used(found, who))
-            except (InUse, registry.Unreadable, FileNotFoundError):
-                continue  # taken, or taken down, meanwhile
-            # As it is now that nobody else can change it: it may have been kept since it was found.
-            if (
-                lab.kept
-                or not lab.alive()
-                or not registry.fits(lab, recipe.digest(settings.kata), settings)
-            ):
+            except InUse:
+                if name:
+                    raise
                 continue
-            stack.push(trial.pop_all())
-        return lab
+            except (registry.Unreadable, FileNotFoundError):
+                continue  # taken down meanwhile
+            # As it is now that nobody else can change it: it may have been kept since it was found.
+            why = _unfit(lab, settings)
+            if why is None:
+                stack.push(trial.pop_all())
+                return lab
+            if name:
+                raise why
     if name:
         raise VlabError(
-            f"no lab '{name}' is up that is of this version, has the profile's settings, is clean "
-            f"and not in use; 'python -m vlab status' says more, 'python -m vlab up --name {name}' "
-            "starts one"
+            f"no lab '{name}' is up: 'python -m vlab status' lists those that are, "
+            f"'python -m vlab up --name {name}' starts one"
+        )
+    return None
+
+
+def _unfit(lab: Machine, settings: Settings) -> VlabError | None:
+    """Why a lab that nobody uses cannot be had for a run of these settings."""
+    if lab.kept:
+        return InUse(f"'{lab.name}' still has on it what a run that kept it has changed")
+    if not lab.alive():
+        return VlabError(f"lab '{lab.name}' has ended; its console: {lab.console}")
+    if not registry.fits(lab, recipe.digest(settings.kata), settings):
+        return VlabError(
+            f"lab '{lab.name}' is of another version, or has other settings than the profile: see "
+            f"'python -m vlab status'; 'python -m vlab down {lab.name}' ends it"
         )
     return None
 

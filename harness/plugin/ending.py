@@ -31,10 +31,14 @@ class Ending:
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
         """After every fixture's own teardown, also one that a further Ctrl-C has cut short."""
         result: object = None
+        interrupts = self.session.interrupts
         try:
+            interrupts.again = True
             result = yield
         except KeyboardInterrupt:
             session.exitstatus = pytest.ExitCode.INTERRUPTED
+        finally:
+            interrupts.again = False
         if self.session.run_dir is not None:
             session.exitstatus = self._finish(int(session.exitstatus))
             reporter = self.config.pluginmanager.get_plugin(REPORTER)

@@ -17,7 +17,7 @@ _STATUSES = (  # of an error alone; the first that fits
     (HostUnreachable, exits.UNREACHABLE),
     (Refused, exits.REFUSED),
     (BadUsage, exits.USAGE),
-    (LabError, exits.FAILED),
+    (LabError, exits.RESIDUE),  # no product is judged here
     (Exception, exits.HARNESS_ERROR),
 )
 
@@ -26,11 +26,14 @@ def run(session: Session) -> int:
     """Recover every host in turn and print the result of each change. Returns the exit status.
 
     A host that cannot be recovered (unreachable, in use) is reported and does not stop the others.
-    Raises BadUsage before anything is touched.
+    What cannot be recorded is undone all the same. Raises BadUsage before anything is touched.
     """
-    directory = session.begin()
+    directory = session.begin(record=False)
     outcome = session.outcome
     statuses = [exits.PASSED]
+    for error in outcome.harness_errors:
+        session.say(f"ERROR: {error}")
+        statuses.append(exits.HARNESS_ERROR)
     try:
         with session.screen.task("recover"):
             for opened in session.leftovers(directory):
@@ -38,13 +41,16 @@ def run(session: Session) -> int:
     except KeyboardInterrupt:
         session.say("Interrupted: what is not named here has not been looked at.")
         statuses.append(exits.INTERRUPTED)
-    except Exception as error:  # the hosts cannot even be found
-        statuses.append(_failed(session, error))
+    except Exception as failure:  # the hosts cannot even be found
+        statuses.append(_failed(session, failure))
     status = exits.worst(statuses)
     if outcome.undo or status == exits.PASSED:  # else that no host was looked at is all there is
         done = len(outcome.undo) - len(outcome.left)
         session.say(f"{done} changes taken back, {len(outcome.left)} could not be.")
     session.end(status)
+    if trouble := session.trace.trouble:
+        session.say(f"ERROR: {trouble}")
+        status = exits.worst([status, exits.HARNESS_ERROR])
     return status
 
 
@@ -67,7 +73,7 @@ def _recover(session: Session, opened: contextlib.AbstractContextManager[Host], 
                 recover(host, session.state_dir, session.choices.restore, tell)
                 session.hook.pytest_acceptance_recovered(host=host, state=session.state_dir)
     except Exception as error:
-        return _failed(session, error)
+        return exits.worst([exits.PASSED if ok else exits.RESIDUE, _failed(session, error)])
     return exits.PASSED if ok else exits.RESIDUE
 
 

@@ -145,12 +145,13 @@ class Screen:
 
     def _put(self, text: str) -> None:
         data = text.encode(self.encoding, "backslashreplace")
-        if self._fd is None:
-            self._stream.write(data.decode(self.encoding))
-            self._stream.flush()
-            return
-        while data:
-            data = data[os.write(self._fd, data) :]
+        with contextlib.suppress(OSError):  # the terminal is closed: the undo goes on all the same
+            if self._fd is None:
+                self._stream.write(data.decode(self.encoding))
+                self._stream.flush()
+                return
+            while data:
+                data = data[os.write(self._fd, data) :]
 
 
 def can_be_live(stream: TextIO, environ: Mapping[str, str]) -> bool:

@@ -16,6 +16,8 @@ import shlex
 import signal
 import socket
 import sys
+import time
+import types
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -39,8 +41,9 @@ from harness.run.stage import DECLARED, Run
 from harness.undo import lock
 from harness.undo.journal import Journal, load_all
 from harness.undo.lock import STATE_DIR
-from harness.undo.undo import deferred_signals, recover, undo
+from harness.undo.undo import SIGNALS, deferred_signals, recover, undo
 
+RECORDS = "each run has a folder there: is it yours to write, is there room, and is 'last' a link?"
 Opened = contextlib.AbstractContextManager[Host]
 
 
@@ -62,6 +65,7 @@ class Session:
     cleanup_hints: list[str] = field(default_factory=list)  # in place of `cleanup_instructions`
     ended: bool = False
     screen: Screen = field(init=False)
+    interrupts: Interrupts = field(default_factory=lambda: Interrupts())
     _profile: BaseProfile | None = None
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
@@ -130,22 +134,32 @@ class Session:
                 " say --allow-local if that is meant."
             )
 
-    def begin(self) -> Path:
-        """Make the run's folder and start its record; BadUsage before it does either."""
+    def begin(self, *, record: bool = True) -> Path:
+        """Make the run's folder and start its record; BadUsage before it does either.
+
+        Where the folder cannot be written that is BadUsage, too; or, where `record` is False, an
+        error of the harness, and the work goes on without a record.
+        """
         self.consent()
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        run_id = f"{now}-{uuid.uuid4().hex[:6]}"
         runs = self.root / "reports" / "runs"
-        self.run_dir = runs / run_id
-        self.run_dir.mkdir(parents=True)
-        _point_last(runs, run_id)
-        self.trace = Trace(self.run_dir / "record.jsonl", self.profile.secret_values(os.environ))
+        self.run_dir = runs / f"{now}-{uuid.uuid4().hex[:6]}"
+        secrets = self.profile.secret_values(os.environ)
+        try:
+            self.trace = _started(self.run_dir, secrets)
+        except OSError as error:
+            text = f"No record can be kept in '{runs}': {error}."
+            if record:
+                self.run_dir = None
+                raise BadUsage(text, hint=RECORDS) from error
+            self.outcome.note_harness_error(text)
+            self.trace = Trace(None, secrets)
         profile = self.trace.masker.value(self.profile.model_dump(mode="json"))
         self.trace.event(
             "run",
             state="started",
             format=FORMAT,
-            id=run_id,
+            id=self.run_dir.name,
             command=shlex.join(self.command),
             profile=profile,
             profile_digest=_digest(profile),
@@ -269,11 +283,12 @@ class Session:
         assert self.run_dir is not None
         outcome = self.outcome
         ours = self.run_dir / "record.jsonl"
-        others = [path for path in self.run_dir.rglob("*") if path != ours]
         junit = vars(self.options).get("xmlpath")
         try:
+            others = [path for path in self.run_dir.rglob("*") if path != ours]
             self.trace.masker.files([*others, *([Path(junit)] if junit else [])])
-            evidence.list_rest(self.run_dir, self.trace)
+            if self.trace.path is not None:
+                evidence.list_rest(self.run_dir, self.trace)
         except OSError as error:
             outcome.note_harness_error(f"What others wrote could not be masked: {error}")
         found = self.exit_status
@@ -288,7 +303,7 @@ class Session:
             trouble=outcome.harness_errors,
         )
         self.trace.close()
-        self.ended = True
+        self.ended = self.interrupts.over = True
 
     def show_profile(self) -> int:
         """Print the effective profile, secrets masked; the exit status. BadUsage if it is bad."""
@@ -296,20 +311,47 @@ class Session:
         return exits.PASSED
 
 
+class Interrupts:
+    """SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, so that all is undone; the next waits.
+
+    Without that a cancelled CI job would end everything with no undo at all (pytest #5243), and so
+    would a terminal that is closed. While the first is being answered (`PAUSE`) another does
+    nothing, as pytest has no end for it but a traceback; unless `again` says that it may. When the
+    run is `over` there is nothing left to be ended.
+    """
+
+    PAUSE = 5.0  # seconds; fixtures' own teardown, where a second may strike, has begun by then
+
+    def __init__(self) -> None:
+        self.again = self.over = False
+        self._last: float | None = None
+
+    def __call__(self, signum: int, frame: types.FrameType | None) -> None:
+        """Answer a signal."""
+        now = time.monotonic()
+        if self.over:
+            return
+        if self._last is None or self.again or now - self._last > self.PAUSE:
+            self._last, self.again = now, False
+            raise KeyboardInterrupt
+
+
 @contextlib.contextmanager
 def opened(
     hook: Any, root: Path, options: argparse.Namespace, command: Sequence[str]
 ) -> Iterator[Session]:
-    """A session; within the block SIGTERM raises KeyboardInterrupt, as Ctrl-C does.
+    """A session; within the block signals are answered by its `interrupts`.
 
-    Without that a cancelled CI job would end everything with no undo at all (pytest #5243).
+    What is ignored (``nohup``) stays so.
     """
     session = Session(hook, root, options, command)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    heard = [signum for signum in SIGNALS if signal.getsignal(signum) is not signal.SIG_IGN]
+    before = {signum: signal.signal(signum, session.interrupts) for signum in heard}
     try:
         yield session
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
         session.screen.close()
 
 
@@ -317,10 +359,18 @@ def _text_of(error: Exception) -> str:
     return str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
 
 
-def _point_last(runs: Path, run_id: str) -> None:
-    fresh = runs / f".last-{run_id}"
-    fresh.symlink_to(run_id)
-    fresh.replace(runs / "last")
+def _started(run_dir: Path, secrets: Iterable[str]) -> Trace:
+    """The record in a folder of its own, to which the link `last` leads; OSError leaves neither."""
+    fresh = run_dir.with_name(f".last-{run_dir.name}")
+    run_dir.mkdir(parents=True)
+    try:
+        fresh.symlink_to(run_dir.name)
+        fresh.replace(run_dir.with_name("last"))
+        return Trace(run_dir / "record.jsonl", secrets)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        run_dir.rmdir()
+        raise
 
 
 def _digest(profile: object) -> str:

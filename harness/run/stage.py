@@ -25,6 +25,8 @@ from harness.record.trace import STAGE, Trace, at_stage
 from harness.run import modules
 from harness.undo.journal import Journal
 
+KNOWN = 20  # results of a durable stage that are remembered, of several tags or work images
+
 P = TypeVar("P")
 F = TypeVar("F")
 S = TypeVar("S", bound="Stage[Any, Any]")
@@ -102,6 +104,15 @@ class Stage(ABC, Generic[P, F]):
     def inputs(self) -> Mapping[str, object]:
         """Everything that the result depends on; a change means provisioning anew."""
         return {}
+
+    def product(self) -> str:
+        """The identity of what a durable stage's earlier run has made and is there now, else "".
+
+        An id, an inode, no name: by that it is known as made from those inputs, so that a run that
+        fails, or makes another product, takes nothing of it away. A stage without one has its
+        result forgotten as soon as it is made anew.
+        """
+        return ""
 
     def probe(self) -> F | None:
         """The facts, if the stage's result is there already; None or a LabError: provision it.
@@ -247,7 +258,7 @@ class Run(Generic[P]):
                 return None
             if self.provision == "auto" and (already := self._already(stage)) is not None:
                 return self._done(stage, already, "reused")
-            if stage.durable:
+            if stage.durable and type(stage).product is Stage.product:
                 self.host.run("rm", "-f", "--", self._digest_path(stage))
             modules.bring(self.host, self.journal, stage.name, stage.modules.split())
             stage.start()
@@ -262,7 +273,9 @@ class Run(Generic[P]):
             if stage.durable:
                 path = self._digest_path(stage)
                 self.host.run("mkdir", "-p", "-m", "700", "--", path.rpartition("/")[0])
-                self.host.write(path, _digest(stage.inputs()) + "\n", 0o600)
+                line = f"{_digest(stage.inputs())} {stage.product()}".strip()
+                lines = [*self._known(stage), line][-KNOWN:]
+                self.host.write(path, "\n".join(lines) + "\n", 0o600)
             return self._done(stage, facts, "provisioned")
 
     def _done(self, stage: Stage[P, F], facts: F, how: str) -> F:
@@ -293,10 +306,8 @@ class Run(Generic[P]):
 
     def _already(self, stage: Stage[P, F]) -> F | None:
         """The facts of a result that can be reused, or None; a LabError of the probe is shown."""
-        if not self._reusable(stage):
-            return None
         try:
-            return stage.probe()
+            return stage.probe() if self._reusable(stage) else None
         except HostUnreachable:  # that says nothing of what is there
             raise
         except LabError as error:
@@ -318,15 +329,21 @@ class Run(Generic[P]):
         """Whether to probe: always for a transient stage, a durable one only with equal inputs."""
         if not stage.durable:
             return True
+        made = [line.split(" ", 1) for line in self._known(stage)]
+        digest = _digest(stage.inputs()) if made else ""
+        of_these = [identity for inputs, *identity in made if inputs == digest]
+        return bool(of_these) and stage.product() in ("".join(each) for each in of_these)
+
+    def _known(self, stage: Stage[P, F]) -> list[str]:
+        """The results that are known, the last one last: each by its inputs and its identity."""
         path = self._digest_path(stage)
-        if not self.host.exists(path):
-            return False
-        return self.host.read(path).strip() == _digest(stage.inputs())
+        return self.host.read(path).splitlines() if self.host.exists(path) else []
 
     def is_ours(self, stage: str, what: str) -> bool:
         """Whether an earlier run made this change and kept it; `what` as in its journal entry.
 
-        A thing on the host for which this is False belongs to somebody else.
+        A thing on the host for which this is False belongs to somebody else, so `what` has to have
+        its identity in it: a name alone may be another's by now (`Journal.keep`).
         """
         return (stage, what) in self._ours
 

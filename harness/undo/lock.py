@@ -13,23 +13,25 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from harness.errors import RECOVER, LabError, Refused
-from harness.host.command import CommandError
+from harness.host.command import CommandError, Result
 from harness.host.connection import SWEEP
 from harness.host.host import ANY, TOKEN, Host
+from harness.undo import form
 
 STATE_DIR = "/var/lib/passthrough-acceptance"
 
-# $1: directory. Makes it, or refuses one that somebody else could write: what stands in a journal
-# will be executed. Ends with 3 when refused.
+GUARD = 10.0  # seconds that the lock's guard may be held, which is done for some milliseconds
+
+# $1: the state directory. Makes it and its journal/, or refuses what somebody else could write:
+# what stands in a journal will be executed. Ends with 3 when refused.
 _SECURE = """
 umask 077
-mkdir -p -- "$1"
-for path in "$1" "$1"/*.jsonl; do
-    [ -e "$path" ] || [ -L "$path" ] || continue
+mkdir -p -- "$1/journal"
+for path in "$1" "$1/journal"; do
     if [ -L "$path" ]; then echo "'$path' is a symbolic link"; exit 3; fi
-    set -- "$1" $(stat -c '%u %a' -- "$path")
-    if [ "$2" != "$(id -u)" ]; then echo "'$path' belongs to user id $2"; exit 3; fi
-    if [ $((0$3 & 022)) -ne 0 ]; then echo "'$path' has mode $3"; exit 3; fi
+    set -- $(stat -c '%u %a' -- "$path")
+    if [ "$1" != "$(id -u)" ]; then echo "'$path' belongs to user id $1"; exit 3; fi
+    if [ $((0$2 & 022)) -ne 0 ]; then echo "'$path' has mode $2"; exit 3; fi
 done
 """
 
@@ -38,18 +40,16 @@ class StateRefused(Refused):
     """The state directory, or a journal in it, could be written by others."""
 
 
-def secure(host: Host, directory: str) -> None:
-    """Make a private directory on the host; StateRefused when others could write in it."""
-    result = host.sh(_SECURE, directory, ok=ANY)
+def secure(host: Host, state: str) -> None:
+    """Make the private state directory on the host; StateRefused when others could write in it."""
+    result = host.sh(_SECURE, state, ok=ANY)
     if result.rc == 3:
         raise StateRefused(
             f"The journal directory on '{host.name}' cannot be trusted: {result.out.strip()}.",
-            hint=f"look at it, then remove it: {shlex.join(['ls', '-la', directory])}",
+            hint=f"look at it, then remove it: {shlex.join(['ls', '-laR', state])}",
         )
     if result.rc != 0:
-        raise StateRefused(
-            f"Directory '{directory}' cannot be made on '{host.name}': {result.said}"
-        )
+        raise StateRefused(f"Directory '{state}' cannot be made on '{host.name}': {result.said}")
 
 
 @dataclass(frozen=True)
@@ -134,22 +134,49 @@ def _start_time(pid: int) -> int:
 
 
 # All of it under flock(1) on a guard file, so that two that find the same stale lock do not both
-# take it. $1 lock, $2 the host's boot id, $3 run id whose lock may be replaced. stdin: new lock.
-_TAKE = """
-exec 9>"$1.guard"
-flock -w 30 9
-if [ -s "$1" ] && grep -qF "\\"boot\\": \\"$2\\"" "$1"; then
-    if [ -z "$3" ] || ! grep -qF "\\"run\\": \\"$3\\"" "$1"; then cat "$1"; exit 3; fi
-fi
+# take it. $1 lock, $2 seconds to wait; 4: somebody holds the guard, and who. The guard goes with
+# the last of what it guards: one that was removed while we waited guards nothing.
+_GUARD = """
 umask 077
+until [ "$1.guard" -ef /proc/self/fd/9 ]; do
+    mkdir -p -- "${1%/*}"
+    exec 9>"$1.guard"
+    flock -w "$2" 9 && continue
+    inode=$(stat -c %i -- "$1.guard")
+    while read -r _ kind _ _ pid file _; do
+        [ "$kind" = FLOCK ] || continue
+        case $file in
+            *:"$inode") echo "process $pid ($(tr '\\0' ' ' 2>/dev/null <"/proc/$pid/cmdline"))" ;;
+        esac
+    done </proc/locks
+    exit 4
+done
+"""
+# $3 the content of the lock that may be replaced. stdin: the new lock. 3: there is another.
+_TAKE = f"""{_GUARD}
+if [ -e "$1" ]; then
+    there=$(cat "$1")
+    [ "$there" = "$3" ] || {{ printf '%s' "$there"; exit 3; }}
+fi
+trap 'rm -f "$1.new"' EXIT
 cat >"$1.new"
 sync "$1.new"
 mv -fT "$1.new" "$1"
 """
-_DROP = """
-exec 9>"$1.guard"
-flock -w 30 9
-if [ -e "$1" ] && grep -qF "\\"run\\": \\"$2\\"" "$1"; then rm -f "$1"; fi
+# $3 the run whose lock it may be. What is empty goes: where nothing is kept, nothing stays.
+_DROP = f"""[ -d "${{1%/*}}" ] || exit 0
+{_GUARD}
+if [ -e "$1" ]; then
+    grep -qF "\\"run\\": \\"$3\\"" "$1" || exit 0
+    rm -f "$1"
+fi
+journal=${{1%/*}}
+rm -f "$1.new"
+if [ "$(ls -A "$journal")" = "${{1##*/}}.guard" ]; then
+    rm -f "$1.guard"
+    rmdir "$journal"
+fi
+rmdir "${{journal%/*}}/jobs" "${{journal%/*}}" 2>/dev/null || true
 """
 
 
@@ -162,38 +189,54 @@ class LockHeld(Refused):
 
 
 def acquire(host: Host, run_id: str, state: str = STATE_DIR, *, recover: bool = False) -> None:
-    """Take the host's lock. Raises LockHeld, which names the owner.
+    """Take the host's lock. Raises LockHeld, which names the owner; Refused where it cannot.
 
     A lock from an earlier boot of the host is taken over. With `recover` also one whose owner is
     known to be dead, which is never known of a process on another machine.
     """
     path = f"{state}/journal/host.lock"
     host.run_id = run_id
-    secure(host, f"{state}/journal")
+    secure(host, state)
     mine = json.dumps(asdict(current_owner(host, run_id))) + "\n"
     replace = ""
-    for _ in range(2):
-        result = host.sh(_TAKE, path, host.boot_id, replace, input=mine, ok=ANY)
+    for _ in range(3):
+        result = host.sh(_TAKE, path, f"{GUARD:g}", replace, input=mine, ok=ANY)
         if result.rc == 0:
             return
         if result.rc != 3:
-            raise LabError(f"Lock '{path}' on '{host.name}' cannot be taken: {result.said}")
+            raise _untaken(host, path, result)
         other = _parse(host, path, result.out)
-        if not (recover and other.is_dead):
-            break
-        end_commands(host, other.run)
-        replace = other.run
+        if other.boot == host.boot_id:
+            if not (recover and other.is_dead):
+                break
+            end_commands(host, other.run)
+        replace = result.out
     raise _held(host, path, other)
+
+
+def _untaken(host: Host, path: str, result: Result) -> Refused:
+    if result.rc == 4:
+        return Refused(
+            f"Host '{host.name}' is in use by {result.out.strip() or 'a process'} there, which"
+            f" has held '{path}.guard' for {host.paced_words(GUARD)}.",
+            hint=f"that takes a moment, usually: what does it wait for? fuser -v {path}.guard",
+        )
+    return Refused(
+        f"Lock '{path}' on '{host.name}' cannot be taken: {result.said}",
+        hint=f"is there room, and may it be written? {shlex.join(['df', path.rpartition('/')[0]])}",
+    )
 
 
 def _parse(host: Host, path: str, text: str) -> LockOwner:
     try:
-        return LockOwner(**json.loads(text))
-    except (ValueError, TypeError) as error:
-        raise LabError(
-            f"Lock '{path}' on '{host.name}' cannot be read: {error}",
+        data = form.parse(text)
+        form.hold(data, form.OWNER)
+    except ValueError as error:
+        raise Refused(
+            f"Host '{host.name}' may be in use: its lock '{path}' cannot be read: {error}.",
             hint="it may be of another version; make sure that nothing runs, then remove it",
         ) from error
+    return LockOwner(**data)
 
 
 def _held(host: Host, path: str, other: LockOwner) -> LockHeld:
@@ -212,7 +255,7 @@ def _held(host: Host, path: str, other: LockOwner) -> LockHeld:
 
 def release(host: Host, run_id: str, state: str = STATE_DIR) -> None:
     """Give the lock back, if it is this run's."""
-    host.sh(_DROP, f"{state}/journal/host.lock", run_id)
+    host.sh(_DROP, f"{state}/journal/host.lock", f"{GUARD:g}", run_id)
 
 
 @contextlib.contextmanager
@@ -224,7 +267,7 @@ def locked(
     try:
         try:
             acquire(host, run_id, state, recover=recover)
-        except (LockHeld, StateRefused):
+        except Refused:
             mine = False
             raise
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import time
 import types
@@ -10,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from harness.errors import RECOVER, LabError
-from harness.host.command import HostUnreachable
+from harness.host.command import CommandError, HostUnreachable
 from harness.host.host import ANY, Host
-from harness.undo.journal import UNDO_TIMEOUT, Entry, Journal, load_all
+from harness.text import head
+from harness.undo.journal import UNDO_TIMEOUT, Entry, Journal, load_each, refuse
 from harness.undo.lock import STATE_DIR, end_commands
 
 
@@ -36,6 +38,7 @@ class UndoResult:
         return f"{text}: {self.error}" if self.error else text
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # that end a run, which is then undone
 Tell = Callable[[UndoResult], None]  # called for each entry as soon as its result is there
 
 
@@ -55,8 +58,9 @@ def undo(journal: Journal, durable: bool, tell: Tell = lambda _: None) -> list[U
         if stopped is None:
             outcome, error, stopped = _attempt(journal, entry)
         seconds = time.monotonic() - started
-        result = UndoResult(journal.run_id, entry, outcome, _text_of(error), seconds)
-        _record(journal.host, result)
+        text = _told(journal, entry, error) if error is not None else ""
+        result = UndoResult(journal.run_id, entry, outcome, text, seconds)
+        journal.tell_undone(entry, outcome, result.error or None, seconds)
         results.append(result)
         tell(result)
     if stopped is not None:
@@ -111,24 +115,24 @@ def _take_back(journal: Journal, entry: Entry) -> str:
     return outcome
 
 
-def _text_of(error: Exception | None) -> str:
-    if error is None:
-        return ""
-    return str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
+def _told(journal: Journal, entry: Entry, error: Exception) -> str:
+    """What an entry failed for, without the text of scripts, and what a person may type instead."""
+    text = str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, HostUnreachable):
+        return text  # that is told once more, with what helps
+    result = error.result if isinstance(error, CommandError) else None
+    if result is not None:
+        text = text.replace(result.line, " ".join(map(_brief, result.argv)))
+    if any("\n" in word for argv in entry.undo for word in argv):
+        typed = shlex.join(["grep", f'"id": {entry.id},', journal.path]) + "   # its 'undo'"
+    else:
+        typed = "; ".join(map(shlex.join, entry.undo))
+    return f"{text}\nby hand, as root on '{journal.host.name}': {typed}"
 
 
-def _record(host: Host, result: UndoResult) -> None:
-    entry = result.entry
-    host.trace.event(
-        "undo",
-        run=result.run_id,
-        id=entry.id,
-        stage=entry.stage,
-        what=entry.what,
-        outcome=result.outcome,
-        error=result.error or None,
-        seconds=round(result.seconds, 3),
-    )
+def _brief(word: str) -> str:
+    """A word for a message: of a script it is enough that it is one."""
+    return "'...'" if "\n" in word else head(shlex.quote(word), 200)
 
 
 def recover(
@@ -138,32 +142,34 @@ def recover(
 
     The caller holds the host's lock (`harness.undo.lock.acquire` with `recover=True`), which says
     that none of those runs is alive; a command of theirs may be, and is ended first. With `durable`
-    also what was kept for the next run. Raises as `undo`, after every journal had its turn.
+    also what was kept for the next run. Raises as `undo`, and Refused for journals that cannot be
+    read, after every other had its turn.
     """
-    loaded = load_all(host, state)
-    for journal in loaded:
-        if journal.pending(durable=False):
-            end_commands(host, journal.run_id)
+    loaded, refused = load_each(host, state)
     results: list[UndoResult] = []
     stopped: Exception | None = None
     for journal in loaded:
         try:
+            if journal.pending(durable=False):
+                end_commands(host, journal.run_id)
             results += undo(journal, durable, tell)
         except Exception as error:
             stopped = stopped or error
     if stopped is not None:
         raise stopped
+    refuse(refused)
     return results
 
 
 @contextmanager
 def deferred_signals(say: Callable[[str], None]) -> Iterator[None]:
-    """Within the block Ctrl-C and SIGTERM are answered with a line of text, and end nothing."""
+    """Within the block Ctrl-C, SIGTERM and SIGHUP are answered with a line, and end nothing."""
 
     def answer(signum: int, frame: types.FrameType | None) -> None:
         say(f"[undo] still putting the host back; after kill -9: {RECOVER}")
 
-    before = {s: signal.signal(s, answer) for s in (signal.SIGINT, signal.SIGTERM)}
+    heard = [signum for signum in SIGNALS if signal.getsignal(signum) is not signal.SIG_IGN]
+    before = {signum: signal.signal(signum, answer) for signum in heard}
     try:
         yield
     finally:

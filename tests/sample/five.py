@@ -19,7 +19,7 @@ from harness.profile.schema import BaseProfile
 from harness.run import job
 from harness.run.job import start_job
 from harness.run.stage import Run, Stage
-from harness.undo.journal import Journal
+from harness.undo.journal import Entry, Journal
 
 STEPS = ["file", "change", "tree", "job", "link"]
 GATE, AT = "MINI_GATE", "MINI_AT"  # "WHEN STEP", and the file that says that the run is there
@@ -50,9 +50,10 @@ class Five(Stage[BaseProfile, str]):
         there = os.environ.get(GATE) == f"within {self.step}"
         return f"touch {shlex.quote(os.environ[AT])}; sleep 1000" if there else ":"
 
-    def _recorded(self, *args: Any, **options: Any) -> None:
-        self._record(*args, **options)
+    def _recorded(self, *args: Any, **options: Any) -> Entry:
+        entry = self._record(*args, **options)
         self._gate("before")
+        return entry
 
     def provision(self) -> None:
         for self.step in STEPS:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import getpass
 import os
+import resource
 import shutil
 import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,17 @@ def break_connection(host: Host) -> None:
     assert transport._master is not None
     os.kill(transport._master.pid, signal.SIGKILL)
     os.waitid(os.P_PID, transport._master.pid, os.WEXITED | os.WNOWAIT)
+
+
+@contextmanager
+def room(size: int) -> Iterator[None]:
+    """Within the block no file of this process's children gets larger than `size` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture(scope="session")

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
+import shutil
 import socket
+import subprocess
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.errors import LabError, Refused
+from harness.host.command import HostUnreachable
 from harness.host.host import Host
 from harness.undo import journal as journals
 from harness.undo import lock
+from harness.undo import undo as undoing
 from harness.undo.journal import Journal, JournalError
 from harness.undo.lock import StateRefused
 from harness.undo.undo import recover, undo
-from tests.unit.conftest import named
+from harness.wait import wait_for
+from tests.unit.conftest import named, room
+from tests.unit.patience import PATIENCE
 
 
 @pytest.fixture
@@ -130,6 +140,34 @@ def test_a_saved_link_and_a_file_that_was_not_there(journal: Journal, tmp_path: 
         journal.save_file("s", str(tmp_path))
 
 
+def test_a_file_is_taken_back_while_it_is_what_was_put_there(
+    journal: Journal, tmp_path: Path
+) -> None:
+    ours = hashlib.sha256(b"ours").hexdigest()
+    old, new, theirs = (tmp_path / name for name in ("old", "new", "theirs"))
+    old.write_text("before")
+    for path in (old, new, theirs):
+        journal.save_file("s", str(path), durable=True, sha256=ours)
+        journal.host.write(str(path), "ours")
+    theirs.write_text("somebody's own, since")
+    assert [r.outcome for r in undo(journal, True)] == ["not needed", "undone", "undone"]
+    assert old.read_text() == "before"
+    assert not new.exists()
+    assert theirs.read_text() == "somebody's own, since"
+
+
+def test_what_is_kept_by_its_identity_takes_the_place_of_what_was_begun(
+    journal: Journal, local: Host, state: str, tmp_path: Path
+) -> None:
+    begun = journal.record("s", "make it", _note(tmp_path, "begun"))
+    journal.keep(begun, "it, number 7", _note(tmp_path, "7"))
+    assert undo(journal, False) == []
+    (loaded,) = journals.load_all(local, state)
+    assert [entry.what for entry in loaded.pending()] == ["it, number 7"]
+    assert [result.entry.what for result in recover(local, state, durable=True)] == ["it, number 7"]
+    assert (tmp_path / "notes").read_text() == "7\n"
+
+
 def test_a_torn_last_line_is_of_a_change_never_made(
     journal: Journal, local: Host, state: str, tmp_path: Path
 ) -> None:
@@ -156,21 +194,189 @@ def test_a_journal_that_cannot_be_read_is_an_error(
     assert Path(journal.path).exists()
 
 
-def test_a_journal_that_others_could_write_is_refused(
-    journal: Journal, local: Host, state: str
+ENTRY = {
+    "id": 2,
+    "stage": "s",
+    "what": "w",
+    "undo": [["touch", "executed"]],
+    "when": None,
+    "durable": False,
+}
+
+
+def _malformed() -> dict[str, tuple[int, str, str]]:
+    """Of each: which line is in the place of another, the line, and what is said of it."""
+
+    def entry(**other: object) -> str:
+        return json.dumps(ENTRY | other)
+
+    forms = {
+        "undo is a text": (entry(undo="ls"), "'undo' has to be a list of commands"),
+        "a command is a text": (entry(undo=["touch"]), "'undo' has to be"),
+        "no command": (entry(undo=[]), "'undo' has to be"),
+        "no word": (entry(undo=[[]]), "'undo' has to be"),
+        "no program": (entry(undo=[["", "x"]]), "'undo' has to be"),
+        "a NUL": (entry(undo=[["a\0b"]]), "'undo' has to be"),
+        "a number for a word": (entry(undo=[["kill", 1]]), "'undo' has to be"),
+        "a dict for words": (entry(undo=[{"touch": "x"}]), "'undo' has to be"),
+        "when is a text": (entry(when="true"), "'when' has to be null, or a list of words"),
+        "when is false": (entry(when=False), "'when' has to be"),
+        "durable is a text": (entry(durable="no"), "'durable' has to be true or false"),
+        "durable is a number": (entry(durable=0), "'durable' has to be"),
+        "an id that is there": (entry(id=1), "'id' has to be above the ids before it"),
+        "an id that is true": (entry(id=True), "'id' has to be a whole number above 0"),
+        "an id with a point": (entry(id=2.0), "'id' has to be"),
+        "no stage": (entry(stage=""), "'stage' has to be a text"),
+        "nothing is said": (entry(what=None), "'what' has to be a text"),
+        "one name more": (entry(undone=True), "'undone' is nothing that stands there"),
+        "a name twice": ('{"id": 2, "id": 3}', "a name stands in it twice"),
+        "a name is missing": ('{"id": 2}', "'stage' is missing; it has to be a text"),
+        "done is true": ('{"done": true, "outcome": "undone"}', "'done' has to be a whole number"),
+        "done is a text": ('{"done": "1", "outcome": "undone"}', "'done' has to be"),
+        "done of no entry": ('{"done": 7, "outcome": "undone"}', "'done' has to be the id of"),
+        "a list": ("[1]", "a JSON object was expected"),
+        "nothing": ("", "a JSON object was expected"),
+        "not JSON": ("rm -rf /", "a JSON object was expected"),
+        "too deep": ("[" * 100_000, "it is nested too deeply"),
+    }
+    return {about: (3, line, says) for about, (line, says) in forms.items()}
+
+
+def _header(line: str, **other: object) -> str:
+    return json.dumps(json.loads(line) | other)
+
+
+@pytest.mark.parametrize(("number", "line", "says"), _malformed().values(), ids=_malformed())
+def test_a_malformed_journal_is_refused_whole_and_the_others_are_undone(
+    journal: Journal, local: Host, state: str, tmp_path: Path, number: int, line: str, says: str
 ) -> None:
+    journal.record("s", "good", _note(tmp_path, "executed"))
+    content = Path(journal.path).read_text() + f"{line}\n"
+    Path(journal.path).write_text(content)
+    other = Journal.create(local, named("run-2"), state)
+    other.record("s", "other", _note(tmp_path, "other"))
+    told: list[Any] = []
+    with pytest.raises(journals.JournalUnreadable) as caught:
+        recover(local, state, tell=told.append)
+    assert f"'{journal.path}' on 'local' cannot be read: line {number}: {says}" in str(caught.value)
+    assert "by hand" in (caught.value.hint or "")
+    assert [result.entry.what for result in told] == ["other"]
+    assert (tmp_path / "notes").read_text() == "other\n"
+    assert Path(journal.path).read_text() == content
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"journal": True}, "has version True"),
+        ({"journal": 1.0}, "has version 1.0"),
+        ({"journal": "1"}, "has version '1'"),
+        ({"run": "another"}, "'run' has to be the run of the file's name"),
+        ({"run": ".*"}, "'run' has to be the id of a run"),
+        ({"pid": "1"}, "'pid' has to be a whole number"),
+        ({"more": 1}, "'more' is nothing that stands there"),
+    ],
+)
+def test_a_malformed_header_is_refused(
+    journal: Journal, local: Host, state: str, other: dict[str, object], says: str
+) -> None:
+    path = Path(journal.path)
+    path.write_text(_header(path.read_text(), **other) + "\n")
+    with pytest.raises(journals.JournalUnreadable, match=says.replace("*", r"\*")):
+        Journal.load(local, journal.run_id, state)
+
+
+def test_journals_that_are_no_journals_are_named_each(
+    journal: Journal, local: Host, state: str, tmp_path: Path
+) -> None:
+    journal.record("s", "good", _note(tmp_path, "good"))
+    folder = Path(journal.directory)
+    (folder / "a folder.jsonl").mkdir()
+    (folder / "x.jsonl").mkdir()
+    (folder / "link.jsonl").symlink_to(journal.path)
+    (folder / "line\nbreak.jsonl").touch()
+    with (folder / "huge.jsonl").open("wb") as huge:
+        huge.truncate(journals.LIMIT + 1)
+    (folder / "huge.jsonl").chmod(0o600)
+    with pytest.raises(Refused) as caught:
+        recover(local, state)
+    said = str(caught.value)
+    assert "'x' " not in said
+    assert f"{folder}/x.jsonl' on 'local' cannot be read: it is a directory" in said
+    assert f"{folder}/link.jsonl' on 'local' cannot be read: it is a symbolic link" in said
+    assert "a folder.jsonl' on 'local' cannot be read: its name is not that of a run" in said
+    assert "break.jsonl' on 'local' cannot be read: its name is not that of a run" in said
+    assert "huge.jsonl' on 'local' cannot be read: it has more than 16 MiB" in said
+    assert (tmp_path / "notes").read_text() == "good\n"
+    with pytest.raises(Refused):
+        journals.load_all(local, state)
+
+
+def test_a_journal_of_more_than_a_mebibyte_is_read_whole(
+    journal: Journal, local: Host, state: str, tmp_path: Path
+) -> None:
+    for number in range(3):
+        journal.record("s", f"{number}" + "机" * 100_000, _note(tmp_path, str(number)))
+    assert Path(journal.path).stat().st_size > 1 << 20
+    assert [result.outcome for result in recover(local, state)] == ["undone"] * 3
+    assert (tmp_path / "notes").read_text() == "2\n1\n0\n"
+
+
+def test_an_id_is_not_used_again_where_its_line_may_stand(
+    journal: Journal, local: Host, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = journal._append
+
+    def lost(data: dict[str, Any]) -> None:
+        append(data)
+        raise HostUnreachable("lost")
+
+    monkeypatch.setattr(journal, "_append", lost)
+    with pytest.raises(HostUnreachable):
+        journal.record("s", "first", [["true"]])
+    monkeypatch.undo()
+    journal.record("s", "second", [["true"]])
+    assert [result.entry.what for result in recover(local, state)] == ["second", "first"]
+
+
+def test_a_journal_that_others_could_write_is_refused(
+    journal: Journal, local: Host, state: str, tmp_path: Path
+) -> None:
+    other = Journal.create(local, named("run-2"), state)
+    other.record("s", "good", _note(tmp_path, "good"))
     os.chmod(journal.path, 0o622)
     with pytest.raises(StateRefused, match="has mode 622"):
         recover(local, state)
+    assert (tmp_path / "notes").read_text() == "good\n"
     os.chmod(journal.path, 0o600)
-    os.chmod(journal.directory, 0o777)
-    with pytest.raises(StateRefused, match="has mode 777"):
-        Journal.create(local, named("run-2"), state)
+    for folder in (journal.directory, state):
+        os.chmod(folder, 0o777)
+        with pytest.raises(StateRefused, match=f"'{folder}' has mode 777"):
+            Journal.create(local, named("run-3"), state)
+        os.chmod(folder, 0o700)
 
 
-@pytest.mark.parametrize("undo", [["rm -rf x"], [[]], [["rm", 1]]])
+def test_an_undo_that_hangs_is_ended_and_told_with_what_to_type(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(undoing, "UNDO_TIMEOUT", 0.2)
+    journal.record("s", "first", _note(tmp_path, "first"))
+    journal.record("s", "hangs", [["sleep", "1000"], ["rm", "a file"]])
+    journal.record("s", "a script", [["sh", "-euc", "\nsleep 1000\n", "sh", "x"]])
+    script, hangs, first = undo(journal, False)
+    assert (script.outcome, hangs.outcome, first.outcome) == ("failed", "failed", "undone")
+    assert "was still running after" in hangs.error
+    assert "by hand, as root on 'local': sleep 1000; rm 'a file'" in hangs.error
+    assert "sleep 1000" not in script.error
+    assert "sh -euc '...' sh x" in script.error
+    (typed,) = (line for line in script.error.splitlines() if line.startswith("by hand"))
+    line = subprocess.run(typed.partition(": ")[2], shell=True, capture_output=True, check=True)
+    assert json.loads(line.stdout)["what"] == "a script"
+
+
+@pytest.mark.parametrize("undo", [["rm -rf x"], [[]], [["rm", 1]], [], [[""]]])
 def test_an_undo_is_no_shell_text(journal: Journal, undo: Any) -> None:
-    with pytest.raises(TypeError, match="list of words"):
+    with pytest.raises(TypeError, match="a list of words"):
         journal.record("s", "w", undo)
 
 
@@ -217,3 +423,102 @@ def test_a_lock_of_another_machine_is_never_presumed_dead(
     _lock_of(state, started=1, **where)
     with pytest.raises(lock.LockHeld, match=f"ask on '{runner}'"):
         lock.acquire(local, named("second"), state, recover=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("garbage", "a JSON object was expected"),
+        ("[]", "a JSON object was expected"),
+        ('{"run": "x"}', "'user' is missing"),
+        ('{"run": ".*"}', "'run' has to be the id of a run"),
+    ],
+)
+def test_a_malformed_lock_is_refused_and_stays(
+    local: Host, state: str, text: str, says: str
+) -> None:
+    with lock.locked(local, named("first"), state):
+        path = Path(state) / "journal" / "host.lock"
+        good = path.read_text()
+        path.write_text(text)
+        for again in (False, True):
+            with pytest.raises(Refused) as caught:
+                lock.acquire(local, named("second"), state, recover=again)
+            assert f"its lock '{path}' cannot be read: {says}" in caught.value.message
+            assert "remove it" in (caught.value.hint or "")
+        assert path.read_text() == text
+        path.write_text(good)
+
+
+def test_a_guard_that_is_held_names_its_holder(
+    local: Host, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "GUARD", 0.0)
+    guard = Path(state) / "journal" / "host.lock.guard"
+    with lock.locked(local, named("first"), state), guard.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(Refused, match=rf"in use by process {os.getpid()} \(.*python") as caught:
+            lock.acquire(local, named("second"), state)
+        assert "fuser" in (caught.value.hint or "")
+        fcntl.flock(held, fcntl.LOCK_UN)
+
+
+def test_nothing_stays_where_nothing_is_kept(local: Host, state: str, tmp_path: Path) -> None:
+    with lock.locked(local, named("first"), state):
+        (Path(state) / "jobs").mkdir()
+        (Path(state) / "journal" / "host.lock.new").touch()  # a full disk's
+        journal = Journal.create(local, named("first"), state)
+        journal.record("s", "kept", [["true"]], durable=True)
+        undo(journal, False)
+    kept = sorted(path.name for path in Path(state).rglob("*"))
+    assert kept == sorted(["host.lock.guard", "journal", f"{named('first')}.jsonl"])
+    with lock.locked(local, named("second"), state, recover=True):
+        recover(local, state, durable=True)
+    assert not Path(state).exists()
+
+
+def test_one_who_waits_for_a_guard_that_goes_takes_the_next(local: Host, state: str) -> None:
+    """The lock is given back while another waits: what he waited for guards nothing any more."""
+    guard = Path(state) / "journal" / "host.lock.guard"
+    lock.acquire(local, named("first"), state)
+    with guard.open() as held, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waits = pool.submit(lock.acquire, local, named("second"), state)
+        inode = f":{guard.stat().st_ino} "
+        wait_for("it waits", lambda: "->" in _locks(inode), PATIENCE, 0.02)
+        shutil.rmtree(state)
+        fcntl.flock(held, fcntl.LOCK_UN)
+        waits.result(PATIENCE)
+    with pytest.raises(lock.LockHeld, match="run second"):
+        lock.acquire(local, named("third"), state)
+
+
+def _locks(inode: str) -> str:
+    lines = Path("/proc/locks").read_text().splitlines()
+    return "\n".join(line for line in lines if inode in line)
+
+
+def test_a_lock_for_which_there_is_no_room_is_a_refusal(local: Host, state: str) -> None:
+    lock.secure(local, state)
+    with room(0), pytest.raises(Refused, match="cannot be taken") as caught:
+        lock.acquire(local, named("first"), state)
+    assert "df" in (caught.value.hint or "")
+    assert [path.name for path in Path(state, "journal").iterdir()] == ["host.lock.guard"]
+
+
+def test_a_run_whose_commands_cannot_be_ended_does_not_keep_others_from_being_undone(
+    journal: Journal, local: Host, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.record("s", "first", _note(tmp_path, "first"))
+    stuck = Journal.create(local, named("stuck"), state)
+    stuck.record("s", "stuck", _note(tmp_path, "stuck"))
+
+    def end(host: Host, run_id: str) -> None:
+        if run_id == stuck.run_id:
+            raise LabError("It cannot be ended.")
+
+    monkeypatch.setattr(undoing, "end_commands", end)
+    with pytest.raises(LabError, match="cannot be ended"):
+        recover(local, state)
+    assert (tmp_path / "notes").read_text() == "first\n"
+    assert journals.journals(local, state) == [stuck.run_id]

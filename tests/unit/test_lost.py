@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,7 +19,7 @@ from harness.undo.journal import Journal, load_all
 from harness.undo.lock import locked
 from harness.undo.undo import UndoResult, recover, undo
 from harness.wait import wait_for
-from tests.unit.conftest import Sshd, break_connection, named
+from tests.unit.conftest import Sshd, break_connection, named, room
 from tests.unit.patience import PATIENCE
 
 
@@ -137,17 +134,6 @@ def test_a_lock_is_given_back_where_taking_it_was_interrupted(own: Host, tmp_pat
     assert not lock.exists()
 
 
-@contextmanager
-def _room(size: int) -> Iterator[None]:
-    """Within the block no file of this process's children gets larger than `size` bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 def test_a_line_for_which_there_is_no_room_leaves_nothing_behind(
     local: Host, tmp_path: Path
 ) -> None:
@@ -156,8 +142,11 @@ def test_a_line_for_which_there_is_no_room_leaves_nothing_behind(
     journal.record("s", "first" + "." * 1000, [["true"]])
     path = Path(journal.path)
     before = path.read_bytes()
-    with _room(len(before) + 10), pytest.raises(CommandFailed):
+    with room(len(before) + 10), pytest.raises(CommandFailed) as caught:
         journal.record("s", "second", [["true"]])
+    assert f"Journal '{path}' on 'local' cannot be written: " in caught.value.message
+    assert "umask" not in str(caught.value), "the script itself helps nobody"
+    assert "df" in (caught.value.hint or "")
     assert path.read_bytes() == before
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
     journal.record("s", "third", [["true"]])
@@ -195,7 +184,7 @@ def test_a_record_has_whole_lines_alone_that_are_chained(tmp_path: Path) -> None
     path = tmp_path / "record.jsonl"
     with Trace(path) as trace:
         trace.event("fact", name="a", value=1)
-        with _room(path.stat().st_size + 10):
+        with room(path.stat().st_size + 10):
             trace.event("fact", name="b", value=2)
         trace.event("fact", name="c", value=3)
         assert trace.trouble

@@ -186,6 +186,36 @@ def test_a_durable_stage_is_reused_while_its_inputs_stay(local: Host, tmp_path: 
         assert stage.calls == calls
 
 
+class Proved(Durable):
+    name = "proved"
+
+    def product(self) -> str:
+        return f"inode {self.path.stat().st_ino}" if self.path.exists() else ""
+
+
+def test_a_failed_run_forgets_nothing_of_a_good_one(local: Host, tmp_path: Path) -> None:
+    good, other = tmp_path / "good", tmp_path / "other"
+    for path, content in ((good, "a"), (other, "bad"), (good, "bad"), (other, "b"), (good, "a")):
+        run = make_run(local, tmp_path)
+        stage = Proved(run, path, content)
+        if content == "bad":  # be it of the very product
+            with pytest.raises(StageFailed):
+                run.stage(stage)
+        else:
+            run.stage(stage)
+    assert stage.calls == ["probe"]
+
+
+def test_what_somebody_else_put_there_is_not_reused(local: Host, tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    make_run(local, tmp_path).stage(Proved(make_run(local, tmp_path), path, "a"))
+    (tmp_path / "theirs").write_text("a")
+    (tmp_path / "theirs").rename(path)
+    again = Proved(make_run(local, tmp_path), path, "a")
+    again.run.stage(again)
+    assert again.calls == ["start", "provision", "verify"]
+
+
 def test_what_cannot_be_looked_at_is_made_anew(local: Host, tmp_path: Path) -> None:
     """As an image that is damaged: not again and again the error of the look at it."""
     (tmp_path / "f").write_text("damaged")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,13 +16,16 @@ import pytest
 import vlab
 from fixtures import lab as joint
 from fixtures.profile import Profile
+from harness.errors import Refused
 from harness.host.command import HostUnreachable
 from harness.plugin.session import Session
 from harness.profile.schema import load
 from harness.undo.journal import Entry
 from harness.undo.undo import UndoResult
+from harness.wait import wait_for
 from tests.unit.labs import emulated, entered
 from tests.unit.mini import ROOT
+from tests.unit.patience import PATIENCE
 from vlab import registry
 
 CHANGE = Entry(1, "gpu", "driver of 0000:01:00.0", (("true",),), None, False)
@@ -202,3 +207,82 @@ def test_recover_without_a_lab_says_that_there_is_nothing(
     monkeypatch.setenv("VLAB_CACHE", str(tmp_path))
     assert list(joint.pytest_acceptance_leftovers(session, profile, Path("run"))) == []
     assert "nothing to recover" in said[0]
+
+
+def _named(profile: Profile, name: str) -> Profile:
+    return profile.model_copy(update={"vlab": profile.vlab.model_copy(update={"name": name})})
+
+
+def test_a_lab_in_use_is_refused_with_its_holder_however_it_is_met(
+    up: vlab.Machine, session: Session, profile: Profile
+) -> None:
+    named = _named(profile, "mine")
+    with vlab.use(up, "a neighbour"):
+        with (
+            pytest.raises(Refused, match="'mine' is in use by a neighbour") as caught,
+            joint.pytest_acceptance_connect(session, named, Path("run")),
+        ):
+            pass
+        assert "python -m harness recover" in (caught.value.hint or "")
+        (leftover,) = joint.pytest_acceptance_leftovers(session, named, Path("run"))
+        with pytest.raises(Refused, match="'mine' is in use by a neighbour"), leftover:
+            pass
+
+
+def test_a_kept_lab_of_that_name_is_refused(
+    up: vlab.Machine, session: Session, profile: Profile
+) -> None:
+    registry.update(up, kept=True)
+    with (
+        pytest.raises(Refused, match="'mine' still has on it what a run that kept it has changed"),
+        joint.pytest_acceptance_connect(session, _named(profile, "mine"), Path("run")),
+    ):
+        pass
+
+
+def test_a_lab_of_other_settings_is_told_as_that(
+    up: vlab.Machine, session: Session, profile: Profile
+) -> None:
+    with (
+        pytest.raises(HostUnreachable, match="'mine' is of another version, or has other settings"),
+        joint.pytest_acceptance_connect(session, _named(profile, "mine"), Path("run")),
+    ):
+        pass
+
+
+def test_recover_touches_the_named_lab_alone(
+    up: vlab.Machine,
+    session: Session,
+    profile: Profile,
+    said: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[str] = []
+
+    def entered_in(lab: vlab.Machine) -> contextlib.nullcontext[None]:
+        opened.append(lab.name)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(joint, "_open", entered_in)
+    with emulated(entered("theirs", owner=None)):
+        (leftover,) = joint.pytest_acceptance_leftovers(
+            session, _named(profile, "mine"), Path("run")
+        )
+        with leftover:
+            assert opened == ["mine"]
+        assert not any("theirs" in line for line in said)
+        other = _named(profile, "other")
+        assert list(joint.pytest_acceptance_leftovers(session, other, Path("run"))) == []
+        assert "no lab 'other' is up" in said[-1]
+
+
+def test_of_a_lab_that_died_under_a_run_nothing_is_left(up: vlab.Machine, session: Session) -> None:
+    joint._tell(up, vlab.Ending.LEFT, session)
+    assert session.cleanup_hints == []
+    assert up.process is not None
+    os.kill(up.process.pid, signal.SIGKILL)
+    wait_for("it is dead", lambda: not up.alive(), PATIENCE, 0.02)
+    joint._tell(up, vlab.Ending.LEFT, session)
+    assert session.cleanup_instructions() == [
+        f"nothing is kept: the virtual lab has ended, its console: {up.console}"
+    ]

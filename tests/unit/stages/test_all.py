@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pytest
 
@@ -33,9 +34,13 @@ def test_nothing_stood_in_the_way_of_the_recorded_run(passed: Lab) -> None:
 
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_writes_down_the_recorded_changes(passed: Lab, name: str) -> None:
-    made = [e["what"] for e in passed.events("change") if _of(e["stage"], name)]
-    recorded = [change["what"] for change in record().changes if _of(change["stage"], name)]
-    assert made == recorded
+    """But for identities, which are written down by now as well."""
+
+    def plain(changes: Sequence[Mapping[str, Any]]) -> list[str]:
+        what = [change["what"] for change in changes if _of(change["stage"], name)]
+        return [w.partition(" (inode ")[0] for w in what if " image sha256:" not in w]
+
+    assert plain(passed.events("change")) == plain(record().changes)
 
 
 def test_every_change_can_be_undone(passed: Lab) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,17 @@ from typing import Any
 import pytest
 
 from fixtures.common.findings import reported
-from fixtures.image import build_context, inspect
+from fixtures.image import build_context, inspect, ours
 from fixtures.image import stage as image
 from fixtures.profile import ROOT
 from harness.errors import LabError
 from harness.host.command import ProgramMissing
+from harness.host.host import Host
 from harness.record.trace import at_stage
 from harness.run.stage import StageFailed
+from harness.undo.journal import Journal
+from harness.undo.undo import undo
+from tests.unit.conftest import named
 from tests.unit.replay import ReplayHost, Reply, Words
 from tests.unit.stages.conftest import MakeLab
 from tests.unit.stages.lab import Lab, Refusal, about, record
@@ -32,7 +37,11 @@ DOCKERFILE = f"{CONTEXT}/Dockerfile"
 INSPECT = f"docker image inspect {TAG}"
 LISTING = "ctr image ls name=="
 BUILDX = "docker buildx version"
-OURS = [("image", f"docker build {TAG}"), ("image", f"ctr image import {REFERENCE}")]
+OURS = [
+    ("image", f"docker image {ID} as {TAG}"),
+    ("image", f"containerd image {MANIFEST} as {REFERENCE}"),
+]
+BEGUN = [f"docker build {TAG}", f"ctr image import {REFERENCE}"]
 EXISTS = '[ -e "$1" ] ||'
 NOT_THERE = {"status": 1, "out": "[]\n", "err": f"Error response from daemon: No such image: {TAG}"}
 HEAD = "REF TYPE DIGEST SIZE PLATFORMS LABELS \n"
@@ -103,7 +112,7 @@ def test_what_a_run_of_ours_has_made_is_made_anew(make_lab: MakeLab) -> None:
 
     lab.host.reply(INSPECT, by=inspected)
     lab.bring("image")
-    assert [what for what in lab.journal() if "docker build" in what] == [OURS[0][1]]
+    assert [what for what in lab.journal() if "docker build" in what] == [BEGUN[0]]
 
 
 # What docker says of a build, and what is to be done.
@@ -159,8 +168,177 @@ def test_what_a_build_said_long_before_its_end_is_not_its_cause(lab: Lab) -> Non
 
 def test_the_job_ends_before_anything_that_it_makes_is_taken_away(lab: Lab) -> None:
     lab.bring("image")
-    made = [OURS[0][1], f"docker save to {lab.run.journal.state}/image.tar", OURS[1][1]]
+    made = [BEGUN[0], f"docker save to {lab.run.journal.state}/image.tar", BEGUN[1]]
     assert lab.journal()[:4] == [*made, "job 'image-build'"]
+
+
+def test_what_a_build_has_made_is_kept_by_its_identity(lab: Lab) -> None:
+    lab.bring("image")
+    entries = {entry.what: entry for entry in lab.run.journal.entries}
+    kept = {what for what, entry in entries.items() if entry.durable}
+    assert kept == {what for _, what in OURS}
+    pending = {entry.what for entry in lab.run.journal.pending()}
+    assert pending & {*BEGUN, *kept} == kept
+    assert [entries[what].undo[0][-1] for _, what in OURS] == [ID, MANIFEST]
+
+
+def test_a_build_that_fails_leaves_no_claim(lab: Lab) -> None:
+    lab.host.job("image-build", 1, "ERROR: no\n")
+    with pytest.raises(StageFailed):
+        lab.bring("image")
+    assert [entry for entry in lab.run.journal.entries if entry.durable] == []
+
+
+@pytest.mark.parametrize("theirs", [0, 1])
+def test_an_image_that_has_taken_the_name_of_ours_is_somebody_elses(
+    make_lab: MakeLab, theirs: int
+) -> None:
+    known = list(OURS)
+    known[theirs] = ("image", known[theirs][1].replace((ID, MANIFEST)[theirs], OTHER))
+    lab = make_lab(ours=known)
+    there(lab.host, docker=True, containerd=True)
+    with pytest.raises(StageFailed, match="that no run of ours has made") as caught:
+        lab.bring("image")
+    assert ("docker has", "containerd has")[theirs] in caught.value.message
+    assert ("containerd has", "docker has")[theirs] not in caught.value.message
+    assert not lab.journal()
+
+
+def test_a_build_of_another_tag_forgets_nothing(make_lab: MakeLab) -> None:
+    path = "/var/lib/passthrough-acceptance/stages/image"
+    lab = make_lab(provision="auto")
+    lab.host.reply(EXISTS, path)
+    lab.host.reply(f"cat -- {path}", out="another's inputs and id\n")
+    lab.bring("image")
+    kept = lab.host.written[path].splitlines()
+    assert kept[0] == "another's inputs and id"
+    assert kept[1].endswith(f" {ID}")
+    assert not any(words[:2] == ("rm", "-f") and path in words for words in lab.host.asked)
+
+
+# docker and containerd as far as they are asked: names in files, with the id in each.
+PROGRAMS = {
+    "docker": """
+[ ! -e "$IMAGES/down" ] || { echo "Cannot connect to the Docker daemon" >&2; exit 1; }
+case "$1 $2 $3 $4" in
+    version*) ;;
+    "image inspect --format {{.Id}}") cat "$IMAGES/docker/$5" ;;
+    "image inspect --format {{len"*)
+        [ -e "$IMAGES/$5" ] || exit 1
+        grep -lx "$5" "$IMAGES"/docker/* | wc -l ;;
+    "image rm --force"*)
+        id=$(cat "$IMAGES/docker/$4"); rm "$IMAGES/docker/$4"
+        grep -qrx "$id" "$IMAGES/docker" || rm "$IMAGES/$id" ;;
+    "image rm"*) rm "$IMAGES/$3" ;;
+    *) exit 9 ;;
+esac
+""",
+    "ctr": """
+[ ! -e "$IMAGES/down" ] || { echo "cannot dial" >&2; exit 1; }
+case "$1 $2" in
+    "image ls") echo "REF TYPE DIGEST SIZE PLATFORMS LABELS"
+        name=${3#name==}
+        [ ! -e "$IMAGES/ctr/$name" ] ||
+            echo "$name application/x $(cat "$IMAGES/ctr/$name") 1 MiB linux/amd64 -" ;;
+    "content get") echo "{\\"config\\": {\\"digest\\": \\"$(cat "$IMAGES/$3")\\"}}" ;;
+    "image rm") rm "$IMAGES/ctr/$4" ;;
+    *) exit 9 ;;
+esac
+""",
+}
+
+
+@pytest.fixture
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The images of a docker and a containerd."""
+    (tmp_path / "bin").mkdir()
+    for name, script in PROGRAMS.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}")
+        (tmp_path / "bin" / name).chmod(0o755)
+    folder = tmp_path / "images"
+    for kind in ("docker", "ctr"):
+        (folder / kind).mkdir(parents=True)
+    monkeypatch.setenv("IMAGES", str(folder))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return folder
+
+
+def made(images: Path, image_id: str, digest: str) -> None:
+    """Docker builds an image under the name `ours`, and containerd gets it."""
+    (images / image_id).write_text(image_id)
+    (images / "docker" / "ours").write_text(f"{image_id}\n")
+    (images / digest).write_text(image_id)
+    (images / "ctr" / "ours").write_text(digest)
+
+
+def left(images: Path) -> set[str]:
+    return {str(path.relative_to(images)) for path in images.rglob("*") if path.is_file()}
+
+
+def forget(host: Host, folder: Path, image_id: str, digest: str, noted: bool) -> list[str]:
+    """Take both back: as the job noted docker's id, or as they are kept for later runs."""
+    journal = Journal.create(host, named("run"), str(folder / "state"))
+    note = folder / "note"
+    for script, named_by in ((ours.REMOVE_DOCKER, image_id), (ours.REMOVE_CONTAINERD, digest)):
+        text, last = (ours.NOTED + script, str(note)) if noted else (script, named_by)
+        when = [*ours.IS_NOTED, str(note)] if noted else None
+        journal.record("image", "made", [["sh", "-euc", text, "sh", "ours", last]], when)
+    return [result.outcome for result in undo(journal, True)]
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_restore_removes_what_we_built(
+    local: Host, tmp_path: Path, images: Path, noted: bool
+) -> None:
+    made(images, ID, MANIFEST)
+    (tmp_path / "note").write_text(f"{ID}\n")
+    assert forget(local, tmp_path, ID, MANIFEST, noted) == ["undone"] * 2
+    assert left(images) == {MANIFEST}  # containerd's content goes by its own collector
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_restore_never_removes_an_image_of_somebody_else(
+    local: Host, tmp_path: Path, images: Path, noted: bool
+) -> None:
+    """What a failed build would have been, or what was removed since, has another's name now."""
+    made(images, OTHER, "sha256:theirs")
+    before = left(images)
+    (tmp_path / "note").write_text(f"{ID}\n")
+    assert forget(local, tmp_path, ID, MANIFEST, noted) == ["undone"] * 2
+    assert left(images) == before
+
+
+def test_of_a_build_that_came_to_nothing_nothing_is_removed(
+    local: Host, tmp_path: Path, images: Path
+) -> None:
+    made(images, OTHER, "sha256:theirs")
+    before = left(images)
+    assert forget(local, tmp_path, ID, MANIFEST, noted=True) == ["not needed"] * 2
+    assert left(images) == before
+
+
+def test_an_image_of_ours_whose_name_went_to_another_goes(
+    local: Host, tmp_path: Path, images: Path
+) -> None:
+    """But for one to which somebody has given a name."""
+    made(images, ID, MANIFEST)
+    made(images, OTHER, "sha256:theirs")
+    assert forget(local, tmp_path, ID, MANIFEST, noted=False) == ["undone"] * 2
+    assert ID not in left(images)
+    made(images, ID, MANIFEST)
+    (images / "docker" / "theirs").write_text(f"{ID}\n")
+    (images / "docker" / "ours").write_text(f"{OTHER}\n")
+    assert forget(local, tmp_path, ID, MANIFEST, noted=False) == ["undone"] * 2
+    assert ID in left(images)
+    assert (images / "docker" / "ours").read_text() == f"{OTHER}\n"
+
+
+def test_a_docker_that_does_not_answer_has_not_taken_anything_back(
+    local: Host, tmp_path: Path, images: Path
+) -> None:
+    made(images, ID, MANIFEST)
+    (images / "down").touch()
+    assert forget(local, tmp_path, ID, MANIFEST, noted=False) == ["failed"] * 2
 
 
 def test_a_build_is_shown_while_it_goes_on(lab: Lab) -> None:

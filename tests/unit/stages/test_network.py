@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from fixtures.common.findings import reported
 from fixtures.network import cni
 from harness.errors import LabError
 from harness.host.command import without_usage
+from harness.host.host import Host
 from harness.host.shape import read
 from tests.unit.kept import PASSED
 from tests.unit.replay import ReplayHost
@@ -417,6 +419,70 @@ def test_modules_that_were_not_loaded_go_last(lab: Lab) -> None:
     first = lab.run.journal.entries[0]
     assert first.what == "modules veth, stp, llc, xt_comment, xt_MASQUERADE"
     assert first.undo[0][-5:] == ("veth", "stp", "llc", "xt_comment", "xt_MASQUERADE")
+
+
+# iproute2 as far as the undo asks it: namespaces and bridges in files, with what '-o link' says.
+IP = r"""#!/bin/sh
+case "$*" in
+    "netns pids "*) cat "$LINKS/$3.pids" ;;
+    "netns del "*) rm "$LINKS/netns-$3" ;;
+    "-n "*) cat "$LINKS/netns-$2" ;;
+    "-o link show dev "*) cat "$LINKS/link-$5" ;;
+    "-o link show master "*) cat "$LINKS/$5.ports" ;;
+    "link del "*) rm "$LINKS/link-$3" ;;
+    *) exit 9 ;;
+esac
+"""
+LOOPBACK = r"1: lo: <LOOPBACK> mtu 65536 qdisc noop state DOWN \    link/loopback 00:00:00:00:00:00"
+BRIDGE_LINE = (
+    r"7: cni1: <BROADCAST,UP> mtu 1500 qdisc noqueue state UP \    link/ether 0e:00:00:00:00:01"
+)
+VETH = "\n2: eth0@if5: <BROADCAST> mtu 1500 qdisc noqueue state UP"
+PORT = "5: veth1@if2: <BROADCAST> mtu 1500 qdisc noqueue master cni1"
+OUR_MARK = r"\    alias accept-" + record().run_id
+THEIR_MARK = r"\    alias accept-20200101T000000Z-000000"
+
+
+@pytest.mark.parametrize(
+    ("what", "link", "more", "goes"),
+    [
+        ("ip netns add", LOOPBACK + OUR_MARK + VETH, "17", True),
+        ("ip netns add", LOOPBACK, "", True),  # it was killed before it could mark it
+        ("ip netns add", LOOPBACK, "17", False),
+        ("ip netns add", LOOPBACK + VETH, "", False),
+        ("ip netns add", LOOPBACK + THEIR_MARK + VETH, "", False),
+        ("cnitool add", BRIDGE_LINE + OUR_MARK, PORT, True),
+        ("cnitool add", BRIDGE_LINE, "", True),
+        ("cnitool add", BRIDGE_LINE, PORT, False),
+        ("cnitool add", BRIDGE_LINE + THEIR_MARK, PORT, False),
+    ],
+)
+def test_what_is_removed_bears_our_mark_or_has_nothing_in_it(
+    lab: Lab,
+    local: Host,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    link: str,
+    more: str,
+    goes: bool,
+) -> None:
+    lab.bring("network")
+    [entry] = [e for e in lab.run.journal.entries if e.what.startswith(what)]
+    [script] = [argv for argv in entry.undo if argv[-1] == f"accept-{lab.run.id}"]
+    bridge = what == "cnitool add"
+    thing = tmp_path / (f"link-{BRIDGE}" if bridge else f"netns-{NAME}")
+    thing.write_text(f"{link}\n")
+    (tmp_path / (f"{BRIDGE}.ports" if bridge else f"{NAME}.pids")).write_text(more)
+    (tmp_path / "ip").write_text(IP)
+    (tmp_path / "ip").chmod(0o755)
+    monkeypatch.setenv("LINKS", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    local.run(*script)
+    assert thing.exists() is not goes
+    if bridge:
+        thing.unlink(missing_ok=True)
+        local.run(*script)  # it may be done again
 
 
 def test_a_folder_that_was_there_stays(lab: Lab) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +15,15 @@ from fixtures.rootfs import contents, driver, image_file, mounted, toolkit
 from fixtures.rootfs.stage import HOOK
 from harness.errors import LabError
 from harness.host.command import CommandFailed
+from harness.host.host import Host
 from harness.record.trace import at_stage
 from harness.run.stage import StageFailed
+from harness.undo.journal import Journal
+from harness.undo.undo import undo
+from tests.unit.conftest import named
 from tests.unit.replay import ReplayHost, Reply, Words
 from tests.unit.stages.conftest import MakeLab
-from tests.unit.stages.lab import INSTALLER, Lab, Refusal, about, record
+from tests.unit.stages.lab import INSTALLER, MARK, Lab, Refusal, about, record
 
 GUEST = record().profile["guest"]
 BASE, WORK, TREE, DRIVER = (
@@ -389,10 +394,37 @@ def test_a_configuration_of_the_toolkit_that_is_no_toml(ready: Lab) -> None:
 
 
 def test_what_an_earlier_run_of_ours_made_is_made_anew(make_lab: MakeLab) -> None:
-    lab = make_lab(ours=[("rootfs", f"keep {WORK}")])
+    lab = make_lab(ours=[("rootfs", f"keep {WORK} ({MARK})")])
     lab.host.reply(EXISTS, f"sh {WORK}")
     lab.bring("rootfs")
-    assert f"keep {WORK}" in lab.journal()
+    assert f"keep {WORK} ({MARK})" in lab.journal()
+
+
+def test_a_file_that_has_taken_the_name_of_ours_is_somebody_elses(make_lab: MakeLab) -> None:
+    lab = make_lab(ours=[("rootfs", f"keep {WORK} (inode 12 of 1)")])
+    lab.host.reply(EXISTS, f"sh {WORK}")
+    with pytest.raises(StageFailed, match="no run of ours has made it"):
+        lab.bring("rootfs")
+    assert not lab.journal()
+
+
+def test_restore_removes_the_work_image_that_was_made_and_no_other(
+    lab: Lab, local: Host, tmp_path: Path
+) -> None:
+    lab.bring("rootfs")
+    [entry] = [e for e in lab.run.journal.entries if e.what.startswith("keep ")]
+    assert entry.durable
+    work = tmp_path / "a work.img"
+    work.touch()
+    mark = local.run(*image_file.MARK, str(work)).out.strip()
+    for moved in (False, True):
+        journal = Journal.create(local, named(f"run-{moved:d}"), str(tmp_path / "state"))
+        assert entry.when is not None
+        journal.record("s", "keep", [["rm", "--", str(work)]], [*entry.when[:-2], str(work), mark])
+        if moved:
+            work.touch()  # another's, be it of the very same inode
+        assert [r.outcome for r in undo(journal, False)] == [("undone", "not needed")[moved]]
+        assert work.exists() is moved
 
 
 # Looking without making.
@@ -470,7 +502,7 @@ def test_the_same_inputs_are_reused_and_others_made_anew(make_lab: MakeLab) -> N
     again.host.reply(f"cat -- {path}", out=digest)
     again.bring("rootfs")
     assert again.said[-1].startswith("[rootfs] ok (reused)")
-    other = make_lab(provision="auto", ours=[("rootfs", f"keep {WORK}")])
+    other = make_lab(provision="auto", ours=[("rootfs", f"keep {WORK} ({MARK})")])
     other.host.reply(EXISTS, path)
     other.host.reply(f"cat -- {path}", out=digest)
     other.host.edit("stat -L -c %n %s %y", old="/.config ", new="/.config 1")
@@ -482,7 +514,7 @@ def test_what_cannot_be_looked_at_cannot_be_reused(make_lab: MakeLab) -> None:
     first = make_lab()
     first.bring("rootfs")
     [(path, digest)] = [item for item in first.host.written.items() if "/stages/" in item[0]]
-    lab = make_lab(provision="auto", ours=[("rootfs", f"keep {WORK}")])
+    lab = make_lab(provision="auto", ours=[("rootfs", f"keep {WORK} ({MARK})")])
     lab.host.reply(EXISTS, path)
     lab.host.reply(f"cat -- {path}", out=digest)
     lab.host.reply(EXISTS, f"sh {WORK}")
