@@ -33,6 +33,11 @@ def _measured(record: Record) -> Iterator[tuple[str, float, str]]:
             yield one.field.replace(".", " "), float(one.value), one.unit
 
 
+def more_is_better(name: str) -> bool:
+    """Whether a measure is a rate; all others are times."""
+    return name.endswith("per_second")
+
+
 def figure(name: str, text: Callable[[str], str]) -> str:
     """A measure's name in the language of a translator."""
     stage = name.removeprefix("stage ").removesuffix(" seconds")
