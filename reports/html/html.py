@@ -96,7 +96,7 @@ def _named(part: Mapping[str, Any], language: str) -> str:
 
 
 def _stands_in(part: Mapping[str, Any], suite: str) -> bool:
-    return part["state"] == STAND_IN and part["suite"] == suite
+    return (part["suite"], part["state"]) == (suite, STAND_IN)
 
 
 def _verdicts(record: Record) -> dict[str, object]:

@@ -184,8 +184,8 @@ class Record:
     @property
     def exit_name(self) -> str:
         """What `harness.exits` calls the exit status, such as 'passed'; '' where there is none."""
-        named = {value: key for key, value in vars(exits).items() if type(value) is int}
-        return named.get(self.exit_status, "").lower().replace("_", " ")
+        named = (key for key, value in vars(exits).items() if value == self.exit_status)
+        return next(named, "").lower().replace("_", " ") if self.end else ""
 
     @property
     def steps(self) -> list[tuple[str, str]]:

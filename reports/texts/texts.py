@@ -146,7 +146,7 @@ TEXTS = {
     "measure": ("Figure", "指标"),
     "value": ("Value", "数值"),
     "band": ("Usual", "正常区间"),
-    "left_its_band": ("not as usual", "偏离正常区间"),
+    "left_its_band": ("worse than usual", "劣于正常区间"),
     "state": ("State", "状态"),
     "expired": ("A waiver has expired:", "豁免已过期："),
     "here": ("in this lab", "本环境"),

@@ -23,10 +23,8 @@ OCP = jsonschema.Draft202012Validator(
     json.loads((kept.DATA / "schemas" / "ocp.json").read_text()),
     format_checker=jsonschema.FormatChecker(),
 )
-SUMMARY = jsonschema.Draft202012Validator(
-    json.loads((ROOT / "reports" / "summary.schema.json").read_text()),
-    format_checker=jsonschema.FormatChecker(),
-)
+SCHEMA = json.loads((ROOT / "reports" / "summary.schema.json").read_text())
+SUMMARY = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
 EVERY = {
     "bound": ("passed", ""),
     "group": ("error", "Stage 'gpu' failed: no <GPU> & no \x1b[31mgroup.\x00"),
@@ -111,7 +109,7 @@ def test_the_summary_names_what_is_still_on_the_host(tmp_path: Path) -> None:
 def test_every_exit_status_has_a_name_in_the_schema() -> None:
     named = {name for name, value in vars(exits).items() if type(value) is int}
     words = {None, *(name.lower().replace("_", " ") for name in named)}
-    assert {*SUMMARY.schema["properties"]["exit_name"]["enum"]} == words
+    assert {*SCHEMA["properties"]["exit_name"]["enum"]} == words
 
 
 def test_the_summary_keeps_to_its_schema(run: Record) -> None:

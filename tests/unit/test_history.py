@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -115,6 +116,20 @@ def test_the_first_divergence_and_what_had_changed(usual: History, tmp_path: Pat
     assert '<th scope="row">NVIDIA驱动</th><td>-</td><td>551</td>' in trend.page(usual, "zh")
 
 
+def test_what_changed_of_a_profile_is_told_by_its_keys(history: History, tmp_path: Path) -> None:
+    for name, exit_status, subnet in (("good", 0, "10.1.0.0/16"), ("bad", 1, "10.2.0.0/16")):
+        tests = BROKEN if exit_status else records.PASSED
+        profile = {"network": {"subnet": subnet, "bridge": "cni1"}}
+        run = records.write(tmp_path / name, tests, profile=profile, exit_status=exit_status)
+        digest = run.start | {"profile_digest": name}
+        history.add(dataclasses.replace(run, events=(digest, *run.events[1:])))
+    found = divergence.newest(history, "lab")
+    assert found is not None
+    assert found.changed == {"profile.network.subnet": ("10.1.0.0/16", "10.2.0.0/16")}
+    with_keys, without = history.conditions("good"), {"profile": "good", "harness": "c"}
+    assert divergence.changed(without, with_keys | {"profile": "bad"})["profile"] == ("good", "bad")
+
+
 def test_runs_of_part_of_the_suites_do_not_hide_the_good_ones(
     usual: History, tmp_path: Path
 ) -> None:
@@ -147,7 +162,9 @@ def test_the_trend_page(usual: History, tmp_path: Path, language: str) -> None:
     text = trend.page(usual, language)
     for said in ("<svg", "good-3", "AssertionError: not viable", f"{records.NODE}viable", "80 %"):
         assert said in text
-    assert "stage gpu seconds: 1 " in text or "“gpu”阶段耗时（秒）：最近一次为1，" in text
+    labels = ("stage gpu seconds</th>", "“gpu”阶段耗时（秒）</th>")
+    (row,) = [line for line in text.splitlines() if any(label in line for label in labels)]
+    assert "<td>1</td><td>7.5" in row
     (row,) = [line for line in text.splitlines() if f"{records.NODE}viable</code></th>" in line]
     assert "<td>5</td><td>80 %</td><td>1</td>" in row, "ran five times, once otherwise than before"
 
@@ -181,3 +198,6 @@ def test_the_trend_page_leads_to_the_reports(usual: History, tmp_path: Path) -> 
     found = divergence.newest(usual, "lab")
     assert found is not None
     assert found.failed.id == "bad 1", "a host that was away says nothing of the lab"
+    assert "(interrupted, unreachable, refused, ...): 1</p>" in text
+    (row,) = [line for line in text.splitlines() if f"{records.NODE}bound</code></th>" in line]
+    assert "<td>6</td><td>100 %</td>" in row

@@ -292,7 +292,12 @@ STAGE_FAILED = "Stage 'gpu' failed: no card\nhint: put one in\nline 3"
 
 def test_the_first_failure_is_told_before_all_else(tmp_path: Path) -> None:
     out = "\n".join(f"line {number} of it" for number in range(100))
-    command = {"host": "lab", "stage": "gpu", "argv": ["modprobe"], "line": "modprobe vfio-pci"}
+    command: dict[str, object] = {
+        "host": "lab",
+        "stage": "gpu",
+        "argv": ["modprobe"],
+        "line": "modprobe vfio-pci",
+    }
     command |= {"rc": -1, "seconds": 612.5, "out": out, "err": "", "error": "Failed"}
     command |= {"out_bytes": len(out), "err_bytes": 0}
     stage = {"name": "gpu", "state": "failed", "seconds": 613.0, "error": STAGE_FAILED}
