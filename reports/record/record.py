@@ -129,8 +129,8 @@ class Record:
 
     @property
     def end(self) -> Event | None:
-        found = [e for e in self.events if e["kind"] == "run" and e["state"] == "ended"]
-        return found[-1] if found else None
+        ends = (e for e in reversed(self.events) if e["kind"] == "run" and e["state"] == "ended")
+        return next(ends, None)
 
     @property
     def id(self) -> str:
