@@ -241,7 +241,7 @@ def test_every_document_has_the_parts_and_names_the_stand_ins(
     run = records.write(tmp_path / "run", facts={"parts": found})
     page, text = Page(html.page(run, check(run), language)), translator(language)
     assert page.sections[""].count(text("standins_head")) >= 3
-    names = {"en": "kernel, CNI plugins", "zh": "host内核、CNI插件"}
+    names = {"en": "kernel, CNI plugins", "zh": "主机内核、CNI插件"}
     assert names[language] in page.sections[""]
     said = page.sections["parts"]
     for name, one in parts.PARTS.items():
