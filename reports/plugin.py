@@ -12,14 +12,22 @@ from statistics import median
 import pytest
 
 from harness.plugin.plugin import session_of
+from reports.texts.texts import LANGUAGES
 
 BASELINES = ("last-good",)
 _SUMMARY = pytest.StashKey[list[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the option."""
-    parser.getgroup("acceptance").addoption(
+    """Declare the options."""
+    group = parser.getgroup("acceptance")
+    group.addoption(
+        "--report-lang",
+        choices=LANGUAGES,
+        default=LANGUAGES[0],
+        help="the language of report.html (default: en); 'python -m reports render' has the others",
+    )
+    group.addoption(
         "--baseline",
         choices=BASELINES,
         help="fail a run that passed when a time or a rate is worse than in the good runs before",
@@ -73,7 +81,7 @@ def pytest_acceptance_ended(config: pytest.Config, folder: Path) -> None:
     from reports.record import integrity, reading
 
     run = reading.load(folder)
-    written = documents.write(run, integrity.check(run), folder)
+    written = documents.write(run, integrity.check(run), folder, config.option.report_lang)
     for name, error in written.failed.items():
         text = f"REPORTS: {name} could not be made: {type(error).__name__}: {error}"
         session_of(config).outcome.note_harness_error(text)

@@ -4,7 +4,7 @@ A class of facts is a frozen dataclass, and a field that a report shows says so 
 
     @facts
     class Platform:
-        kernel: str = shown("Host kernel", "host内核", kind="system")
+        kernel: str = shown("Host kernel", "主机内核", kind="system")
         kernel_options: Mapping[str, str]  # in the record, and in no report's inventory
 
 The record has the facts, and beside them a list of what is shown of them (`shown_in`). Reports read

@@ -18,7 +18,7 @@ from harness.record.facts import Kind
 from harness.record.trace import NOT_ASSESSED
 from reports.record import verdict
 from reports.record.inventory import inventory
-from reports.record.measures import host, measures, units
+from reports.record.measures import host, measures, more_is_better, units
 from reports.record.record import Event, Record, Stage, Test
 
 _RESULTS = {
@@ -27,7 +27,6 @@ _RESULTS = {
     verdict.REHEARSED: tv.TestResult.NOT_APPLICABLE,
     verdict.VOID: tv.TestResult.NOT_APPLICABLE,
     verdict.FAILED: tv.TestResult.FAIL,
-    verdict.REHEARSED: tv.TestResult.NOT_APPLICABLE,
     NOT_ASSESSED: tv.TestResult.NOT_APPLICABLE,
 }
 _SOFTWARE: dict[Kind, tv.SoftwareType] = {
@@ -35,6 +34,7 @@ _SOFTWARE: dict[Kind, tv.SoftwareType] = {
     "software": tv.SoftwareType.UNSPECIFIED,
 }
 _DIAGNOSES = {"passed": tv.DiagnosisType.PASS, "skipped": tv.DiagnosisType.UNKNOWN}
+_WORDS = {"passed": "pass", "failed": "fail", "error": "fail"}  # OCP's, of a diagnosis
 _INCOMPLETE = (exits.INTERRUPTED, exits.HARNESS_ERROR, exits.UNREACHABLE, exits.REFUSED, None)
 
 
@@ -105,7 +105,21 @@ def _steps(
     unit = units(record)
     with step.scope():
         for name, value in measures(record).items():
-            step.add_measurement(name=name, value=value, unit=unit[name])
+            limits = _validators(record, name)
+            step.add_measurement(name=name, value=value, unit=unit[name], validators=limits)
+
+
+def _validators(record: Record, name: str) -> list[tv.Validator]:
+    """What is usual of a figure, as far as `--baseline` held the run against it."""
+    rows = {row["name"]: row for row in record.facts.get("baseline", {}).get("measures", ())}
+    row = rows.get(name, {"low": None, "state": ""})
+    if row["low"] is None:
+        return []
+    kind, value = tv.ValidatorType.LESS_THAN_OR_EQUAL, row["high"]
+    if more_is_better(name):
+        kind, value = tv.ValidatorType.GREATER_THAN_OR_EQUAL, row["low"]
+    said = "usual (waived)" if row["state"] == "waived" else "usual"
+    return [tv.Validator(name=said, type=kind, value=value)]
 
 
 def _stage(step: TestStep, stage: Stage) -> None:
@@ -119,16 +133,16 @@ def _stage(step: TestStep, stage: Stage) -> None:
 def _test(step: TestStep, test: Test, gpu: tv.dut.HardwareInfo | None, base: str) -> None:
     step.start()
     step.add_measurement(name="duration", value=test.seconds, unit="s")
-    step.add_diagnosis(
-        tv.DiagnosisType.UNKNOWN
-        if test.status == NOT_ASSESSED
-        else _DIAGNOSES.get(test.outcome, tv.DiagnosisType.FAIL),
-        verdict=test.status,
-        message="\n".join([*(f"clause {name}" for name in test.clauses), test.message]).strip()
-        or None,
-        hardware_info=gpu if test.suite == "gpu" else None,
-        source_location=None,
-    )
+    found = _DIAGNOSES.get(test.outcome, tv.DiagnosisType.FAIL)
+    found = tv.DiagnosisType.UNKNOWN if test.status == NOT_ASSESSED else found
+    for about in test.clauses or (test.suite,):
+        step.add_diagnosis(
+            found,
+            verdict=f"{about}-{_WORDS.get(test.status, test.status.replace(' ', '-'))}",
+            message=test.message.strip() or None,
+            hardware_info=gpu if test.suite == "gpu" else None,
+            source_location=None,
+        )
     for path in test.evidence:
         step.add_file(name=path.rpartition("/")[2], uri=f"{base}{quote(path)}")
     skipped = test.outcome == "skipped"

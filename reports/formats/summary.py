@@ -11,10 +11,11 @@ from reports.formats.columns import cut, wrapped
 from reports.record import verdict
 from reports.record.basis import last_command
 from reports.record.measures import host, measures
-from reports.record.record import Record, Test
+from reports.record.record import KEPT, LEFT, Record, Test
 
 FORMAT = 1  # of summary.json
 WIDTH = 80  # columns of a terminal
+RESIDUE = (KEPT, LEFT, "failed")  # outcomes of changes that are still on the host
 CAUSE_LINES = 4  # of the first failure's message
 SEVERITIES = ("high", "medium", "low")
 MEANS = {  # half a sentence for each verdict; the report has the whole rules
@@ -36,14 +37,23 @@ def document(record: Record) -> dict[str, Any]:
         "lab": record.profile["name"],
         "host": host(record),
         "commit": record.start.get("commit"),
+        "profile_sha256": record.start.get("profile_digest"),
         "started": record.started.isoformat(),
+        "ended": record.end and record.end["time"],
         "seconds": record.seconds,
         "verdict": whole.verdict,
         "reasons": whole.sentences(),
         "exit_status": record.exit_status,
+        "exit_name": record.exit_name or None,
         "standins": list(record.standins),
         "parts": [{key: part[key] for key in ("name", "state", "says")} for part in record.parts],
         "findings": list(record.facts.get("security_findings", [])),
+        "host_kept": bool(record.end and record.end["kept"]),
+        "residue": [
+            {"stage": change.stage, "what": change.what, "outcome": change.outcome}
+            for change in record.changes
+            if change.outcome in RESIDUE
+        ],
         "tests": dict(whole.counts),
         "capabilities": [
             {

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from reports.record.measures import more_is_better
+
 ENOUGH = 3  # values below which there is no band: nothing can be said
 WIDTH = 4.0  # in median absolute deviations, which one outlier cannot move
 SLACK = 0.25  # of the median: machines differ by this much from day to day
@@ -24,11 +26,6 @@ class Band:
     def left_by(self, name: str, value: float) -> bool:
         """Whether the value of a measure is worse than usual; better is no fault."""
         return value < self.low if more_is_better(name) else value > self.high
-
-
-def more_is_better(name: str) -> bool:
-    """Whether a measure is a rate; all others are times."""
-    return name.endswith("per_second")
 
 
 def least(name: str) -> float:

@@ -57,6 +57,7 @@ def _chart(axes: Any, chart: Chart, days: Sequence[str]) -> None:
         if dots:
             axes.plot(*zip(*dots, strict=True), MARKS[kind], color=colour, markersize=5)
     axes.set_title(chart.label, fontsize=9, loc="left")
+    axes.margins(y=0.12)
     axes.set_ylim(bottom=0)
     last = len(days) - 1
     axes.set_xlim(-0.5, last + 0.5)  # the same for all: a run stands above itself

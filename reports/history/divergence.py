@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from harness import exits
 from reports.history.bands import Band
 from reports.history.history import History, Past
+from reports.record.measures import SETTING
 
 # How runs end that say nothing of the lab.
 ELSEWHERE = (
@@ -57,9 +58,9 @@ def newest(history: History, lab: str, last: int = 200) -> Divergence | None:
     knows = (run for run in reversed(before) if bad is None or bad in dict(history.steps(run.id)))
     good = next(knows, before[-1] if before else None)
     step, was, is_ = _first(history.steps(good.id) if good else [], now)
-    changed = _changed(history.conditions(good.id) if good else {}, history.conditions(failed.id))
+    differ = changed(history.conditions(good.id) if good else {}, history.conditions(failed.id))
     figures = _figures(history, lab, failed, before, last)
-    return Divergence(failed, good, step, was, is_, figures, changed if good else {})
+    return Divergence(failed, good, step, was, is_, figures, differ if good else {})
 
 
 def _first(then: Sequence[tuple[str, str]], now: Sequence[tuple[str, str]]) -> tuple[str, str, str]:
@@ -89,7 +90,14 @@ def _figures(
     )
 
 
-def _changed(then: dict[str, str], now: dict[str, str]) -> dict[str, tuple[str, str]]:
-    """The conditions that differ, among those that the failed run got to know."""
-    pairs = {name: (then.get(name, "-"), value) for name, value in now.items()}
+def changed(then: dict[str, str], now: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """The conditions that differ, among those that the failed run got to know.
+
+    Of a profile the values, where the history has those of both runs, and else the digest.
+    """
+    settings = [name for name in {**now, **then} if name.startswith(SETTING)]
+    names = [name for name in now if name not in settings]
+    if {*settings} & {*then} and {*settings} & {*now}:
+        names = [name for name in names if name != "profile"] + settings
+    pairs = {name: (then.get(name, "-"), now.get(name, "-")) for name in names}
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}

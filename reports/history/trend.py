@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reports.history import charts, divergence
@@ -12,8 +12,9 @@ from reports.history.divergence import Divergence
 from reports.history.history import History, HistoryError, Past
 from reports.html.page import environment, language_tag
 from reports.record.measures import figure
-from reports.texts.texts import translator
+from reports.texts.texts import TEXTS, translator
 
+WHOLE = "run_seconds"  # a run's own time, which has no band: some are of part of the suites
 LAST = 200  # runs of a lab that the page looks at
 
 
@@ -45,8 +46,8 @@ class Figure:
 
     @property
     def left(self) -> bool:
-        """Whether the newest value is out of its band, on whichever side."""
-        return self.usual is not None and not self.usual.low <= self.newest <= self.usual.high
+        """Whether the newest value is worse than its band."""
+        return self.usual is not None and self.usual.left_by(self.name, self.newest)
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Lab:
     count: int
     runs: list[Past]
     divergence: Divergence | None
+    elsewhere: int  # runs whose end says nothing of the lab
     tests: list[TestTrend]
     figures: list[Figure]
     picture: str
@@ -75,7 +77,7 @@ def page(
     Raises HistoryError for a lab that there is none of.
     """
     text = translator(language)
-    labs = history.labs()
+    labs, labels = history.labs(), history.labels() if language == "zh" else {}
     if lab is not None and lab not in labs:
         raise HistoryError(f"There are no runs of lab '{lab}', but of: {', '.join(labs)}.")
     name = lab or next(iter(labs), None)
@@ -87,11 +89,17 @@ def page(
             t=text,
             base=base,
             figure=lambda name: figure(name, text),
-            labels=history.labels() if language == "zh" else {},
+            label=lambda name: _condition(name, labels, text),
             lab=name and _lab(history, name, last, text),
             others=[(other, history.count(other)) for other in labs if other != name],
         )
     )
+
+
+def _condition(name: str, labels: Mapping[str, str], text: Callable[[str], str]) -> str:
+    """A condition in the page's language; a value of the profile by its key."""
+    key = f"condition_{name}"
+    return text(key) if key in TEXTS else labels.get(name, name)
 
 
 def _lab(history: History, name: str, last: int, text: Callable[[str], str]) -> Lab:
@@ -106,6 +114,7 @@ def _lab(history: History, name: str, last: int, text: Callable[[str], str]) -> 
         count=history.count(name),
         runs=runs,
         divergence=divergence.newest(history, name, last),
+        elsewhere=sum(run.exit_status in divergence.ELSEWHERE for run in runs),
         tests=sorted(tests, key=lambda test: (not test.ran, -test.flips, test.rate, test.nodeid)),
         figures=measured,
         picture=charts.draw(drawn, days, text("measures")),
@@ -123,7 +132,12 @@ def _test(nodeid: str, statuses: Sequence[str]) -> TestTrend:
 def _figures(history: History, lab: str, runs: Sequence[Past], last: int) -> list[Figure]:
     good = {run.id for run in runs if run.good}
     place = {run.id: number for number, run in enumerate(runs)}
-    found = []
+    whole = [
+        charts.Dot(place[run.id], run.seconds, _kind(run.good))
+        for run in runs
+        if run.exit_status is not None and run.exit_status not in divergence.ELSEWHERE
+    ]
+    found = [Figure(WHOLE, whole, None)] if whole else []
     for name, points in history.measures(lab, last).items():
         before = [p.value for p in points[:-1] if p.run in good and not p.waived]
         dots = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from harness.record.devices import GuestDevice, HostDevice
@@ -18,28 +19,53 @@ DEVICE, PORT = "#ddf4ff", "#f6f8fa"
 ROW, HEAD, GAP = 0.8, 0.4, 0.25  # heights: a device, a frame's name, what is between groups
 
 
+@dataclass(frozen=True)
+class Span:
+    """What is a bar of the timeline; `how` is '' of what is no stage."""
+
+    name: str
+    at: float
+    seconds: float
+    colour: str = SOFT
+    how: str = ""
+
+
 def timeline(record: Record, text: Text) -> str:
-    """When each stage ran and how long; '' where there was none."""
-    stages = record.stages
-    if not stages:
+    """When each stage, and what else takes long, ran and how long; '' where there was no stage."""
+    if not record.stages:
         return ""
-    made, axes = figure(9, 0.7 + 0.34 * len(stages), Margins(left=1.3, bottom=0.5))
-    for row, stage in enumerate(stages):
-        axes.barh(
-            row, max(stage.seconds, 0.3), left=stage.at, color=COLOURS[stage.state], height=0.6
-        )
-        seconds = text("seconds_of").format(value=f"{stage.seconds:.0f}")
-        label = f"{seconds} ({text(stage.how or stage.state)})"
+    spans = sorted(_spans(record, text), key=lambda span: span.at)
+    margins = Margins(left=1.3, bottom=0.5, right=0.3)
+    made, axes = figure(9, 0.7 + 0.34 * len(spans), margins)
+    for row, span in enumerate(spans):
+        axes.barh(row, max(span.seconds, 0.3), left=span.at, color=span.colour, height=0.6)
+        label = text("seconds_of").format(value=f"{span.seconds:.0f}")
+        if span.how:
+            label = text("noted").format(what=label, more=text(span.how))
         axes.annotate(
-            label, (stage.at + stage.seconds, row), (4, 0), textcoords="offset points", va="center"
+            label, (span.at + span.seconds, row), (4, 0), textcoords="offset points", va="center"
         )
-    axes.set_yticks(range(len(stages)), [stage.name for stage in stages])
+    axes.set_yticks(range(len(spans)), [span.name for span in spans])
     axes.invert_yaxis()
     axes.set_xlim(0, max(record.seconds, 1.0) * 1.18)
     axes.set_xlabel(text("axis_time"))
     bare(axes, "top", "right", "left")
     axes.tick_params(axis="y", length=0)
     return svg(made, "timeline", text("timeline"))
+
+
+def _spans(record: Record, text: Text) -> Iterator[Span]:
+    yield Span(text("span_host"), 0.0, record.stages[0].at)
+    for stage in record.stages:
+        colour = COLOURS[stage.state]
+        yield Span(stage.name, stage.at, stage.seconds, colour, stage.how or stage.state)
+    for fact in record.kind("fact"):  # an answer, which says how long it took
+        for one in fact.get("shown", ()):
+            if one["field"] == f"{fact['name']}.seconds":
+                yield Span(fact["name"], fact["at"] - one["value"], one["value"])
+    if undone := [event for event in record.kind("undo") if event["run"] == record.id]:
+        begun = undone[0]["at"] - undone[0]["seconds"]
+        yield Span(text("span_undo"), begun, undone[-1]["at"] - begun)
 
 
 def topology(record: Record, text: Text) -> str:

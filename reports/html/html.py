@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from reports.html import figures
+from reports.html.headline import SEVERITIES, headline
 from reports.html.page import environment, language_tag
 from reports.record import basis, verdict
 from reports.record.integrity import Integrity
 from reports.record.inventory import inventory
 from reports.record.measures import figure
-from reports.record.record import KEPT, Record, Test
-from reports.texts.texts import TEXTS, translator
+from reports.record.record import KEPT, STAND_IN, Record, Test
+from reports.texts.texts import TEXTS, counted, translator
+from reports.texts.words import NOT_COVERED
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ def page(record: Record, integrity: Integrity, language: str = "en", base: str =
     text = translator(language)
     record = integrity.of(record)
     found = basis.fact_blocks(record)
+    rows = [Row(t, basis.facts_for(t, found), basis.commands(t, record)) for t in record.tests]
     return (
         environment()
         .get_template("report.html.j2")
@@ -58,11 +61,14 @@ def page(record: Record, integrity: Integrity, language: str = "en", base: str =
             t=text,
             base=base,
             record=record,
+            headline=headline(record, text),
+            counted=lambda key, count: counted(text, key, count),
             integrity=integrity,
-            parts=[
-                (p["name" if language == "en" else "zh"], p["state"], p["says"])
-                for p in record.parts
-            ],
+            parts=[(_named(p, language), p["state"], p["says"]) for p in record.parts],
+            stood_in={
+                suite: [_named(p, language) for p in record.parts if _stands_in(p, suite)]
+                for suite in {p["suite"] for p in record.parts}
+            },
             inventory=[(item.label[language], item.value) for item in inventory(record)],
             model=_answer(record, language),
             figure=lambda name: figure(name, text),
@@ -72,15 +78,25 @@ def page(record: Record, integrity: Integrity, language: str = "en", base: str =
             found=found,
             failed_command=record.first_failure
             and basis.last_command(record.first_failure, record),
-            rows=[
-                Row(t, basis.facts_for(t, found), basis.commands(t, record)) for t in record.tests
-            ],
+            rows=sorted(rows, key=lambda row: _ATTENTION.index(row.test.outcome)),
+            not_covered=[text(key) for key in NOT_COVERED],
             anchors={test.nodeid: f"test-{n}" for n, test in enumerate(record.tests, 1)},
             **_verdicts(record),
             **_pictures(record, text),
             **_covered(record, language),
         )
     )
+
+
+_ATTENTION = ("error", "failed", "skipped", "passed")  # what is looked at first, of outcomes
+
+
+def _named(part: Mapping[str, Any], language: str) -> str:
+    return str(part["name" if language == "en" else "zh"])
+
+
+def _stands_in(part: Mapping[str, Any], suite: str) -> bool:
+    return (part["suite"], part["state"]) == (suite, STAND_IN)
 
 
 def _verdicts(record: Record) -> dict[str, object]:
@@ -134,8 +150,7 @@ def _in_language(clause: Mapping[str, Any], key: str, language: str) -> Any:
 
 
 def _findings(record: Record, language: str) -> list[Mapping[str, Any]]:
-    """The security findings, those of this very lab and the most severe first."""
-    order = ("high", "medium", "low")
+    """The security findings, the most severe first, and of these the ones of this very lab."""
     text = translator(language)
     found = [
         {**one, "text": text(f"finding_{one['id']}").format(text=one["text"])}
@@ -143,13 +158,24 @@ def _findings(record: Record, language: str) -> list[Mapping[str, Any]]:
         else one
         for one in record.facts.get("security_findings", [])
     ]
-    return sorted(found, key=lambda f: (not f.get("here", True), order.index(f["severity"])))
+    return sorted(found, key=lambda f: (SEVERITIES.index(f["severity"]), not f.get("here", True)))
 
 
 def _answer(record: Record, language: str) -> list[tuple[str, str]]:
     """Question, answer and speed as (label, value), as far as the record has them."""
     answered = [one for one in record.shown if one.place == "answer" and one.value is not None]
-    return [(one.label[language], _shown(one.value)) for one in answered]
+    text = translator(language)
+    ends = {one.field: one.value for one in answered if one.field.endswith(".finish_reason")}
+    found = []
+    for one in answered:
+        said = _shown(one.value)
+        fact, _, field = one.field.rpartition(".")
+        if field == "finish_reason" and f"ended_{said}" in TEXTS:
+            said = text(f"ended_{said}")
+        elif field == "text" and ends.get(f"{fact}.finish_reason") == "length":
+            said = text("noted").format(what=said, more=text("cut_at_max_tokens"))
+        found.append((one.label[language], said))
+    return found
 
 
 def _shown(value: object) -> str:

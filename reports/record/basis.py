@@ -11,6 +11,7 @@ from harness.text import CUT
 from reports.record.record import Event, Record, Test
 
 LINE, OUT = 400, 1200  # characters of a command and of its output that a report shows
+LAST = 20  # lines of output, of the command that was the first to fail
 FACTS_WITH_OWN_SECTION = ("guide", "collected", "baseline", "security_findings")
 
 
@@ -77,16 +78,17 @@ def last_command(test: Test, record: Record) -> Command | None:
     mine = [e for e in record.kind("command") if test.stage and e["stage"] == test.stage]
     mine = mine or [record.events[number] for number in test.commands]
     bad = [event for event in mine if event["rc"] != 0 or event["error"]]
-    return next((_command(event, OUT) for event in reversed(bad or mine)), None)
+    return next((_command(event, LAST * LINE, LAST) for event in reversed(bad or mine)), None)
 
 
-def _command(event: Mapping[str, Any], out: int) -> Command:
+def _command(event: Mapping[str, Any], out: int, lines: int | None = None) -> Command:
     line = str(event["line"])
     short = line if len(line) <= LINE else f"{line[:LINE]} …"
     said = f"{event['out']}{event['err']}".strip() if out else ""
     kept = len(event["out"].encode()) + len(event["err"].encode())
-    whole = len(said) <= out and kept >= event["out_bytes"] + event["err_bytes"]
-    said = said if whole else f"{CUT} {said[-out:].removeprefix(CUT)}"
+    last = "\n".join(said.splitlines()[-lines:]) if lines else said
+    whole = len(last) == len(said) <= out and kept >= event["out_bytes"] + event["err_bytes"]
+    said = said if whole else f"{CUT} {last[-out:].removeprefix(CUT)}"
     return Command(short, int(event["rc"]), float(event["seconds"]), said)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,8 +43,18 @@ def inventory(record: Record) -> list[Item]:
 def _text(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, str):
+        value = _said(value.strip())
     if isinstance(value, Mapping):
         return ", ".join(f"{key}: {_text(item)}" for key, item in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(dict.fromkeys(filter(None, map(_text, value))))
-    return str(value).strip()
+    return str(value)
+
+
+def _said(text: str) -> Any:
+    """What a program has said: the object where it is one of JSON, and else the text."""
+    try:
+        return json.loads(text) if text.startswith("{") else text
+    except (ValueError, RecursionError):
+        return text

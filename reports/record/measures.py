@@ -8,6 +8,8 @@ from datetime import date
 from reports.record.inventory import inventory
 from reports.record.record import Record
 
+SETTING = "profile."  # what the name of a condition begins with that is a value of the profile
+
 
 def stage_measure(name: str) -> str:
     """The name of a stage's time."""
@@ -31,6 +33,11 @@ def _measured(record: Record) -> Iterator[tuple[str, float, str]]:
     for one in record.shown:
         if one.unit and one.place == "answer" and one.value is not None:
             yield one.field.replace(".", " "), float(one.value), one.unit
+
+
+def more_is_better(name: str) -> bool:
+    """Whether a measure is a rate; all others are times."""
+    return name.endswith("per_second")
 
 
 def figure(name: str, text: Callable[[str], str]) -> str:
@@ -59,6 +66,7 @@ def conditions(record: Record) -> dict[str, str]:
         "guide": str(guide.get("guide", {}).get("sha256", "")),
         "clauses": str(guide.get("sha256", "")),
     }
+    found |= {f"{SETTING}{key}": value for key, value in record.settings.items()}
     return {name: value for name, value in found.items() if value}
 
 

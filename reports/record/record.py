@@ -5,12 +5,14 @@ Everything that a report says comes from here, so that it can be made again late
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from harness import exits
 from harness.record.facts import Shown
 
 KEPT = "kept"  # outcome of a change that is kept for later runs
@@ -32,6 +34,15 @@ def suite_of(nodeid: str) -> str:
         return "local"
     words = path.stem.removeprefix("test_").split("_")
     return "_".join(words[1:] if words[0].isdigit() else words)
+
+
+def _settings(section: Mapping[str, Any], start: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _settings(value, f"{start}{key}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            yield f"{start}{key}", text
 
 
 @dataclass(frozen=True)
@@ -118,8 +129,8 @@ class Record:
 
     @property
     def end(self) -> Event | None:
-        found = [e for e in self.events if e["kind"] == "run" and e["state"] == "ended"]
-        return found[-1] if found else None
+        ends = (e for e in reversed(self.events) if e["kind"] == "run" and e["state"] == "ended")
+        return next(ends, None)
 
     @property
     def id(self) -> str:
@@ -129,6 +140,11 @@ class Record:
     def profile(self) -> Mapping[str, Any]:
         profile: Mapping[str, Any] = self.start["profile"]
         return profile
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Every value of the profile by its key, such as `network.subnet`: text, or JSON."""
+        return dict(_settings(self.profile))
 
     @property
     def parts(self) -> Sequence[Mapping[str, Any]]:
@@ -164,6 +180,12 @@ class Record:
     @property
     def exit_status(self) -> int | None:
         return None if self.end is None else int(self.end["exit_status"])
+
+    @property
+    def exit_name(self) -> str:
+        """What `harness.exits` calls the exit status, such as 'passed'; '' where there is none."""
+        named = (key for key, value in vars(exits).items() if value == self.exit_status)
+        return next(named, "").lower().replace("_", " ") if self.end else ""
 
     @property
     def steps(self) -> list[tuple[str, str]]:

@@ -61,12 +61,12 @@ class Verdict:
 
 
 def capabilities(record: Record) -> tuple[Verdict, ...]:
-    """One verdict per suite, in the suites' order; also for a suite of which no test ran."""
+    """One verdict per suite, in the order of the clauses; also for one of which no test ran."""
     suites: dict[str, list[Test]] = {}
+    for clause in record.clauses:  # the guide's order
+        suites.setdefault(clause.partition(".")[0], [])
     for nodeid in record.collected.get("tests", ()):
         suites.setdefault(suite_of(nodeid), [])
-    for clause in record.clauses:
-        suites.setdefault(clause.partition(".")[0], [])
     for test in record.tests:
         suites.setdefault(test.suite, []).append(test)
     return tuple(_judge(name, tests, record) for name, tests in suites.items())
@@ -81,7 +81,7 @@ def overall(record: Record) -> Verdict:
     reasons += [
         Reason.of(f"part_{part.verdict}", name=part.name)
         for part in parts
-        if part.verdict != QUALIFIED
+        if part.verdict not in (QUALIFIED, VOID)
     ]
     verdicts = [part.verdict for part in parts] or [NOT_ASSESSED]
     worst = max([*verdicts, *(verdict for verdict, _ in more)], key=ORDER.index)
@@ -135,6 +135,8 @@ def _baseline(record: Record) -> Iterator[tuple[str, Reason]]:
 
 def _judge(name: str, tests: Sequence[Test], record: Record) -> Verdict:
     counts = Counter(test.status for test in tests)
+    if record.altered:
+        return Verdict(name, VOID, (), counts)
     bad = [_reason(test, record) for test in tests if test.status in BAD]
     gaps = [*_gaps(name, tests, record)]
     limits = [_reason(t, record) for t in tests if t.status in _LIMITS and not _host_closed(t)]

@@ -18,6 +18,8 @@ TEXTS = {
     "runner": ("Driven from", "执行机"),
     "guide": ("Deployment guide", "部署指南"),
     "commit": ("Harness", "测试框架版本"),
+    "profile": ("Profile", "配置"),
+    "profile_help": ("Every value that this run went by", "本次运行所依据的全部取值"),
     "exit_status": ("Exit status", "退出码"),
     "verdict": ("Verdict", "结论"),
     "standins_head": (
@@ -45,12 +47,18 @@ TEXTS = {
     "finding": ("Finding", "发现"),
     "waiver_unknown": ("A waiver names no figure of this lab:", "豁免所指的指标不存在："),
     "rests_help": (
-        "Each test can be opened: the facts that it was given, and the commands that it ran.",
-        "每项测试均可展开，查看其依据的事实与执行的命令。",
+        "What did not pass comes first. Under each test stands what it asserted, and the values"
+        " that were found; it can be opened: the facts that it was given, and the commands that it"
+        " ran.",
+        "未通过的排在最前。每项测试下列出其断言与实际值；展开可查看其依据的事实与执行的命令。",
     ),
-    "rests_on": ("rests on:", "依据："),
+    "asserted": ("asserted", "断言"),
+    "found_value": ("found", "实际"),
+    "rests_on": ("rests on: ", "依据："),
     "commands_count": ("{count} commands", "{count}条命令"),
+    "commands_count_one": ("1 command", "1条命令"),
     "cut_short": ("did not end: cut off after {seconds} s", "未结束：{seconds}秒后被中断"),
+    "cut_off_early": ("did not end: cut off", "未结束：被中断"),
     "ended": ("exit status {rc}, after {seconds} s", "退出码{rc}，耗时{seconds}秒"),
     "found": ("What the stages found", "各阶段查明的事实"),
     "found_help": (
@@ -112,13 +120,16 @@ TEXTS = {
     ),
     "first_failure": ("First failure", "首个失败项（多为根因）"),
     "ran_last": ("What it ran last on the host:", "此前在主机上最后执行的命令："),
+    "contents": ("Contents", "目录"),
+    "standins_of": ("stand-ins: {names}", "替身：{names}"),
+    "not_covered": ("Not covered by this report", "本报告未涵盖的内容"),
     "inventory": ("Hardware and software", "硬件与软件清单"),
     "timeline": ("Stages over time", "各阶段时间线"),
     "seconds": ("seconds", "秒"),
     "topology": ("IOMMU group and PCI topology", "IOMMU组与PCI拓扑"),
     "clauses": ("Clauses of the guide", "指南条款覆盖"),
     "clause": ("Clause", "条款"),
-    "proved_by": ("Proved by", "验证用例"),
+    "proved_by": ("Its tests", "验证用例"),
     "no_test": ("no test ran", "无测试执行"),
     "model_head": ("The model's answer", "模型回答"),
     "proved": (
@@ -135,6 +146,7 @@ TEXTS = {
     "measure": ("Figure", "指标"),
     "value": ("Value", "数值"),
     "band": ("Usual", "正常区间"),
+    "left_its_band": ("worse than usual", "劣于正常区间"),
     "state": ("State", "状态"),
     "expired": ("A waiver has expired:", "豁免已过期："),
     "here": ("in this lab", "本环境"),
@@ -165,6 +177,11 @@ TEXTS = {
     "message": ("Message", "信息"),
     "none": ("none", "无"),
     "trend_title": ("Acceptance over time", "验收趋势"),
+    "run_seconds": ("the whole run, seconds", "整次运行耗时（秒）"),
+    "no_verdict": (
+        "ended for reasons outside of the lab (interrupted, unreachable, refused, ...)",
+        "因实验环境以外的原因结束（被中断、无法连接、被拒绝等）的次数",
+    ),
     "runs": ("Runs", "运行次数"),
     "shown": ("the newest {shown} of {count} are shown", "显示最近{shown}次，共{count}次"),
     "good_runs": ("passed", "通过次数"),
@@ -182,19 +199,15 @@ TEXTS = {
     "then": ("last good run", "上次成功时"),
     "now": ("failed run", "失败时"),
     "measures": ("Times and rates, with the band of what is usual", "耗时与速率，及其正常区间"),
-    "newest_left": (
-        "{name}: {value} in the newest run that has it, usually {low} to {high}",
-        "{name}：最近一次为{value}，正常区间为{low}至{high}",
-    ),
     "left_band": (
         "{name}: {value}, usually {low} to {high}",
         "{name}：{value}，正常区间为{low}至{high}",
     ),
     "figures_left": ("Figures worse than usual", "劣于正常区间的指标"),
     "charts_help": (
-        "Dots: good runs; crosses: runs that failed; diamonds: values that were waived. Green: the"
-        " band of the good runs before the newest one.",
-        "圆点：成功的运行；叉：失败的运行；菱形：已豁免的数值。绿色：最近一次之前成功运行的正常区间。",
+        "Dots: good runs; crosses: others; diamonds: values that were waived. Shaded: the band of"
+        " the good runs before the newest one.",
+        "圆点：成功的运行；叉：其他运行；菱形：已豁免的数值。阴影：最近一次之前成功运行的正常区间。",
     ),
     "what": ("What", "项目"),
     "no_runs": ("There are no runs yet.", "还没有运行记录。"),
@@ -212,6 +225,11 @@ TEXTS = {
     "record": ("Record", "记录"),
     "again": ("Make this report again with", "重新生成本报告的命令"),
 }
+
+
+def counted(text: Callable[[str], str], key: str, count: int) -> str:
+    """The text of a key with its count; English has another one for 1."""
+    return text(f"{key}_one" if count == 1 else key).format(count=count)
 
 
 def translator(language: str) -> Callable[[str], str]:

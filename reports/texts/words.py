@@ -76,6 +76,12 @@ STATUSES = {
     "verdict_failed": ("failed", "不合格"),
     "verdict_not assessed": ("not assessed", "未评估"),
     "passed": ("passed", "通过"),
+    "harness error": ("harness error", "测试框架错误"),
+    "usage": ("usage", "用法错误"),
+    "no tests": ("no tests", "未选中测试"),
+    "unreachable": ("unreachable", "无法连接主机"),
+    "residue": ("residue", "主机上有残留"),
+    "refused": ("refused", "主机拒绝运行"),
     "failed": ("failed", "失败"),
     "error": ("error", "错误"),
     "blocked": ("blocked", "被阻塞"),
@@ -100,6 +106,73 @@ STATUSES = {
     "did not run": ("did not run", "未执行"),
 }
 
+# What joins words: the marks of either language.
+MARKS = {
+    "colon": (": ", "："),
+    "comma": (", ", "，"),
+    "and_then": (", ", "、"),
+    "stop": (". ", "。"),
+    "noted": ("{what} ({more})", "{what}（{more}）"),
+    "count_of": ("{count} {status}", "{status}{count}项"),
+}
+
+# The sentence at the top of a report (reports/html/headline.py).
+HEADLINE = {
+    "rehearsed_note": ("with stand-ins: no verdict on hardware", "含替身，不构成合格结论"),
+    "headline_void": (
+        "The record was altered: nothing that stands here can be relied on.",
+        "记录已被改动，以下内容均不可采信。",
+    ),
+    "tests_passed": ("{passed} of {all} tests passed", "{all}项测试中通过{passed}项"),
+    "none_failed": ("none failed", "无失败"),
+    "host_unknown": (
+        "how the host was left is not in the record",
+        "记录未说明主机最终状态",
+    ),
+    "host_not_back": ("The host is not as it was before", "主机未恢复原状"),
+    "host_kept": ("The host was left as it is, on request", "按要求保留了主机现状"),
+    "host_unchanged": ("Nothing was changed on the host", "未对主机做任何改动"),
+    "host_back": ("The host was put back", "主机已恢复原状"),
+    "kept_count": ("{count} changes are kept for later runs", "{count}项改动保留给后续运行"),
+    "kept_count_one": ("1 change is kept for later runs", "1项改动保留给后续运行"),
+    "findings_count": ("{count} security findings", "安全发现{count}项"),
+    "findings_count_one": ("1 security finding", "安全发现1项"),
+    "no_finding": ("No security finding", "无安全发现"),
+}
+
+# What no run of this harness looks at, for whoever signs.
+NOT_COVERED = {
+    "uncovered_attestation": (
+        "Attestation: nobody has proved to a remote party what the guest runs, or that its memory"
+        " is confidential.",
+        "远程证明：未向远端证明guest中运行的内容，也未证明其内存确为机密。",
+    ),
+    "uncovered_isolation": (
+        "Isolation: no attack was tried, neither by the host on the guest nor by the device.",
+        "隔离性：未尝试任何攻击，无论来自主机还是来自设备。",
+    ),
+    "uncovered_load": (
+        "Load and endurance: the figures are those of one short question; bandwidth, memory tests,"
+        " long runs and several containers at once are other tools' work.",
+        "负载与耐久：所列指标仅来自一个简短的问题；带宽、显存检测、长时间运行和多容器并行须用其他工具。",
+    ),
+    "uncovered_quality": (
+        "The answer: it is asked whether it speaks of the question, and not whether it is right.",
+        "回答质量：只检查回答是否切题，不判断其内容是否正确。",
+    ),
+    "uncovered_silicon": (
+        "virtCCA: its checks were written from sources, and not on a Kunpeng.",
+        "virtCCA：相关检查依据源码编写，未在鲲鹏机器上验证。",
+    ),
+}
+
+# What a server of OpenAI's interface says of an answer's end (finish_reason).
+ENDS = {
+    "ended_length": ("length: cut at max_tokens", "达到max_tokens上限（length）"),
+    "ended_stop": ("stop: it had come to its end", "正常结束（stop）"),
+    "cut_at_max_tokens": ("cut at max_tokens", "因max_tokens上限被截断"),
+}
+
 UNITS = {
     "duration": ("{minutes} min {seconds} s", "{minutes}分{seconds}秒"),
     "seconds_of": ("{value} s", "{value}秒"),
@@ -110,11 +183,21 @@ UNITS = {
 }
 
 PICTURES = {
+    "span_host": ("lab host", "主机准备"),
+    "span_undo": ("undo", "撤销改动"),
     "pic_host": ("lab host", "主机"),
     "pic_group": ("IOMMU group {number}", "IOMMU组{number}"),
     "pic_guest": ("kata guest", "kata guest"),
     "pic_root_port": ("root port {id}", "根端口{id}"),
     "pic_unpaired": ("which one it is, the record does not say", "记录未说明对应关系"),
+}
+
+# Conditions of a run (reports/record/measures.py); a key of the profile is its own name.
+CONDITIONS = {
+    "condition_harness": ("Harness (commit)", "测试框架（提交）"),
+    "condition_profile": ("Profile (sha256)", "配置（sha256）"),
+    "condition_guide": ("Deployment guide (sha256)", "部署指南（sha256）"),
+    "condition_clauses": ("Clauses of the guide (sha256)", "指南条款（sha256）"),
 }
 
 # Figures (reports/record/measures.py): a waiver names one by its English text.
@@ -197,7 +280,12 @@ WORDS = {
     **REASONS,
     **STATUSES,
     **UNITS,
+    **MARKS,
+    **HEADLINE,
+    **NOT_COVERED,
+    **ENDS,
     **PICTURES,
+    **CONDITIONS,
     **FIGURES,
     **CAPABILITIES,
     **FINDINGS,

@@ -29,6 +29,8 @@ Benchmark = Callable[..., object]
 SECONDS = 2.0  # of a processor: for the documents of a run, and for the page of ten thousand
 MEMORY = 200 * 1024  # KiB, at the most
 RUNS, LABS = 10_000, 5
+EVENTS = 20_000  # of a long record
+STEEP = 1.5  # how much longer each of its events may take than one of a tenth of them
 FOLDERS = [kept.PASSED, kept.FAILED]
 
 
@@ -48,6 +50,27 @@ def test_the_command_keeps_within_its_limits(tmp_path: Path, folder: Path) -> No
         taken.append(usage.ru_utime + usage.ru_stime)
         assert usage.ru_maxrss < MEMORY
     assert min(taken) < SECONDS
+
+
+def _documents(folder: Path, events: int) -> float:
+    """Seconds of a processor for the documents of a run with so many commands, half of a test's."""
+    command = {"host": "lab", "argv": ["true"], "line": "true", "rc": 0, "seconds": 0.1}
+    command |= {"out": "said\n" * 20, "err": "", "out_bytes": 100, "err_bytes": 0, "error": None}
+    ran = [("command", command | {"stage": stage}) for stage in ("gpu", None)]
+    test = kept.passed().kind("test")[0]
+    kept_test = {key: value for key, value in test.items() if key not in ("kind", "chain")}
+    more = [*(ran * (events // 2)), ("test", kept_test)]
+    records.write(folder / "run", events=more)
+    started = time.process_time()
+    documents.write(run := load(folder / "run"), check(run), folder)
+    return time.process_time() - started
+
+
+def test_a_long_record_takes_no_more_than_its_length(tmp_path: Path) -> None:
+    """A ratio within one run, which says the same on a slow machine."""
+    counts = (10, EVENTS // 10, EVENTS)  # the first of them loads what all need
+    _, short, long = (_documents(tmp_path / str(count), count) for count in counts)
+    assert long / short < 10 * STEEP, f"{short:.1f} s and {long:.1f} s"
 
 
 def _again(record: Record, number: int) -> Record:

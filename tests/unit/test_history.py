@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -35,6 +37,11 @@ def usual(tmp_path: Path, history: History) -> History:
             records.write(tmp_path / f"good-{number}", stages={"gpu": 10.0 + number}, facts=facts)
         )
     return history
+
+
+def _bare(page: str) -> str:
+    """A page without the attributes of its cells."""
+    return re.sub(r"<td [^>]*>", "<td>", page)
 
 
 def _judged(history: History, folder: Path, seconds: float, **profile: object) -> dict[str, Any]:
@@ -112,7 +119,21 @@ def test_the_first_divergence_and_what_had_changed(usual: History, tmp_path: Pat
     assert (found.step, found.then, found.now) == (f"{records.NODE}viable", "passed", "failed")
     assert found.failed.cause == "AssertionError: not viable"
     assert found.changed == {"NVIDIA driver": ("-", "551")}
-    assert '<th scope="row">NVIDIA驱动</th><td>-</td><td>551</td>' in trend.page(usual, "zh")
+    assert '<th scope="row">NVIDIA驱动</th><td>-</td><td>551</td>' in _bare(trend.page(usual, "zh"))
+
+
+def test_what_changed_of_a_profile_is_told_by_its_keys(history: History, tmp_path: Path) -> None:
+    for name, exit_status, subnet in (("good", 0, "10.1.0.0/16"), ("bad", 1, "10.2.0.0/16")):
+        tests = BROKEN if exit_status else records.PASSED
+        profile = {"network": {"subnet": subnet, "bridge": "cni1"}}
+        run = records.write(tmp_path / name, tests, profile=profile, exit_status=exit_status)
+        digest = run.start | {"profile_digest": name}
+        history.add(dataclasses.replace(run, events=(digest, *run.events[1:])))
+    found = divergence.newest(history, "lab")
+    assert found is not None
+    assert found.changed == {"profile.network.subnet": ("10.1.0.0/16", "10.2.0.0/16")}
+    with_keys, without = history.conditions("good"), {"profile": "good", "harness": "c"}
+    assert divergence.changed(without, with_keys | {"profile": "bad"})["profile"] == ("good", "bad")
 
 
 def test_runs_of_part_of_the_suites_do_not_hide_the_good_ones(
@@ -155,10 +176,12 @@ def test_labs_are_kept_apart_and_a_run_counts_once(usual: History, tmp_path: Pat
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_trend_page(usual: History, tmp_path: Path, language: str) -> None:
     usual.add(records.write(tmp_path / "bad", BROKEN, exit_status=1))
-    text = trend.page(usual, language)
+    text = _bare(trend.page(usual, language))
     for said in ("<svg", "good-3", "AssertionError: not viable", f"{records.NODE}viable", "80 %"):
         assert said in text
-    assert "stage gpu seconds: 1 " in text or "“gpu”阶段耗时（秒）：最近一次为1，" in text
+    labels = ("stage gpu seconds</th>", "“gpu”阶段耗时（秒）</th>")
+    (row,) = [line for line in text.splitlines() if any(label in line for label in labels)]
+    assert "<td>1</td><td>7.5" in row
     (row,) = [line for line in text.splitlines() if f"{records.NODE}viable</code></th>" in line]
     assert "<td>5</td><td>80 %</td><td>1</td>" in row, "ran five times, once otherwise than before"
 
@@ -187,8 +210,11 @@ def test_a_record_of_a_run_that_was_killed_is_history_too(history: History, tmp_
 def test_the_trend_page_leads_to_the_reports(usual: History, tmp_path: Path) -> None:
     usual.add(records.write(tmp_path / "bad 1", BROKEN, exit_status=1))
     usual.add(records.write(tmp_path / "away", exit_status=10))
-    text = trend.page(usual, base="runs/")
+    text = _bare(trend.page(usual, base="runs/"))
     assert '<a href="runs/bad%201/report.html"><code>bad 1</code></a>' in text
     found = divergence.newest(usual, "lab")
     assert found is not None
     assert found.failed.id == "bad 1", "a host that was away says nothing of the lab"
+    assert "(interrupted, unreachable, refused, ...): 1</p>" in text
+    (row,) = [line for line in text.splitlines() if f"{records.NODE}bound</code></th>" in line]
+    assert "<td>6</td><td>100 %</td>" in row

@@ -20,7 +20,7 @@ from tests.unit.patience import PATIENCE
 pytestmark = pytest.mark.xdist_group("pages")  # a page is made once a process
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 AA = 4.5  # WCAG 2.1, 1.4.3: normal text against what is behind it
-PHONE, DESK = 390, 1100  # CSS pixels
+PHONE, DESK = 360, 1100  # CSS pixels
 A4 = (595, 842)  # points
 
 # All pages at once, each in a frame; what is found of them, as JSON. A frame is as high as its

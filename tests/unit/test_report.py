@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -16,12 +18,13 @@ from fixtures.common import parts
 from reports import documents
 from reports.formats import junit, ocp, summary
 from reports.html import html
+from reports.html.headline import headline
 from reports.record import inventory, verdict
 from reports.record.integrity import check
 from reports.record.reading import load
 from reports.record.record import Record
 from reports.texts.texts import TEXTS, translator
-from reports.texts.words import CAPABILITIES
+from reports.texts.words import CAPABILITIES, NOT_COVERED
 from tests.unit import kept, records
 
 LANGUAGES = ("en", "zh")
@@ -126,8 +129,10 @@ def test_pictures(page: Page, passed: Record, language: str) -> None:
     said = page.sections["timeline"]
     for stage in passed.stages:
         seconds = text("seconds_of").format(value=f"{stage.seconds:.0f}")
-        assert f"{seconds} ({text(stage.how)})" in said
+        assert text("noted").format(what=seconds, more=text(stage.how)) in said
         assert stage.name in said
+    for span in (text("span_host"), "answer", "streamed", text("span_undo")):
+        assert re.search(rf"^\s*{span}$", said, re.M), span
     assert text("axis_time") in said
     said = page.sections["topology"]
     gpu, container = passed.stage("gpu"), passed.stage("container")
@@ -149,6 +154,8 @@ def test_the_answer_and_its_figures(page: Page, passed: Record) -> None:
     answer, streamed = passed.facts["answer"], passed.facts["streamed"]
     assert passed.profile["model"]["question"] in said
     assert answer["text"] in said
+    assert answer["finish_reason"] == "length"
+    assert re.search(rf"{answer['text']} ?[(（][^)）]*max_tokens", said), "it was cut, and says so"
     for value in (answer["tokens_per_second"], streamed["first_token_seconds"]):
         assert f"{value:.4g}" in said
 
@@ -234,7 +241,7 @@ def test_every_document_has_the_parts_and_names_the_stand_ins(
     run = records.write(tmp_path / "run", facts={"parts": found})
     page, text = Page(html.page(run, check(run), language)), translator(language)
     assert page.sections[""].count(text("standins_head")) >= 3
-    names = {"en": "kernel, CNI plugins", "zh": "host内核, CNI插件"}
+    names = {"en": "kernel, CNI plugins", "zh": "主机内核、CNI插件"}
     assert names[language] in page.sections[""]
     said = page.sections["parts"]
     for name, one in parts.PARTS.items():
@@ -280,6 +287,111 @@ def test_an_undo_that_failed_is_told(tmp_path: Path) -> None:
     assert "gpubind 0000:01:00.0 NOno such file" in said
 
 
+STAGE_FAILED = "Stage 'gpu' failed: no card\nhint: put one in\nline 3"
+
+
+def test_the_first_failure_is_told_before_all_else(tmp_path: Path) -> None:
+    out = "\n".join(f"line {number} of it" for number in range(100))
+    command: dict[str, object] = {
+        "host": "lab",
+        "stage": "gpu",
+        "argv": ["modprobe"],
+        "line": "modprobe vfio-pci",
+    }
+    command |= {"rc": -1, "seconds": 612.5, "out": out, "err": "", "error": "Failed"}
+    command |= {"out_bytes": len(out), "err_bytes": 0}
+    stage = {"name": "gpu", "state": "failed", "seconds": 613.0, "error": STAGE_FAILED}
+    events = [("stage", {"name": "gpu", "state": "started"}), ("command", command)]
+    tests = {"bound": ("error", STAGE_FAILED), "viable": ("skipped", 'stage "gpu" failed: no')}
+    run = records.write(
+        tmp_path / "run", tests, stages={}, events=[*events, ("stage", stage)], evidence=["dmesg"]
+    )
+    text = html.page(run, check(run))
+    assert text.index('id="first-failure"') < text.index("Started (UTC)")
+    page = Page(text)
+    said = page.sections["first-failure"]
+    for words in ("Stage: gpu", "no card", "$ modprobe vfio-pci", "cut off after 612.50 s"):
+        assert words in said
+    assert "<strong>hint: put one in</strong>" in text
+    assert "line 80 of it" in said
+    assert "line 79 of it" not in said
+    assert {*run.tests[0].evidence} <= {*page.references}
+
+
+def test_what_did_not_pass_comes_first(failed: Record) -> None:
+    text = kept.page("failed")
+    shown = re.findall(r'<div class="head"><span class="badge ([\w-]+)', text)
+    assert len(shown) == len(failed.tests)
+    assert [kind for kind, _ in itertools.groupby(shown)] == [
+        *("error", "not-assessed", "blocked", "not-assessed", "passed")
+    ]
+
+
+def test_a_table_of_contents(page: Page, language: str) -> None:
+    text = kept.page("passed", language)
+    nav = text[text.index("<nav") : text.index("</nav>")]
+    listed = re.findall(r'href="#([\w-]+)">([^<]+)</a>', nav)
+    assert [name for name, _ in listed] == [name for name in page.sections if name]
+    for name, label in listed:
+        assert label.replace("&#39;", "'") in page.sections[name]
+
+
+def test_the_profile_and_what_is_not_covered(page: Page, passed: Record, language: str) -> None:
+    said = page.sections["profile"]
+    assert passed.start["profile_digest"] in said
+    for key, value in passed.settings.items():
+        assert key in said
+        assert value in said
+    assert passed.settings["network.subnet"] == "10.88.0.0/16"
+    assert passed.settings["vlab.gpus"] == "1"
+    for key in NOT_COVERED:
+        assert translator(language)(key) in page.sections["not_covered"]
+
+
+CHANGE = {"run": "r", "id": 1, "stage": "gpu", "what": "bind", "durable": False}
+KEPT_CHANGE = CHANGE | {"id": 2, "durable": True}
+UNDONE = {"outcome": "undone", "error": None, "seconds": 0.1}
+FINDING = {"id": "x", "text": "y", "clause": "gpu.bind", "here": True, "severity": "high"}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, "2 of 2 tests passed, none failed. Nothing was changed on the host."),
+        (
+            {
+                "events": [
+                    ("change", CHANGE),
+                    ("change", KEPT_CHANGE),
+                    ("undo", CHANGE | UNDONE),
+                ]
+            },
+            "The host was put back, 1 change is kept for later runs.",
+        ),
+        ({"exit_status": 11, "undo_failed": ["x"]}, "The host is not as it was before."),
+        ({"kept": True}, "The host was left as it is, on request."),
+        ({"exit_status": None}, "how the host was left is not in the record."),
+        ({"tests": {"bound": ("failed", "E  no")}}, "0 of 1 tests passed, 1 failed. "),
+        ({"facts": {"security_findings": [FINDING]}}, "1 security finding (1 high)."),
+    ],
+)
+def test_the_first_sentence(tmp_path: Path, more: dict[str, Any], said: str) -> None:
+    run = records.write(tmp_path / "run", **more)
+    assert said in headline(run, translator("en"))
+    assert headline(run, translator("en")) in _page(run).sections[""]
+
+
+def test_an_altered_record_says_so_first(tmp_path: Path) -> None:
+    run = records.write(tmp_path / "run")
+    path = run.folder / "record.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"0.25", b"0.3"))
+    page = _page(load(run.folder))
+    assert TEXTS["headline_void"][0] in page.sections[""]
+    assert "2 of 2" not in page.sections[""]
+    assert "signature" not in page.sections
+    assert "qualified" not in page.sections["capabilities"].partition("Rules")[0]
+
+
 def test_figures_against_their_bands(tmp_path: Path) -> None:
     waiver = {"what": "x", "owner": "ann", "reason": "new <card>", "expires": "2030-01-31"}
     row = {"name": "stage gpu seconds", "value": 60.0, "low": 7.5, "high": 12.5}
@@ -317,6 +429,19 @@ def test_the_evidence_of_a_moved_run_is_found(tmp_path: Path) -> None:
         files = [step["file"]["uri"] for step in steps if "file" in step]
         assert len(files) > 10
         assert [file for file in files if not (out / unquote(file)).is_file()] == []
+
+
+BETWEEN = re.compile(r"[\u4e00-\u9fff][,.;:!?()] *[\u4e00-\u9fff]")
+
+
+def test_chinese_sentences_have_chinese_punctuation() -> None:
+    assert [zh for _, zh in TEXTS.values() if BETWEEN.search(zh)] == []
+    run = kept.failed()
+    assert not BETWEEN.search(headline(run, translator("zh")))
+    top = re.sub(
+        r"<[^>]*>", "", kept.page("failed", "zh").partition("<nav")[0].partition("<body>")[2]
+    )
+    assert not BETWEEN.search(top)
 
 
 def test_every_text_is_there_in_every_language(page: Page, language: str) -> None:

@@ -76,6 +76,8 @@ def test_ocp_tells_the_run_in_order(failed: Record) -> None:
         assert mine.count("testStepStart") == mine.count("testStepEnd") == 1
     diagnoses = [step["diagnosis"]["type"] for step in steps if "diagnosis" in step]
     assert diagnoses == ["PASS", "FAIL", "UNKNOWN", "UNKNOWN"]
+    verdicts = [step["diagnosis"]["verdict"] for step in steps if "diagnosis" in step]
+    assert verdicts == [f"gpu.bind-{word}" for word in ("pass", "fail", "blocked", "not-assessed")]
     assert len([step for step in steps if "file" in step]) == 2
 
 

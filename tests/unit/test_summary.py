@@ -108,6 +108,12 @@ def test_a_stages_failure_is_the_stages(tmp_path: Path) -> None:
     assert names == ["stage 'gpu'", "test_x"]
 
 
+def test_a_run_can_ask_for_its_report_in_chinese(tmp_path: Path) -> None:
+    mini = Mini(tmp_path / "m", plugins=[*PLUGINS, REPORTS])
+    mini.pytest("-m", "acceptance", "--report-lang", "zh")
+    assert '<html lang="zh-CN">' in (mini.last / "report.html").read_text("utf-8")
+
+
 def test_a_verdict_comes_after_an_internal_error_too(tmp_path: Path) -> None:
     mini = Mini(tmp_path / "m", plugins=[*PLUGINS, REPORTS, "tests.sample.strikes"])
     status, out = mini.pytest("-m", "acceptance", environ={"MINI_STRIKES": "an internal error"})

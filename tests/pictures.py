@@ -1,0 +1,137 @@
+"""``python -m tests.pictures``: the pictures of reports in docs/, made by Chromium.
+
+The reports are of the kept records of real runs, one of which is altered for it. The runs of the
+trend page are made up: the kept run again and again, with other times.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from harness import exits
+from reports.history import trend
+from reports.history.history import opened
+from reports.html import html
+from reports.record.integrity import check
+from reports.record.reading import load
+from reports.record.record import Record
+from tests.unit import kept
+from tests.unit.mini import ROOT
+
+DOCS = ROOT / "docs"
+WIDE, NARROW = 1100, 360  # CSS pixels
+PICTURES = {  # the picture, by the page that it is of: its size
+    "report": (WIDE, 1500),
+    "report-failed": (WIDE, 1000),
+    "report-altered": (WIDE, 700),
+    "report-zh-narrow": (NARROW, 1100),
+    "trend": (WIDE, 1500),
+}
+RUNS = 12  # of the trend page
+FAILS = "test_there_is_memory_for_the_guest"  # in one of them
+COLOURS = 256  # of a picture: it stays small, and one sees no difference
+
+
+def main() -> int:
+    """Make them all; 1 where the fonts or Chromium are missing."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    fonts = subprocess.run(["fc-list", ":lang=zh"], capture_output=True, text=True)
+    if chromium is None or not fonts.stdout:
+        print("needs chromium, and a Chinese font such as fonts-wqy-microhei", file=sys.stderr)
+        return 1
+    with tempfile.TemporaryDirectory() as name:
+        for picture, text in _pages(Path(name)):
+            page = Path(name) / f"{picture}.html"
+            page.write_text(text, encoding="utf-8")
+            size = ",".join(map(str, PICTURES[picture]))
+            options = ("--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={size}")
+            to = f"--screenshot={DOCS / picture}.png"
+            user = f"--user-data-dir={Path(name) / 'user'}"
+            words = [chromium, *options, user, to, f"file://{page}"]
+            subprocess.run(words, check=True, capture_output=True)
+            with Image.open(DOCS / f"{picture}.png") as image:
+                image.convert("RGB").quantize(COLOURS).save(DOCS / f"{picture}.png", optimize=True)
+    return 0
+
+
+def _pages(folder: Path) -> Iterator[tuple[str, str]]:
+    """The pages by the names of their pictures."""
+    yield "report", kept.page("passed")
+    yield "report-failed", kept.page("failed")
+    yield "report-zh-narrow", kept.page("passed", "zh")
+    altered = load(_altered(folder / "altered"))
+    yield "report-altered", html.page(altered, check(altered))
+    with opened(folder / "history.sqlite") as history:
+        for run in _runs():
+            history.add(run)
+        yield "trend", trend.page(history)
+
+
+def _altered(folder: Path) -> Path:
+    """The kept run, with one exit status of a command made better."""
+    shutil.copytree(kept.PASSED, folder)
+    record = folder / "record.jsonl"
+    record.write_bytes(record.read_bytes().replace(b'"rc": 1', b'"rc": 0', 1))
+    return folder
+
+
+def _runs() -> Iterator[Record]:
+    chance = random.Random(1)
+    for number in range(RUNS):
+        run = _again(kept.passed(), number, chance.gauss(1, 0.06))
+        kind = {RUNS - 4: _failed, RUNS - 2: _away}.get(number)
+        yield kind(run) if kind else run
+
+
+def _failed(run: Record) -> Record:
+    """The run with a value of its profile changed, and a test that failed for it."""
+    kata = {**run.profile["kata"], "default_memory": 15360}
+    start = run.start | {"profile": {**run.profile, "kata": kata}}
+    end = run.events[-1] | {"exit_status": exits.FAILED}
+    message = "E   the guest is to have 15360 MiB, and the host has 4915 MiB in all"
+    tests = tuple(
+        dataclasses.replace(test, status="failed", outcome="failed", message=message)
+        if test.name == FAILS
+        else test
+        for test in run.tests
+    )
+    return dataclasses.replace(run, events=(start, *run.events[1:-1], end), tests=tests)
+
+
+def _away(run: Record) -> Record:
+    """The run as one whose host could not be reached."""
+    ended = run.events[-1] | {"exit_status": exits.UNREACHABLE}
+    nothing: dict[str, Any] = {"tests": (), "stages": (), "shown": ()}
+    return dataclasses.replace(run, events=(run.events[0], ended), **nothing)
+
+
+def _again(run: Record, number: int, factor: float) -> Record:
+    """The run as one of another day, in which all took so many times as long."""
+    time = datetime.fromisoformat(kept.passed().start["time"]) + timedelta(days=number)
+    id = f"{time:%Y%m%dT%H%M%SZ}-{number:06x}"
+    start = run.start | {"id": id, "time": time.isoformat()}
+    end = run.events[-1] | {"at": run.seconds * factor}
+    stages = [dataclasses.replace(s, seconds=round(s.seconds * factor, 3)) for s in run.stages]
+    shown = [
+        dataclasses.replace(one, value=round(one.value * factor, 3)) if one.unit else one
+        for one in run.shown
+    ]
+    events = (start, *run.events[1:-1], end)
+    return dataclasses.replace(
+        run, events=events, stages=tuple(stages), shown=tuple(shown), digest=id
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
