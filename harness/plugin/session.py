@@ -297,7 +297,7 @@ class Session:
             state="ended",
             exit_status=found if exit_status is None else exit_status,
             undone=len(outcome.undo) - len(outcome.left),
-            undo_failed=[str(result) for result in outcome.left],
+            undo_failed=[*map(str, outcome.left), *outcome.traces],
             kept=outcome.kept,
             error=outcome.undo_error or None,
             trouble=outcome.harness_errors,
