@@ -15,13 +15,14 @@ from typing import TypeVar
 from harness.errors import LabError
 from harness.host.programs import CONTAINER, absent
 from harness.host.shape import read
-from harness.text import end, end_of
+from harness.text import end, end_of, head
 
 T = TypeVar("T")
 
 CAPTURE = 1 << 20  # bytes kept of each stream
 KILL_AFTER = 5.0  # seconds between TERM and KILL on the host
 HARD_MARGIN = 20.0  # seconds that this side waits beyond the deadline on the host
+PROGRAM = 1000  # characters of a program in its words that a message shows
 MESSAGE_TAIL = 2000  # characters of a stream that an error message shows
 
 OnLine = Callable[[str], None]
@@ -53,6 +54,11 @@ class Result:
         return shlex.join(self.argv)
 
     @property
+    def brief(self) -> str:
+        """The same for a message."""
+        return brief(self.argv)
+
+    @property
     def said(self) -> str:
         """Its stderr; where that is empty, its exit status in words."""
         return self.err.strip() or f"exit status {self.rc}, and nothing on stderr"
@@ -61,6 +67,11 @@ class Result:
         """Its stdout, as JSON of a shape (`harness.host.shape`); else LabError."""
         wanted = f"Command '{self.line}' should have printed JSON"
         return read(self.out, shape, wanted, hint=hint, clause=clause)
+
+
+def brief(argv: Sequence[str]) -> str:
+    """A command as a line for a message; of a program in one of its words the beginning."""
+    return shlex.join([head(word, PROGRAM) if "\n" in word else word for word in argv])
 
 
 class CommandError(LabError):
@@ -106,7 +117,7 @@ def require_program(result: Result, host: str, ok: Collection[int]) -> None:
     if found is None or (found.where == CONTAINER and result.rc in ok):
         return
     raise ProgramMissing(
-        f"{found.sentence(host)} Command '{result.line}' needs it.{tail(result)}",
+        f"{found.sentence(host)} Command '{result.brief}' needs it.{tail(result)}",
         result=result,
         hint=found.hint,
     )
