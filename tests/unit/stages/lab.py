@@ -220,6 +220,7 @@ def _complete(host: ReplayHost) -> None:
     host.spare("qemuPid=", "awk")
     for texts in ("own /", " true /", " rm -rf -- /"):  # the record is from before these
         host.spare("nsenter", texts)
+    host.spare("owners_git")
 
 
 def _kernel_config() -> str:
