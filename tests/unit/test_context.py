@@ -1,4 +1,4 @@
-"""A build context that is another user's: git says what it is, and no program of his runs as root."""
+"""A build context that is another user's: git says what it is, and runs nothing as root."""
 
 from __future__ import annotations
 

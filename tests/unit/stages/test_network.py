@@ -13,8 +13,10 @@ import pytest
 
 from fixtures.common.findings import reported
 from fixtures.network import cni
+from fixtures.network.stage import NetworkStage
 from harness.errors import LabError
 from harness.host.command import without_usage
+from harness.host.host import Host
 from harness.host.shape import read
 from tests.unit.kept import PASSED
 from tests.unit.replay import ReplayHost
@@ -476,3 +478,16 @@ def test_an_asset_that_is_another_file_is_not_used(make_lab: MakeLab, tmp_path: 
     lab.host.reply("sha256sum <", "/opt/cni/bin/cnitool")
     with pytest.raises(LabError, match="is not what was expected"):
         lab.bring("network")
+
+
+@pytest.mark.finding("F6", "a kubeconfig with a token lies beside CNI's configurations")
+def test_evidence_has_what_cni_reads_and_no_credentials(local: Host, tmp_path: Path) -> None:
+    configuration = '{"name": "k8s", "plugins": []}'
+    (tmp_path / "10-calico.conflist").write_text(configuration)
+    for name in ("calico-kubeconfig", "multus.d", "calico.kubeconfig", "10.conf.bak", "ca.crt"):
+        (tmp_path / name).write_text("token: a-servants\n")
+    script = NetworkStage.evidence["cni"]
+    assert "/etc/cni/net.d " in script
+    said = local.ask("sh", "-c", script.replace("/etc/cni/net.d ", f"{tmp_path} ")).out
+    assert configuration in said
+    assert "a-servants" not in said
