@@ -20,7 +20,7 @@ from typing import IO
 from harness.host import tunnel
 from harness.host.command import Capture, HostUnreachable, Result
 from harness.host.process import execute, kill_group
-from harness.host.transport import KEPT, SshEndpoint, variables, with_options
+from harness.host.transport import KEPT, SshEndpoint, path_option, variables, with_options
 from harness.text import readable
 
 CONNECT_TIMEOUT = 30.0  # seconds for the TCP connection and the handshake
@@ -41,8 +41,12 @@ _SSH_SAYS = re.compile(
 )
 
 # Options of a user's configuration that would keep the master from being our child process, from
-# ending with its input, or from carrying our commands alone.
-_OURS = ("ControlPersist=no", "RemoteCommand=none", "ClearAllForwardings=yes")
+# ending with its input, or from carrying our commands alone; or would have it take any key of a
+# host on loopback, as a virtual lab and whatever is behind a tunnel are.
+_OURS = (
+    *("ControlPersist=no", "RemoteCommand=none", "ClearAllForwardings=yes"),
+    "NoHostAuthenticationForLocalhost=no",
+)
 _OURS_SINCE_8_7 = ("ForkAfterAuthentication=no", "SessionType=default", "StdinNull=no")
 
 
@@ -88,7 +92,7 @@ class SshTransport:
 
     @property
     def _control_path(self) -> str:
-        return f"ControlPath={str(self._socket).replace('%', '%%')}"
+        return path_option("ControlPath", self._socket)
 
     @property
     def login(self) -> str:

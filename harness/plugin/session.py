@@ -135,9 +135,17 @@ class Session:
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         run_id = f"{now}-{uuid.uuid4().hex[:6]}"
         runs = self.root / "reports" / "runs"
-        self.run_dir = runs / run_id
-        self.run_dir.mkdir(parents=True)
-        _point_last(runs, run_id)
+        run_dir = runs / run_id
+        try:
+            runs.mkdir(parents=True, exist_ok=True)
+            run_dir.mkdir(mode=0o700)  # for whoever may see what root sees on the host
+            _point_last(runs, run_id)
+        except OSError as error:
+            raise BadUsage(
+                f"The folder of the run, '{run_dir}', cannot be made: {error}.\nhint: a run needs"
+                f" room and leave to write in '{runs}', and makes the link 'last' there"
+            ) from error
+        self.run_dir = run_dir
         self.trace = Trace(self.run_dir / "record.jsonl", self.profile.secret_values(os.environ))
         profile = self.trace.masker.value(self.profile.model_dump(mode="json"))
         self.trace.event(
