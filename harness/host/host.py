@@ -187,11 +187,12 @@ class Host:
         mark = (TOKEN, f"{self.run_id}.{uuid.uuid4().hex}")
         token = "=".join(mark)
         far = deadline_argv(words, self.paced(timeout))
+        sweep = sweep_argv(token, self._transport.strays)
         started = time.monotonic()
         try:
             with self.active.running(brief(words)):
                 result = execute(
-                    self._transport.argv(far, mark=mark, sweep=sweep_argv(token)),
+                    self._transport.argv(far, mark=mark, sweep=sweep),
                     hard_timeout=self.paced(timeout + HARD_MARGIN) + KILL_AFTER,
                     input=data,
                     on_line=on_line,

@@ -68,6 +68,7 @@ class Transport(Protocol):
 
     name: str
     become: bool  # whether commands go through sudo -n
+    strays: str  # a script that ends what a command left without its mark, '' where none can
 
     @property
     def login(self) -> str:
@@ -120,6 +121,7 @@ class LocalTransport:
     def __init__(self, *, become: bool = False) -> None:
         self.name = "local"
         self.become = become
+        self.strays = ""  # the login session is the user's, with what he runs beside us
         self.login = "this machine"
 
     def argv(
