@@ -221,6 +221,7 @@ def _complete(host: ReplayHost) -> None:
     for texts in ("own /", " true /", " rm -rf -- /"):  # the record is from before these
         host.spare("nsenter", texts)
     host.spare("owners_git")
+    host.spare("stat -c %a -- ", out="644\n")
 
 
 def _kernel_config() -> str:

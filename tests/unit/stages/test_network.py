@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.common import install
 from fixtures.common.findings import reported
 from fixtures.network import cni
 from fixtures.network.stage import NetworkStage
@@ -491,3 +492,19 @@ def test_evidence_has_what_cni_reads_and_no_credentials(local: Host, tmp_path: P
     said = local.ask("sh", "-c", script.replace("/etc/cni/net.d ", f"{tmp_path} ")).out
     assert configuration in said
     assert "a-servants" not in said
+
+
+@pytest.mark.finding("F20", "plugins in our own folder that others could write")
+@pytest.mark.parametrize("writable", ["", "plugins", "plugins/bridge", "."])
+def test_what_was_unpacked_is_used_where_nobody_else_can_have_changed_it(
+    local: Host, tmp_path: Path, writable: str
+) -> None:
+    tmp_path.chmod(0o755)
+    folder = tmp_path / "plugins"
+    assert not install.sound(local, str(folder))
+    folder.mkdir(mode=0o755)
+    (folder / "bridge").touch(0o755)
+    (folder / "host-local").symlink_to("bridge")
+    if writable:
+        (tmp_path / writable).chmod(0o777)
+    assert install.sound(local, str(folder)) == (not writable)
