@@ -140,7 +140,7 @@ def tail(result: Result) -> str:
     ):
         if text.strip():
             cut = f" (the end of {size} bytes)" if size > MESSAGE_TAIL else ""
-            shown = end(without_usage(text.rstrip()), MESSAGE_TAIL)
+            shown = end(without_usage(text.rstrip()[-10 * MESSAGE_TAIL :]), MESSAGE_TAIL)
             parts.append(f"\n{name}{cut}:\n{shown}")
     return "".join(parts)
 
