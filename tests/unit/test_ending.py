@@ -83,3 +83,20 @@ def test_an_interrupted_recovery_tells_what_it_has_done(tmp_path: Path) -> None:
     assert "Interrupted: what is not named here has not been looked at." in out
     assert "Traceback" not in out
     _ended(mini, exits.INTERRUPTED, 3)
+
+
+@pytest.mark.finding("F20", "what root saw on the host is for all to read")
+def test_the_folder_of_a_run_is_its_users_alone(tmp_path: Path) -> None:
+    mini = Mini(tmp_path / "m")
+    mini.pytest("-m", "acceptance")
+    assert mini.last.stat().st_mode & 0o777 == 0o700
+
+
+def test_where_no_folder_can_be_made_nothing_is_touched(tmp_path: Path) -> None:
+    mini = Mini(tmp_path / "m")
+    mini.last.mkdir(parents=True)  # in the place of the link
+    status, out = mini.pytest("-m", "acceptance")
+    assert status == exits.USAGE, out
+    assert "cannot be made: " in out
+    assert "INTERNALERROR" not in out
+    assert mini.journals() == []

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import BadUsage
-from harness.host.command import CommandTimeout, HostUnreachable
+from harness.host.command import CAPTURE, Capture, CommandTimeout, HostUnreachable
 from harness.host.host import ANY, Host, open_ssh
-from harness.host.ssh import SshTransport
+from harness.host.ssh import SshTransport, _take_in
 from harness.wait import wait_for
 from tests.unit.conftest import IS_WAITED_FOR, TIME_IS_UP, Sshd, break_connection, runs
 from tests.unit.patience import PATIENCE
@@ -235,3 +235,13 @@ def test_a_users_configuration_does_not_take_the_master_away(sshd: Sshd, configu
         assert runs(pid)
     assert not runs(pid)
     wait_for("its connection is gone", lambda: before >= {*sshd.connections()}, PATIENCE, 0.02)
+
+
+@pytest.mark.finding("F7", "a hostile server fills the master's log")
+def test_of_what_a_server_says_the_end_is_kept() -> None:
+    said = Capture(None)
+    with subprocess.Popen(["head", "-c", "5000000", "/dev/zero"], stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        _take_in(server.stdout, said)
+    assert said.total == 5_000_000
+    assert len(said._kept) <= 2 * CAPTURE
