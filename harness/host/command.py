@@ -15,14 +15,14 @@ from typing import TypeVar
 from harness.errors import LabError
 from harness.host.programs import CONTAINER, absent
 from harness.host.shape import read
-from harness.text import end, end_of, head
+from harness.text import CUT, end, end_of
 
 T = TypeVar("T")
 
 CAPTURE = 1 << 20  # bytes kept of each stream
 KILL_AFTER = 5.0  # seconds between TERM and KILL on the host
 HARD_MARGIN = 20.0  # seconds that this side waits beyond the deadline on the host
-PROGRAM = 1000  # characters of a program in its words that a message shows
+PROGRAM = 1000  # characters of a word; of a longer program a message shows the first line
 MESSAGE_TAIL = 2000  # characters of a stream that an error message shows
 
 OnLine = Callable[[str], None]
@@ -70,8 +70,13 @@ class Result:
 
 
 def brief(argv: Sequence[str]) -> str:
-    """A command as a line for a message; of a program in one of its words the beginning."""
-    return shlex.join([head(word, PROGRAM) if "\n" in word else word for word in argv])
+    """A command as a line for a message; of a long program in its words the first line."""
+
+    def shown(word: str) -> str:
+        program = len(word) > PROGRAM and "\n" in word
+        return word.strip().partition("\n")[0] + CUT if program else word
+
+    return shlex.join(map(shown, argv))
 
 
 class CommandError(LabError):
