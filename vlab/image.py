@@ -153,6 +153,7 @@ def _build(folder: Path, say: Say, kata: str) -> None:
     say(f"vlab: building the lab image, once (log: {log})")
     try:
         _carry_out(say, partial, log, *([Path(kata).expanduser().absolute()] if kata else []))
+        partial.chmod(0o700)  # the disk has the private half of the lab's host key
         delete(folder)  # only a damaged one can be there
         partial.rename(folder)
     except BaseException:

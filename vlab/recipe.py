@@ -86,12 +86,14 @@ def carry_out(build: Build, folder: Path) -> None:
 
 def _wheels(build: Build) -> None:
     build.wheels.mkdir()
-    for name, version in packages.WHEELS:
-        build.run(
-            *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
-            *("--python-version", packages.PYTHON, "--platform", build.arch.wheels),
-            *("--dest", build.wheels, f"{name}=={version}"),
-        )
+    wanted = build.work / "wheels.txt"
+    lines = (f"{wheel} --hash=sha256:{digest}\n" for wheel, digest in packages.WHEELS)
+    wanted.write_text("".join(lines), encoding="ascii")
+    build.run(
+        *(sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"),
+        *("--python-version", packages.PYTHON, "--platform", build.arch.wheels),
+        *("--dest", build.wheels, "--require-hashes", "--requirement", wanted),
+    )
 
 
 def _lab_host(build: Build) -> None:
@@ -138,6 +140,7 @@ def _pack(build: Build, folder: Path) -> None:
         *("mke2fs", "-q", "-t", "ext4", "-L", "lab", "-O", "^has_journal,^metadata_csum"),
         *("-m", "0", "-i", str(BYTES_PER_INODE), "-d", build.root, folder / "lab.img", DISK_SIZE),
     )
+    (folder / "lab.img").chmod(0o600)  # it has the private half of the host key
 
 
 def main(folder: Path, log: Path, kata: Path | None = None) -> int:

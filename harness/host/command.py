@@ -15,13 +15,14 @@ from typing import TypeVar
 from harness.errors import LabError
 from harness.host.programs import CONTAINER, absent
 from harness.host.shape import read
-from harness.text import end, end_of
+from harness.text import CUT, end, end_of
 
 T = TypeVar("T")
 
 CAPTURE = 1 << 20  # bytes kept of each stream
 KILL_AFTER = 5.0  # seconds between TERM and KILL on the host
 HARD_MARGIN = 20.0  # seconds that this side waits beyond the deadline on the host
+PROGRAM = 1000  # characters of a word; of a longer program a message shows the first line
 MESSAGE_TAIL = 2000  # characters of a stream that an error message shows
 
 OnLine = Callable[[str], None]
@@ -53,6 +54,11 @@ class Result:
         return shlex.join(self.argv)
 
     @property
+    def brief(self) -> str:
+        """The same for a message."""
+        return brief(self.argv)
+
+    @property
     def said(self) -> str:
         """Its stderr; where that is empty, its exit status in words."""
         return self.err.strip() or f"exit status {self.rc}, and nothing on stderr"
@@ -61,6 +67,16 @@ class Result:
         """Its stdout, as JSON of a shape (`harness.host.shape`); else LabError."""
         wanted = f"Command '{self.line}' should have printed JSON"
         return read(self.out, shape, wanted, hint=hint, clause=clause)
+
+
+def brief(argv: Sequence[str]) -> str:
+    """A command as a line for a message; of a long program in its words the first line."""
+
+    def shown(word: str) -> str:
+        program = len(word) > PROGRAM and "\n" in word
+        return word.strip().partition("\n")[0] + CUT if program else word
+
+    return shlex.join(map(shown, argv))
 
 
 class CommandError(LabError):
@@ -106,7 +122,7 @@ def require_program(result: Result, host: str, ok: Collection[int]) -> None:
     if found is None or (found.where == CONTAINER and result.rc in ok):
         return
     raise ProgramMissing(
-        f"{found.sentence(host)} Command '{result.line}' needs it.{tail(result)}",
+        f"{found.sentence(host)} Command '{result.brief}' needs it.{tail(result)}",
         result=result,
         hint=found.hint,
     )
@@ -129,7 +145,7 @@ def tail(result: Result) -> str:
     ):
         if text.strip():
             cut = f" (the end of {size} bytes)" if size > MESSAGE_TAIL else ""
-            shown = end(without_usage(text.rstrip()), MESSAGE_TAIL)
+            shown = end(without_usage(text.rstrip()[-10 * MESSAGE_TAIL :]), MESSAGE_TAIL)
             parts.append(f"\n{name}{cut}:\n{shown}")
     return "".join(parts)
 

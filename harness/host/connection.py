@@ -30,6 +30,31 @@ done
 [ -z "$(mine "$1")" ]
 """
 
+# Ends what left the process group and cleared its environment, too: orphans without a mark in the
+# login session of this connection, which is ours alone; its processes stay in its scope. Where the
+# host has no systemd, or is this machine, there is none to be told by (docs/security.md).
+STRAYS = """
+scope=$(grep -E '^(0:|[0-9]+:name=systemd):/.*/(session|harness)-[^/]*[.]scope$' /proc/self/cgroup |
+    head -n 1)
+[ -n "$scope" ] || exit 0
+parent() { sed -n 's/^PPid:[[:space:]]*//p' "/proc/$1/status" 2>/dev/null || true; }
+strays() {
+    here=" $(grep -lsxF "$scope" /proc/[0-9]*/cgroup | sed 's,/cgroup$,,; s,.*/,,' | tr '\\n' ' ') "
+    for pid in $here; do
+        case "$here" in *" $(parent "$pid") "*) continue ;; esac
+        case "$above" in *" $pid "*) continue ;; esac
+        grep -qsz '^HARNESS_' "/proc/$pid/environ" || echo "$pid"
+    done
+}
+above=' ' pid=$$
+while [ "${pid:-0}" -gt 1 ]; do above="$above$pid " pid=$(parent "$pid"); done
+for signal in TERM TERM KILL KILL KILL; do
+    pids=$(strays); [ -n "$pids" ] || exit 0
+    kill -s $signal $pids 2>/dev/null || true
+    sleep 0.3
+done
+"""
+
 
 class Connection:
     """A transport that is reconnected on demand, and the commands that were lost with it.
@@ -98,7 +123,7 @@ class Connection:
             del self._orphans[0]
 
     def _sweep(self, mark: str) -> None:
-        far = deadline_argv(sweep_argv(mark), SWEEP_TIMEOUT)
+        far = deadline_argv(sweep_argv(mark, self.transport.strays), SWEEP_TIMEOUT)
         result = execute(self.transport.argv(far), hard_timeout=SWEEP_HARD_TIMEOUT)
         if why := self.transport.lost(result):
             self._broken = True
@@ -124,6 +149,10 @@ def boot_id(host: str, said: str) -> str:
     return said.strip()
 
 
-def sweep_argv(mark: str) -> list[str]:
-    """The command that ends all processes with `mark` (NAME=VALUE) in their environment."""
-    return ["sh", "-c", SWEEP, "sh", mark]
+def sweep_argv(mark: str, strays: str = "") -> list[str]:
+    """The command that ends all processes with `mark` (NAME=VALUE) in their environment.
+
+    `strays` is a script that ends others, which have lost it (`Transport.strays`).
+    """
+    script = f"({SWEEP})\nrc=$?\n({strays})\nexit $rc" if strays else SWEEP
+    return ["sh", "-c", script, "sh", mark]

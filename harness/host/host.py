@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from harness.host.command import (
     OnLine,
     ProgramMissing,
     Result,
+    brief,
     deadline_argv,
     encode,
     env_argv,
@@ -187,11 +187,12 @@ class Host:
         mark = (TOKEN, f"{self.run_id}.{uuid.uuid4().hex}")
         token = "=".join(mark)
         far = deadline_argv(words, self.paced(timeout))
+        sweep = sweep_argv(token, self._transport.strays)
         started = time.monotonic()
         try:
-            with self.active.running(shlex.join(words)):
+            with self.active.running(brief(words)):
                 result = execute(
-                    self._transport.argv(far, mark=mark, sweep=sweep_argv(token)),
+                    self._transport.argv(far, mark=mark, sweep=sweep),
                     hard_timeout=self.paced(timeout + HARD_MARGIN) + KILL_AFTER,
                     input=data,
                     on_line=on_line,
@@ -212,18 +213,18 @@ class Host:
         """Raise the error that this result means, if it is not an answer."""
         if why := self._transport.lost(result):
             raise HostUnreachable(
-                f"Host '{self.name}' was lost during '{result.line}': {why}", result=result
+                f"Host '{self.name}' was lost during '{result.brief}': {why}", result=result
             )
         if hit_deadline(result, self.paced(timeout)):
             raise CommandTimeout(
-                f"Command '{result.line}' on '{self.name}' was still running after"
+                f"Command '{result.brief}' on '{self.name}' was still running after"
                 f" {self.paced_words(timeout)} and was stopped.{tail(result)}",
                 result=result,
             )
         require_program(result, self.name, ok)
         if result.rc not in ok:
             raise CommandFailed(
-                f"Command '{result.line}' on '{self.name}' ended with exit status"
+                f"Command '{result.brief}' on '{self.name}' ended with exit status"
                 f" {result.rc}.{tail(result)}",
                 result=result,
             )

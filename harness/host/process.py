@@ -211,7 +211,7 @@ def _finished(
     )
     if not ended:
         raise CommandTimeout(
-            f"Command '{result.line}' gave no answer within {hard_timeout:.0f} s.{tail(result)}",
+            f"Command '{result.brief}' gave no answer within {hard_timeout:.0f} s.{tail(result)}",
             result=result,
         )
     for capture in (out, err):

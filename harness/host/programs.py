@@ -48,6 +48,7 @@ _PACKAGES = {
     "resize2fs": ("e2fsprogs", "e2fsprogs"),
     "rpm": ("rpm", "rpm"),
     "sed": ("sed", "sed"),
+    "setpriv": ("util-linux", "util-linux"),
     "setsid": ("util-linux", "util-linux"),
     "sfdisk": ("fdisk", "util-linux"),
     "sudo": ("sudo", "sudo"),

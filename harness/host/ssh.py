@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import IO
 
 from harness.host import tunnel
-from harness.host.command import Capture, HostUnreachable, Result
+from harness.host.command import Capture, CommandTimeout, HostUnreachable, Result
+from harness.host.connection import STRAYS
 from harness.host.process import execute, kill_group
-from harness.host.transport import KEPT, SshEndpoint, variables, with_options
+from harness.host.transport import KEPT, SshEndpoint, path_option, variables, with_options
 from harness.text import readable
 
 CONNECT_TIMEOUT = 30.0  # seconds for the TCP connection and the handshake
@@ -41,9 +42,27 @@ _SSH_SAYS = re.compile(
 )
 
 # Options of a user's configuration that would keep the master from being our child process, from
-# ending with its input, or from carrying our commands alone.
-_OURS = ("ControlPersist=no", "RemoteCommand=none", "ClearAllForwardings=yes")
+# ending with its input, or from carrying our commands alone; or would have it take any key of a
+# host on loopback, as a virtual lab and whatever is behind a tunnel are.
+_OURS = (
+    *("ControlPersist=no", "RemoteCommand=none", "ClearAllForwardings=yes"),
+    "NoHostAuthenticationForLocalhost=no",
+)
 _OURS_SINCE_8_7 = ("ForkAfterAuthentication=no", "SessionType=default", "StdinNull=no")
+
+# Puts the connection's sshd, and so all that it starts from now on, into a scope of its own, where
+# the host has systemd and no pam_systemd has done so. The scope goes with its last process.
+SCOPE = """
+[ -d /run/systemd/system ] && [ "$(id -u)" = 0 ] || exit 0
+! grep -qE '/session-[^/]*[.]scope$' /proc/self/cgroup || exit 0
+pid=$$
+until case $(cat "/proc/$pid/comm") in sshd*) ;; *) false ;; esac; do
+    pid=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status"); [ "${pid:-0}" -gt 1 ] || exit 0
+done
+busctl --quiet call org.freedesktop.systemd1 /org/freedesktop/systemd1 \\
+    org.freedesktop.systemd1.Manager StartTransientUnit 'ssa(sv)a(sa(sv))' \\
+    "harness-ssh-$pid.scope" fail 2 PIDs au 1 "$pid" CollectMode s inactive-or-failed 0
+"""
 
 
 @cache
@@ -79,6 +98,7 @@ class SshTransport:
         self.name = name or f"{endpoint.user}@{endpoint.host}"
         self.become = endpoint.user != "root" if become is None else become
         self._options = tuple(options)
+        self.strays = STRAYS
         # A socket's path may have 107 bytes, and ssh appends 17 while it makes one.
         runtime = os.environ.get("XDG_RUNTIME_DIR", "")
         parent = runtime if 0 < len(runtime) < 50 and os.access(runtime, os.W_OK) else "/tmp"
@@ -88,7 +108,7 @@ class SshTransport:
 
     @property
     def _control_path(self) -> str:
-        return f"ControlPath={str(self._socket).replace('%', '%%')}"
+        return path_option("ControlPath", self._socket)
 
     @property
     def login(self) -> str:
@@ -181,6 +201,8 @@ class SshTransport:
                     raise self._refused(readable(said.text()).strip())
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._master.wait(0.05)
+            with contextlib.suppress(CommandTimeout):  # it does without
+                execute(self.argv(["sh", "-c", SCOPE]), hard_timeout=CONTROL_TIMEOUT)
         except BaseException:
             self._end_master()
             raise

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from harness.errors import BadUsage
 from harness.host.command import Result
 
 
@@ -28,9 +29,9 @@ class SshEndpoint:
         """The endpoint as ssh options ("Name=value")."""
         options = []
         if self.identity is not None:
-            options += [f'IdentityFile="{self.identity}"', "IdentitiesOnly=yes"]
+            options += [path_option("IdentityFile", self.identity), "IdentitiesOnly=yes"]
         if self.known_hosts is not None:
-            options.append(f'UserKnownHostsFile="{self.known_hosts}"')
+            options.append(path_option("UserKnownHostsFile", self.known_hosts))
         return options
 
     @property
@@ -44,6 +45,19 @@ class SshEndpoint:
         return shlex.join(["ssh", *words, *self.target])
 
 
+def path_option(name: str, path: Path) -> str:
+    """A path as an ssh option, which is that very path (ssh_config(5): quotes, TOKENS).
+
+    Raises BadUsage for one with '${', which ssh would take for a variable and has no escape for.
+    """
+    text = str(path)
+    if "${" in text:
+        raise BadUsage(f"ssh cannot be told of a path with '${{' in it: '{text}'.")
+    for char, escaped in (("\\", "\\\\"), ('"', '\\"'), ("%", "%%")):
+        text = text.replace(char, escaped)
+    return f'{name}="{text}"'
+
+
 def with_options(options: Sequence[str] | dict[str, None]) -> list[str]:
     """ssh's -o for each."""
     return [word for option in options for word in ("-o", option)]
@@ -54,6 +68,7 @@ class Transport(Protocol):
 
     name: str
     become: bool  # whether commands go through sudo -n
+    strays: str  # a script that ends what a command left without its mark, '' where none can
 
     @property
     def login(self) -> str:
@@ -106,6 +121,7 @@ class LocalTransport:
     def __init__(self, *, become: bool = False) -> None:
         self.name = "local"
         self.become = become
+        self.strays = ""  # the login session is the user's, with what he runs beside us
         self.login = "this machine"
 
     def argv(

@@ -31,6 +31,8 @@ while data := there.recv(65536):
         data = data[os.write(1, data):]
 """
 
+AT_ONCE = 4  # connections; sshd has ten sessions (MaxSessions), and commands need some, too
+
 
 def relay_argv(address: str, port: int) -> list[str]:
     """The command for the host: its end of one connection."""
@@ -38,7 +40,7 @@ def relay_argv(address: str, port: int) -> list[str]:
 
 
 class _Server(socketserver.ThreadingTCPServer):
-    """Accepts here; each connection gets a process of its own, whose streams it is."""
+    """Accepts here; each connection gets a process of its own, whose streams it is, in its turn."""
 
     daemon_threads = True
 
@@ -46,6 +48,7 @@ class _Server(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.argv = list(argv)
         self.lock = threading.Lock()
+        self.places = threading.BoundedSemaphore(AT_ONCE)
         self.processes: set[subprocess.Popen[bytes]] = set()
         self.closed = False
 
@@ -65,6 +68,10 @@ class _Handler(socketserver.BaseRequestHandler):
     server: _Server
 
     def handle(self) -> None:
+        with self.server.places:
+            self._carry()
+
+    def _carry(self) -> None:
         with self.server.lock:
             if self.server.closed:
                 return

@@ -362,7 +362,8 @@ def _text_of(error: Exception) -> str:
 def _started(run_dir: Path, secrets: Iterable[str]) -> Trace:
     """The record in a folder of its own, to which the link `last` leads; OSError leaves neither."""
     fresh = run_dir.with_name(f".last-{run_dir.name}")
-    run_dir.mkdir(parents=True)
+    run_dir.parent.mkdir(parents=True, exist_ok=True)
+    run_dir.mkdir(mode=0o700)  # for whoever may see what root sees on the host
     try:
         fresh.symlink_to(run_dir.name)
         fresh.replace(run_dir.with_name("last"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
 import re
 import urllib.parse
 from collections.abc import Mapping
@@ -32,8 +33,12 @@ __all__ = [
 
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 _PASSWORD = re.compile(r"ssh://[^@/]*:[^/]*@")
+# Within brackets an IPv6 address, with a zone where it is link-local (RFC 4007; %25 as RFC 6874
+# has it in a URL). Not urllib's: to that a zone is an error, and port 0 none.
 _ADDRESS = re.compile(
-    r"ssh://(?:[^@:/\s]+@)?(?:\[[0-9A-Fa-f:.%]+\]|[^-:/@\s\[\]][^:/@\s\[\]]*)(?::\d+)?/?"
+    r"ssh://(?:(?P<user>[^@:/\s]+)@)?"
+    r"(?:\[(?P<ip>[0-9A-Fa-f:.]+)(?:%(?:25)?(?P<zone>[\w.\-]+))?\]"
+    r"|(?P<name>[^-:/@\s\[\]][^:/@\s\[\]]*))(?::(?P<port>\d+))?/?"
 )
 
 
@@ -77,13 +82,15 @@ class Target(Section):
 
     def endpoint(self) -> SshEndpoint:
         """The address of a target of kind ssh, taken apart; ValueError when there is none."""
-        if self.address is None or not _ADDRESS.fullmatch(self.address):
+        found = _ADDRESS.fullmatch(self.address or "")
+        port = int((found and found["port"]) or 22)
+        if found is None or not 0 < port < 65536:
             raise ValueError(f"'{self.address}' is no ssh://user@host:port")
-        url = urllib.parse.urlsplit(self.address)
+        host = found["name"] or str(ipaddress.IPv6Address(found["ip"]))
         return SshEndpoint(
-            user=urllib.parse.unquote(url.username or "root"),
-            host=url.hostname or "",
-            port=url.port or 22,
+            user=urllib.parse.unquote(found["user"] or "root"),
+            host=f"{host}%{found['zone']}" if found["zone"] else host.lower(),
+            port=port,
             identity=self.identity.expanduser() if self.identity else None,
             known_hosts=self.known_hosts.expanduser() if self.known_hosts else None,
         )

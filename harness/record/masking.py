@@ -1,14 +1,18 @@
 """Redact configured secrets (in their usual encodings) and strings that look like credentials.
 
 Looking like credentials are the password of a URL, a long token in the place of its user, what
-follows `Authorization:` or `Bearer`, JSON Web Tokens, and private keys in PEM.
+follows `Authorization:` or `Bearer`, what a key or an option names token, password, secret or API
+key (eight characters or more, a digit among them), JSON Web Tokens, and private keys in PEM.
 
 Recognised of a secret are the value itself; JSON, Python (`repr` of text and of bytes, a test's
 id), shell quoting, URL and XML escapes of it, two of them within each other included; its base64,
 also within a longer text that was encoded as a whole (`user:secret`); every line of a value with
 several lines; and what is left of a value beside `...` or `…`, where a text was shortened. Time
-grows with the text alone, 100 kB in some 20 ms (`tox -e bench`). Not recognised is what no search
-by value can find: hashes, encryption, compression, and a value that some program wrapped.
+grows with the text alone, 100 kB in some 20 ms (`tox -e bench`).
+
+Not recognised: other encodings (hex, `\\x41`, base32, base64 of base64, three escapes within each
+other), lines of base64 of another width than 64 and 76, whatever changes the value (hashes,
+encryption, compression), and a value that some program wrapped.
 """
 
 from __future__ import annotations
@@ -30,6 +34,16 @@ SHORTEST = 4  # characters; a shorter secret would take letters out of every wor
 _LINE = 8  # characters from which on a line of a longer secret is one itself
 _CUT = re.compile(r"(?:\.\.\.|…)+")
 _TOKEN = r"[A-Za-z0-9._~+/\-]"  # RFC 6750, 2.1
+# What has no digit is a word, as in "token: none".
+_DIGIT = rf"(?P<secret>(?={_TOKEN}*\d){_TOKEN}{{8,}}=*)"
+_IS = r"[\\\"']{0,4}[ \t]*[:=][ \t]*[\\\"']{0,4}"  # also in JSON that is a text of JSON
+# By a sign, as below.
+_NAMES = (
+    ("token", "token"),
+    ("passw", "passw(?:or)?d"),
+    ("secret", "secret"),
+    ("key", "(?:api|access|secret)[_-]?key"),
+)
 # By a sign that a text has, in small letters, where one may be in it. None looks at a character
 # twice, whatever the text is: a host's output must not hold up what masks it.
 _CREDENTIALS = tuple(
@@ -45,7 +59,12 @@ _CREDENTIALS = tuple(
             rf"(?P<secret>{_TOKEN}{{4,}}=*)",
         ),
         # Bearer hf_...: what has no digit is a word, as in "bearer certificates"
-        ("bearer", rf"\bBearer\s+(?P<secret>(?={_TOKEN}*\d){_TOKEN}{{8,}}=*)"),
+        ("bearer", rf"\bBearer\s+{_DIGIT}"),
+        # token: x1..., "k8s_auth_token": "x1...", HF_TOKEN=hf_..., --api-key x1...
+        *((sign, rf"{name}{_IS}{_DIGIT}") for sign, name in _NAMES),
+        *((sign, rf"--[a-z0-9_-]{{0,20}}{name}[\\\"',\s]+{_DIGIT}") for sign, name in _NAMES),
+        # the base64 of what begins with '-----BEGIN ', as a kubeconfig has keys
+        ("ls0tls1crudjti", r"(?-i:LS0tLS1CRUdJTi)(?P<secret>[\w+/=]{8,})"),
         # a JSON Web Token (RFC 7519), as a Kubernetes service account has one
         ("eyj", r"(?-i:eyJ)(?<![\w\-]eyJ)(?P<secret>[\w\-]{8,}\.[\w\-]{8,}\.[\w\-]*)"),
         # a private key in PEM (RFC 7468)
@@ -91,9 +110,17 @@ class Masker:
         if isinstance(value, Mapping):
             return {self.text(plain(key)): self.value(item) for key, item in value.items()}
         if isinstance(value, list):
-            return [self.value(item) for item in value]
+            return [self._item(*pair) for pair in zip(["", *value], value, strict=False)]
         # A secret may look like a number (a PIN): it is one all the same.
         return MASK if str(value) in self._values else value
+
+    def _item(self, before: object, item: object) -> object:
+        """An item of a list, which may be a command line: `before` is perhaps an option's name."""
+        masked = self.value(item)
+        if isinstance(before, str) and isinstance(masked, str) and before.startswith("--"):
+            line = self.text(f"{before} {masked}")
+            return line.removeprefix(f"{before} ") if line.startswith(f"{before} ") else masked
+        return masked
 
     def files(self, paths: Iterable[Path]) -> None:
         """Mask files that others have written."""

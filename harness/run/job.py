@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shlex
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from harness.host.command import (
     HostUnreachable,
     OnLine,
     Result,
+    brief,
     deadline_argv,
     decode,
     encode,
@@ -136,7 +136,7 @@ class Job:
             self._stop_quietly()
             raise LabError(
                 f"Job '{self.unit}' on '{self.host.name}' had printed {int(size) >> 20} MiB, and"
-                f" was stopped: '{shlex.join(self.argv)}'.",
+                f" was stopped: '{brief(self.argv)}'.",
                 hint="what does it say over and over? Its last lines are in the evidence",
             )
         return _Look(state, int(size), data)
@@ -168,7 +168,7 @@ class Job:
         `timeout` is multiplied by `Host.pace`. A broken connection is tolerated for `PATIENCE`
         seconds, as the job goes on without it. Raises HostUnreachable after that.
         """
-        with self.host.active.running(shlex.join(self.argv)):
+        with self.host.active.running(brief(self.argv)):
             return self._followed(time.monotonic() + self.host.paced(timeout), on_line)
 
     def finish(self, on_line: OnLine | None = None, ok: Collection[int] = (0,)) -> Result:
@@ -191,13 +191,13 @@ class Job:
         if hit_deadline(result, self.host.paced(limit)):
             raise CommandTimeout(
                 f"{job} still ran after {self.host.paced_words(limit)} and was stopped:"
-                f" '{result.line}'.{tail(result)}",
+                f" '{result.brief}'.{tail(result)}",
                 result=result,
             )
         require_program(result, self.host.name, ok)
         if result.rc not in ok:
             raise CommandFailed(
-                f"{job} ended with exit status {result.rc}: '{result.line}'.{tail(result)}",
+                f"{job} ended with exit status {result.rc}: '{result.brief}'.{tail(result)}",
                 result=result,
             )
         return result
@@ -241,7 +241,7 @@ class Job:
         result = self._result(-1, output)
         return CommandTimeout(
             f"Job '{self.unit}' on '{self.host.name}' still ran at its deadline,"
-            f" {result.seconds:.0f} s after its start: '{result.line}'.{tail(result)}",
+            f" {result.seconds:.0f} s after its start: '{result.brief}'.{tail(result)}",
             result=result,
         )
 
@@ -251,7 +251,7 @@ class Job:
             result = self._result(137, output)
             raise CommandFailed(
                 f"Job '{self.unit}' on '{self.host.name}' was killed before it could end:"
-                f" '{result.line}'.{tail(result)}",
+                f" '{result.brief}'.{tail(result)}",
                 result=result,
                 hint="look for an out-of-memory kill: dmesg | tail",
             )

@@ -31,6 +31,11 @@ TEXTS = {
     "another header": "Authorization: Basic ",
     "a bearer": "Bearer aaaaaaaa",
     "a token": "eyJ",
+    "a token's name": "token=",
+    "a token and its name": "token=a.",
+    "an option": "--a-token ",
+    "an option's name": "--a-",
+    "a key in base64": "LS0tLS1CRUdJTi",
     "a key": "PRIVATE KEY-----",
     "part of a key": f"{PEM[28:48]}...",
     "dashes": "-",
@@ -43,6 +48,7 @@ TEXTS = {
 
 @pytest.mark.parametrize("secrets", SECRETS)
 @pytest.mark.parametrize("text", TEXTS)
+@pytest.mark.finding("F2", "a host's output freezes the runner as it is masked")
 def test_masking_is_done_in_time(benchmark: Benchmark, secrets: str, text: str) -> None:
     masker = Masker(SECRETS[secrets])
     said = (TEXTS[text] * SIZE)[:SIZE]

@@ -272,6 +272,7 @@ def test_a_download_is_told_of_now_and_then() -> None:
         ("RESERVE", 1 << 62, "leaves less than"),
     ],
 )
+@pytest.mark.finding("F19", "a download without an end fills the runner's disk")
 def test_a_download_has_an_end(
     server: Server,
     tmp_path: Path,

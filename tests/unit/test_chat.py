@@ -354,11 +354,13 @@ def rude() -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.finding("F14", "a model server points requests elsewhere")
 def test_the_server_does_not_say_where_else_to_ask(rude: str) -> None:
     assert chat.ask("GET", f"{rude}/elsewhere", PATIENCE).status_code == 302
     assert Rude.asked == ["/elsewhere"]
 
 
+@pytest.mark.finding("F14", "an answer without an end")
 def test_an_answer_without_an_end_is_given_up(rude: str) -> None:
     told = pytest.raises(LabError, match="goes on after 1048576 bytes")
     with told, replies.heard("the server", "model.ready"):
@@ -375,6 +377,7 @@ def test_an_answer_that_takes_its_time_is_given_up(rude: str) -> None:
     ("path", "budget", "said"),
     [("slow", 0.3, "no whole answer after 0 s"), ("endless", PATIENCE, "goes on after 10")],
 )
+@pytest.mark.finding("F14", "a stream without an end")
 def test_a_stream_without_an_end_is_given_up(
     rude: str, path: str, budget: float, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -396,6 +399,7 @@ def test_a_character_between_two_looks_is_whole(local: Host, tmp_path: Path) -> 
     assert shown == ["| 模型服务"]
 
 
+@pytest.mark.finding("F11", "a secret in a long line of the server's log")
 def test_a_long_line_of_the_log_is_masked_before_it_is_cut(local: Host, tmp_path: Path) -> None:
     path, shown = tmp_path / "log", list[str]()
     local.trace = Trace(None, ["s3cr3t-value-of-the-lab"])

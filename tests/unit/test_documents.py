@@ -41,6 +41,7 @@ def _rendered(
 
 
 @pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.finding("F1", "a document that cannot be made takes the others with it")
 def test_one_that_fails_takes_no_other_with_it(
     name: str, run: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -75,6 +76,7 @@ def test_render_mends_what_a_crash_left(
 
 
 @pytest.mark.parametrize("kind", ["garbage", "empty", "cut", "locked"])
+@pytest.mark.finding("F12", "a broken history stops the rendering of a run")
 def test_a_history_that_cannot_be_read_stops_no_render(
     kind: str, run: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,6 +98,7 @@ def test_a_history_that_cannot_be_read_stops_no_render(
     assert (run.folder / "report.html").exists()
 
 
+@pytest.mark.finding("F12", "half a document, after a crash or a full disk")
 def test_a_file_is_replaced_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

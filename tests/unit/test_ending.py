@@ -98,7 +98,7 @@ def test_a_second_signal_beside_all_hooks_of_ours_changes_nothing(tmp_path: Path
     status, out = process.finish()
     assert status == exits.INTERRUPTED, out
     assert "Traceback" not in out
-    assert "undo: 2 changes taken back, 0 could not be" in out
+    assert "host: put back (2 changes undone)" in out
     _ended(mini, exits.INTERRUPTED, 2)
 
 
@@ -208,3 +208,10 @@ def test_a_journal_that_cannot_be_read_does_not_keep_others_from_being_recovered
     assert "3 changes taken back, 0 could not be." in out
     assert mini.made() == []
     assert bad.exists()
+
+
+@pytest.mark.finding("F20", "what root saw on the host is for all to read")
+def test_the_folder_of_a_run_is_its_users_alone(tmp_path: Path) -> None:
+    mini = Mini(tmp_path / "m")
+    mini.pytest("-m", "acceptance")
+    assert mini.last.stat().st_mode & 0o777 == 0o700

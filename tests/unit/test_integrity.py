@@ -82,6 +82,7 @@ def test_an_altered_record_is_void_in_every_document(
         (b'"stage"', b'"\\u0073tage"'),
     ],
 )
+@pytest.mark.finding("F13", "keys twice in a record")
 def test_what_another_reader_would_read_otherwise_is_told(
     failed: Record, old: bytes, new: bytes
 ) -> None:
@@ -90,6 +91,7 @@ def test_what_another_reader_would_read_otherwise_is_told(
     assert "is not what was written" in check(load(failed.folder)).problems[0]
 
 
+@pytest.mark.finding("F13", "a link to a folder among the evidence")
 def test_evidence_outside_of_the_run_is_not_read(failed: Record, tmp_path: Path) -> None:
     (failed.folder / "evidence" / "folder").symlink_to(tmp_path)
     path = failed.folder / "record.jsonl"
@@ -109,6 +111,7 @@ def test_what_was_cut_is_told(failed: Record) -> None:
     assert "dmesg.txt is missing" in check(load(failed.folder)).problems[0]
 
 
+@pytest.mark.finding("F13", "text that is appended to evidence")
 def test_what_was_added_is_told(failed: Record) -> None:
     path = failed.folder / "record.jsonl"
     (failed.folder / "evidence" / "more.txt").write_text("more")

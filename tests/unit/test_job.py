@@ -163,6 +163,7 @@ def test_an_observer_that_fails_ends_its_job(journal: Journal) -> None:
         )
 
 
+@pytest.mark.finding("F19", "a job fills the host's disk")
 def test_a_job_that_prints_without_end_is_stopped(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,13 +54,27 @@ CREDENTIALS = (
     ("authorization=abcd1234", "authorization=***"),
     ("sent bearer hf_abc123456789 to", "sent bearer *** to"),
     ("the bearer certificates expired", "the bearer certificates expired"),
+    ("    token: abcd1234efgh\n", "    token: ***\n"),
+    ('"k8s_auth_token": "x1y2z3w4v5"', '"k8s_auth_token": "***"'),
+    ('"{\\"token\\": \\"x1y2z3w4v5\\"}"', '"{\\"token\\": \\"***\\"}"'),
+    ("HF_TOKEN=hf_12345678 vllm", "HF_TOKEN=*** vllm"),
+    ("AWS_SECRET_ACCESS_KEY=abcd1234+/", "AWS_SECRET_ACCESS_KEY=***"),
+    ("vllm --api-key sk-12345678 --port 80", "vllm --api-key *** --port 80"),
+    ("['--hf-token', 'hf_12345678']", "['--hf-token', '***']"),
+    ("client-key-data: LS0tLS1CRUdJTiBSU0EgUFJJVkFU\n", "client-key-data: LS0tLS1CRUdJTi***\n"),
+    ("a eyJhbGciOiJSUzI1.eyJpc3MiOiJr.c2lnbg b", "a eyJ*** b"),
+    ("-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG\n-----END", "-----BEGIN PRIVATE KEY-----***"
+     "-----END"),
+    ("token: none, max_tokens=16384000", "token: none, max_tokens=16384000"),
+    ("--tokenizer a12345678", "--tokenizer a12345678"),
     ("ssh://root@lab:2222", "ssh://root@lab:2222"),
     ("https://host:8443/a@b", "https://host:8443/a@b"),
     ("http://host:80/ 12:30@noon", "http://host:80/ 12:30@noon"),
-)
+)  # fmt: skip
 
 
 # By number: a test's id is masked, too, and then is another one.
+@pytest.mark.finding("F6", "credentials in configurations, process lists and command lines")
 @pytest.mark.parametrize("number", range(len(CREDENTIALS)))
 def test_credentials_that_nobody_named(number: int) -> None:
     text, masked = CREDENTIALS[number]
@@ -95,6 +109,13 @@ def test_a_secret_in_every_form(secret: str, encoder: str) -> None:
 )  # fmt: skip
 def test_what_is_replaced(secrets: list[str], text: str, masked: str) -> None:
     assert Masker(secrets).text(text) == masked
+
+
+@pytest.mark.finding("F6", "a credential in a command line's words, as the record has them")
+def test_a_word_of_a_command_line_is_known_by_the_one_before_it() -> None:
+    words = ["vllm", "--api-key", "sk-12345678", "--port", "8000", "--api-key"]
+    assert Masker().value(words) == [*words[:2], "***", *words[3:]]
+    assert Masker(["--api"]).value(words[1:3]) == ["***-key", "sk-12345678"]
 
 
 def test_bytes_that_are_no_text_survive() -> None:

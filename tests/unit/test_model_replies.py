@@ -37,6 +37,12 @@ def test_an_error_is_read_in_any_form(body: str, says: str) -> None:
     assert says in replies.said(body)
 
 
+@pytest.mark.finding("F2", "a page of the model server's that takes hours to be read")
+@pytest.mark.parametrize("tag", ["<title>", "<title", "<"])
+def test_a_page_without_an_end_is_read_at_its_beginning(tag: str) -> None:
+    assert "a page of HTML" in replies.said(tag * 150_000)
+
+
 @pytest.mark.case(
     "vLLM",
     "templates without a place for the system prompt, and other refusals",

@@ -163,15 +163,25 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         ("ssh://u@h:22", ("u", "h", 22)),
         ("ssh://h", ("root", "h", 22)),
         ("ssh://lab@[fe80::1]:2222", ("lab", "fe80::1", 2222)),
+        ("ssh://root@[fe80::1%eth0]", ("root", "fe80::1%eth0", 22)),
+        ("ssh://root@[fe80::1%25eth0.7]:23", ("root", "fe80::1%eth0.7", 23)),
+        ("ssh://a%20b@Host", ("a b", "host", 22)),
     ],
 )
+@pytest.mark.finding("F20", "an address with a zone, or with port 0, is another one")
 def test_an_address(tmp_path: Path, address: str, expected: tuple[str, str, int]) -> None:
     put(tmp_path, f'name = "a"\n[target]\nkind = "ssh"\naddress = "{address}"\n')
     end = get(tmp_path).target.endpoint()
     assert (end.user, end.host, end.port) == expected
 
 
-@pytest.mark.parametrize("address", ["ssh://u@-oProxyCommand=x", "ssh://u@h:99999", "http://h"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("ssh://u@-oProxyCommand=x", "ssh://u@h:99999", "ssh://u@h:0", "http://h"),
+        *("ssh://u@[fe80::1%]", "ssh://u@[fe80::1%a b]", "ssh://u@[1:2]", "ssh://u@[fe80::1%-o/x]"),
+    ],
+)
 def test_no_address(tmp_path: Path, address: str) -> None:
     put(tmp_path, f'name = "a"\n[target]\nkind = "ssh"\naddress = "{address}"\n')
     assert "of the form ssh://user@host:port" in refused(tmp_path)

@@ -7,6 +7,8 @@ import re
 import tomllib
 from importlib.metadata import packages_distributions
 
+import pytest
+
 from tests.unit.mini import ROOT
 
 
@@ -46,6 +48,25 @@ def test_what_the_code_imports_is_declared_and_locked() -> None:
             for module in re.findall(r"^\s*(?:import|from) (\w+)", text, re.M):
                 names = {_name(name) for name in found.get(module, [])}
                 assert not names or names & declared, f"{path} imports '{module}'"
+
+
+@pytest.mark.finding("F20", "a package of another content under the version that is locked")
+@pytest.mark.parametrize("name", ["requirements.lock", "bootstrap.lock"])
+def test_every_package_has_its_digests(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    assert len(lines) > 10
+    for line in lines:
+        assert re.fullmatch(r"[\w.-]+==[\w.]+ *(; [^#]*?)?( +--hash=sha256:[0-9a-f]{64})+", line), (
+            line
+        )
+
+
+def test_bootstrap_installs_what_is_locked() -> None:
+    script = (ROOT / "bootstrap").read_text(encoding="utf-8")
+    [version] = re.findall(r"^TOX='(tox==.*)'$", script, re.M)
+    assert f"\n{version} " in (ROOT / "bootstrap.lock").read_text(encoding="utf-8")
+    assert "--require-hashes -r bootstrap.lock" in script
 
 
 def _name(requirement: str) -> str:

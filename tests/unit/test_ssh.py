@@ -6,14 +6,16 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from harness.host.command import CommandTimeout, HostUnreachable
+from harness.errors import BadUsage
+from harness.host.command import CAPTURE, Capture, CommandTimeout, HostUnreachable
 from harness.host.host import ANY, Host, open_ssh
-from harness.host.ssh import SshTransport
+from harness.host.ssh import SshTransport, _take_in
 from harness.wait import wait_for
 from tests.unit.conftest import IS_WAITED_FOR, TIME_IS_UP, Sshd, break_connection, runs
 from tests.unit.patience import PATIENCE
@@ -176,22 +178,61 @@ def test_another_host_key_than_the_known_one_is_refused(sshd: Sshd, tmp_path: Pa
     assert "@@@" not in text
 
 
-def test_a_users_configuration_does_not_take_the_master_away(
-    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """ssh finds its configuration by the user's entry in passwd: hence by an ssh on PATH."""
+@pytest.fixture
+def configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's configuration of ssh, to be written.
+
+    ssh finds it by the user's entry in passwd: hence by an ssh on PATH.
+    """
     config = tmp_path / "config"
-    config.write_text(
-        "IgnoreUnknown ForkAfterAuthentication,SessionType,StdinNull,UseKeychain\n"
-        "UseKeychain yes\nControlPersist yes\nForkAfterAuthentication yes\nSessionType none\n"
-        "StdinNull yes\nRemoteCommand sleep 1000\n"
-        f"ExitOnForwardFailure yes\nLocalForward 127.0.0.1:{sshd.endpoint.port} localhost:1\n"
-    )
     ssh = tmp_path / "bin" / "ssh"
     ssh.parent.mkdir()
     ssh.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F "{config}" "$@"\n')
     ssh.chmod(0o755)
     monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    return config
+
+
+@pytest.mark.finding("F15", "a user's configuration has ssh take any key on loopback")
+def test_a_wrong_key_on_loopback_is_refused_whatever_is_configured(
+    sshd: Sshd, tmp_path: Path, configured: Path
+) -> None:
+    configured.write_text("NoHostAuthenticationForLocalhost yes\n")
+    (tmp_path / "empty").touch()
+    endpoint = replace(sshd.endpoint, known_hosts=tmp_path / "empty")
+    with pytest.raises(HostUnreachable, match="host key is not in"), open_ssh(endpoint):
+        pass
+
+
+@pytest.mark.finding("F8", "a path with quotes, % or a backslash is another one to ssh")
+def test_a_path_may_have_any_name(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a %h \"b\" 'c' \\d"
+    folder.mkdir()
+    for name in ("key", "known_hosts"):
+        shutil.copy2(sshd.directory / name, folder)
+    endpoint = replace(sshd.endpoint, identity=folder / "key", known_hosts=folder / "known_hosts")
+    runtime = Path(tempfile.mkdtemp(prefix="a %h \"' "))  # a socket's path has to be short
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    try:
+        with open_ssh(endpoint, become=False) as host:
+            assert [path.name[:4] for path in runtime.iterdir()] == ["ssh-"]
+            assert host.run("echo", "up").out == "up\n"
+        variable = replace(endpoint, identity=Path("/${HOME}/key"))
+        with pytest.raises(BadUsage, match="cannot be told of a path"), open_ssh(variable):
+            pass
+    finally:
+        shutil.rmtree(runtime)
+
+
+def test_a_users_configuration_does_not_take_the_master_away(sshd: Sshd, configured: Path) -> None:
+    configured.write_text(
+        "IgnoreUnknown ForkAfterAuthentication,SessionType,StdinNull,UseKeychain\n"
+        "UseKeychain yes\nControlPersist yes\nForkAfterAuthentication yes\nSessionType none\n"
+        "StdinNull yes\nRemoteCommand sleep 1000\n"
+        f"ExitOnForwardFailure yes\nLocalForward 127.0.0.1:{sshd.endpoint.port} localhost:1\n"
+    )
     before = {*sshd.connections()}
     with open_ssh(sshd.endpoint, "configured", become=False) as host:
         transport = host._transport
@@ -202,3 +243,13 @@ def test_a_users_configuration_does_not_take_the_master_away(
         assert runs(pid)
     assert not runs(pid)
     wait_for("its connection is gone", lambda: before >= {*sshd.connections()}, PATIENCE, 0.02)
+
+
+@pytest.mark.finding("F7", "a hostile server fills the master's log")
+def test_of_what_a_server_says_the_end_is_kept() -> None:
+    said = Capture(None)
+    with subprocess.Popen(["head", "-c", "5000000", "/dev/zero"], stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        _take_in(server.stdout, said)
+    assert said.total == 5_000_000
+    assert len(said._kept) <= 2 * CAPTURE

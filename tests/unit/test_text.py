@@ -103,6 +103,7 @@ def test_the_end_of_a_stream_is_cut_at_a_character() -> None:
 
 
 @pytest.mark.parametrize("at", range(0, 40, 3))
+@pytest.mark.finding("F11", "a secret is cut before it is masked")
 def test_a_secret_at_a_cut_is_masked(at: int) -> None:
     secret = "s3cr3t-of-the-house-4711"
     result = Result(("x",), 1, "", "x" * (2000 - at) + secret + "y" * 2000, 0.0, 0, 5000)
@@ -129,6 +130,7 @@ def test_a_record_is_what_strict_readers_of_json_take(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.finding("F1", "a byte that is no UTF-8 costs every document")
 def test_every_document_of_a_hostile_run(kind: str, tmp_path: Path) -> None:
     text = HOSTILE[kind]
     run = records.write(
@@ -159,6 +161,7 @@ def test_every_document_of_a_hostile_run(kind: str, tmp_path: Path) -> None:
         assert not OBEYED.search(trend.page(history))
 
 
+@pytest.mark.finding("F3", "a GPU's name that is a formula takes the report away")
 def test_names_of_others_are_no_formulas() -> None:
     made, axes = drawing.figure(4, 2, drawing.Margins())
     axes.text(0.5, 0.5, HOSTILE["mathtext"])
@@ -178,6 +181,7 @@ def test_a_line_to_paste_does_what_it_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.finding("F4", "a host's escapes reach the operator's terminal")
 def test_the_terminal_of_a_run(kind: str) -> None:
     stream = io.StringIO()
     screen = Screen(stream, Masker(["s3cr3t-value"]).text)

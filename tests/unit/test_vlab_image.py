@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -13,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.patience import PATIENCE
-from vlab import hold, image, manifest, namespace, recipe
+from vlab import hold, image, manifest, namespace, packages, recipe
+from vlab.build import Build
 from vlab.errors import VlabError
 from vlab.process import Process
 
@@ -56,6 +58,7 @@ def folders(cache: Path) -> list[str]:
     return [path.name for path in cache.iterdir() if path.is_dir()]
 
 
+@pytest.mark.finding("F20", "the private half of the lab's host key is for all to read")
 def test_an_image_is_built_once_and_what_the_build_says_is_shown(
     cache: Path, builder: Callable[[str], None]
 ) -> None:
@@ -65,6 +68,7 @@ def test_an_image_is_built_once_and_what_the_build_says_is_shown(
     assert first == second
     assert first.disk.read_bytes() == b"disk"
     assert said.count("working") == 1
+    assert first.folder.stat().st_mode & 0o777 == 0o700  # the disk has a private key in it
 
 
 def test_a_build_that_fails_says_why_and_leaves_nothing(
@@ -246,3 +250,15 @@ def test_a_cache_that_cannot_be_made_is_one_sentence(
     monkeypatch.setenv("VLAB_CACHE", str(tmp_path / "file/cache"))
     with pytest.raises(VlabError, match=r"cannot be made \(Not a directory\); name another"):
         image.ensure(print)
+
+
+@pytest.mark.finding("F20", "a wheel of another content, which the lab would execute")
+def test_wheels_come_by_their_digests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[object, ...]] = []
+    monkeypatch.setattr(Build, "run", lambda self, *words: ran.append(words))
+    (tmp_path / "work").mkdir()
+    recipe._wheels(Build(tmp_path / "work", tmp_path / "log", print))
+    assert "--require-hashes" in ran[0]
+    lines = Path(str(ran[0][-1])).read_text().splitlines()
+    assert len(lines) == len(packages.WHEELS)
+    assert all(re.fullmatch(r"\S+==\S+ --hash=sha256:[0-9a-f]{64}", line) for line in lines)

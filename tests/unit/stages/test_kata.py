@@ -104,6 +104,13 @@ def test_what_the_guide_asks_for_is_set_and_nothing_else_is_touched(lab: Lab) ->
     assert [line for line in new if line.startswith("#")] == comments
 
 
+@pytest.mark.finding("F20", "kata's configuration is for all to read while a run has it")
+def test_the_file_keeps_its_mode(lab: Lab) -> None:
+    lab.host.reply("stat -c %a -- ", PATH, out="600\n")
+    lab.host.reply("mktemp", f"sh {PATH} 600 ")
+    lab.bring("kata")
+
+
 def test_the_file_is_kept_before_it_is_written(lab: Lab) -> None:
     lab.bring("kata")
     lines = [" ".join(words) for words in lab.host.asked]

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.common import install
 from fixtures.common.findings import reported
 from fixtures.network import cni
+from fixtures.network.stage import NetworkStage
 from harness.errors import LabError
 from harness.host.command import without_usage
 from harness.host.host import Host
@@ -555,3 +557,32 @@ def test_an_asset_that_is_another_file_is_not_used(make_lab: MakeLab, tmp_path: 
     lab.host.reply("sha256sum <", "/opt/cni/bin/cnitool")
     with pytest.raises(LabError, match="is not what was expected"):
         lab.bring("network")
+
+
+@pytest.mark.finding("F6", "a kubeconfig with a token lies beside CNI's configurations")
+def test_evidence_has_what_cni_reads_and_no_credentials(local: Host, tmp_path: Path) -> None:
+    configuration = '{"name": "k8s", "plugins": []}'
+    (tmp_path / "10-calico.conflist").write_text(configuration)
+    for name in ("calico-kubeconfig", "multus.d", "calico.kubeconfig", "10.conf.bak", "ca.crt"):
+        (tmp_path / name).write_text("token: a-servants\n")
+    script = NetworkStage.evidence["cni"]
+    assert "/etc/cni/net.d " in script
+    said = local.ask("sh", "-c", script.replace("/etc/cni/net.d ", f"{tmp_path} ")).out
+    assert configuration in said
+    assert "a-servants" not in said
+
+
+@pytest.mark.finding("F20", "plugins in our own folder that others could write")
+@pytest.mark.parametrize("writable", ["", "plugins", "plugins/bridge", "."])
+def test_what_was_unpacked_is_used_where_nobody_else_can_have_changed_it(
+    local: Host, tmp_path: Path, writable: str
+) -> None:
+    tmp_path.chmod(0o755)
+    folder = tmp_path / "plugins"
+    assert not install.sound(local, str(folder))
+    folder.mkdir(mode=0o755)
+    (folder / "bridge").touch(0o755)
+    (folder / "host-local").symlink_to("bridge")
+    if writable:
+        (tmp_path / writable).chmod(0o777)
+    assert install.sound(local, str(folder)) == (not writable)
