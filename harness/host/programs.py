@@ -46,6 +46,7 @@ _PACKAGES = {
     "python3": ("python3", "python3"),
     "qemu-img": ("qemu-utils", "qemu-img"),
     "resize2fs": ("e2fsprogs", "e2fsprogs"),
+    "rmmod": ("kmod", "kmod"),
     "rpm": ("rpm", "rpm"),
     "sed": ("sed", "sed"),
     "setpriv": ("util-linux", "util-linux"),

@@ -141,6 +141,7 @@ class Session:
         error of the harness, and the work goes on without a record.
         """
         self.consent()
+        self.interrupts.begun = True
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         runs = self.root / "reports" / "runs"
         self.run_dir = runs / f"{now}-{uuid.uuid4().hex[:6]}"
@@ -316,14 +317,14 @@ class Interrupts:
 
     Without that a cancelled CI job would end everything with no undo at all (pytest #5243), and so
     would a terminal that is closed. While the first is being answered (`PAUSE`) another does
-    nothing, as pytest has no end for it but a traceback; unless `again` says that it may. When the
-    run is `over` there is nothing left to be ended.
+    nothing, as pytest has no end for it but a traceback; unless `again` says that it may, or no run
+    has `begun`. When the run is `over` there is nothing left to be ended.
     """
 
     PAUSE = 5.0  # seconds; fixtures' own teardown, where a second may strike, has begun by then
 
     def __init__(self) -> None:
-        self.again = self.over = False
+        self.begun = self.again = self.over = False
         self._last: float | None = None
 
     def __call__(self, signum: int, frame: types.FrameType | None) -> None:
@@ -331,7 +332,8 @@ class Interrupts:
         now = time.monotonic()
         if self.over:
             return
-        if self._last is None or self.again or now - self._last > self.PAUSE:
+        first = self._last is None or now - self._last > self.PAUSE
+        if first or self.again or not self.begun:
             self._last, self.again = now, False
             raise KeyboardInterrupt
 
