@@ -89,6 +89,7 @@ def test_an_interrupted_recovery_tells_what_it_has_done(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at", ["pytest_keyboard_interrupt", "signal at the end"])
+@pytest.mark.finding("C6", "two signals within a moment end a run with a traceback")
 def test_a_second_signal_beside_all_hooks_of_ours_changes_nothing(tmp_path: Path, at: str) -> None:
     """As two within a moment: pytest still answers the first one, or is at its last lines."""
     mini = Mini(tmp_path / "m", during.hang, plugins=[*PLUGINS, "tests.sample.strikes"])
@@ -120,6 +121,7 @@ def test_a_second_signal_does_nothing_while_the_first_is_answered() -> None:
     interrupts(signal.SIGINT, None)
 
 
+@pytest.mark.finding("C5", "SIGHUP ends a run without its undo")
 def test_a_terminal_that_is_closed_ends_a_run_that_is_undone(tmp_path: Path) -> None:
     """Nobody reads what it says then, and writing it fails."""
     mini = Mini(tmp_path / "m", during.hang)
@@ -153,6 +155,7 @@ def _kept(folder: Path, *plugins: str) -> Mini:
     return mini
 
 
+@pytest.mark.finding("C11", "a recovery whose record has no room ends with 0")
 def test_a_recovery_on_a_full_disk_undoes_and_does_not_pass(tmp_path: Path) -> None:
     mini = _kept(tmp_path / "m", "tests.sample.full")
     status, out = mini.pytest("--recover")
@@ -175,6 +178,7 @@ def _last_is_a_folder(runs: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [_no_folder, _last_is_a_folder])
+@pytest.mark.finding("C11", "a folder of runs that cannot be written")
 def test_where_no_record_can_be_kept_no_run_begins_and_a_recovery_does(
     tmp_path: Path, spoil: Callable[[Path], None]
 ) -> None:

@@ -101,6 +101,13 @@ def test_what_is_declared_or_volatile_is_not_told() -> None:
     assert advice(left[1]) == "to unload it: rmmod vfio"
 
 
+@pytest.mark.finding("C4", "an import that was cut off leaves a lease, and what it holds")
+def test_a_lease_is_told_with_what_ends_it() -> None:
+    lease = Difference(kind="containerd", item="lease 7-x (namespace default)", after="")
+    assert undeclared([lease], ["containerd content *"]) == [lease]
+    assert advice(lease).endswith("ctr leases rm 7-x")
+
+
 def _record(folder: Path, *events: dict[str, object]) -> Path:
     path = folder / "record.jsonl"
     path.write_text("".join(json.dumps(event) + "\n" for event in events))
@@ -170,6 +177,7 @@ def test_a_run_that_leaves_nothing_ends_with_0(tmp_path: Path) -> None:
     assert not (mini.state / "fingerprint").exists()
 
 
+@pytest.mark.finding("C2", "what no undo knows of stays, and nobody says so")
 def test_what_no_undo_knows_of_fails_the_run_with_the_stages_name(tmp_path: Path) -> None:
     mini = _mini(tmp_path / "mini", during.litter)
     status, output = mini.pytest("-m", "acceptance")

@@ -247,6 +247,7 @@ def _header(line: str, **other: object) -> str:
 
 
 @pytest.mark.parametrize(("number", "line", "says"), _malformed().values(), ids=_malformed())
+@pytest.mark.finding("C12", "a malformed journal is half executed, or blocks the good ones")
 def test_a_malformed_journal_is_refused_whole_and_the_others_are_undone(
     journal: Journal, local: Host, state: str, tmp_path: Path, number: int, line: str, says: str
 ) -> None:
@@ -286,6 +287,7 @@ def test_a_malformed_header_is_refused(
         Journal.load(local, journal.run_id, state)
 
 
+@pytest.mark.finding("F16", "a name with a blank is two runs, and stops the recovery")
 def test_journals_that_are_no_journals_are_named_each(
     journal: Journal, local: Host, state: str, tmp_path: Path
 ) -> None:
@@ -312,6 +314,7 @@ def test_journals_that_are_no_journals_are_named_each(
         journals.load_all(local, state)
 
 
+@pytest.mark.finding("F16", "a journal above 1 MiB is unreadable and stands before all others")
 def test_a_journal_of_more_than_a_mebibyte_is_read_whole(
     journal: Journal, local: Host, state: str, tmp_path: Path
 ) -> None:
@@ -339,6 +342,7 @@ def test_an_id_is_not_used_again_where_its_line_may_stand(
     assert [result.entry.what for result in recover(local, state)] == ["second", "first"]
 
 
+@pytest.mark.finding("C12", "a state folder or a journal that another user can write")
 def test_a_journal_that_others_could_write_is_refused(
     journal: Journal, local: Host, state: str, tmp_path: Path
 ) -> None:
@@ -356,6 +360,7 @@ def test_a_journal_that_others_could_write_is_refused(
         os.chmod(folder, 0o700)
 
 
+@pytest.mark.finding("C12", "an undo that hangs")
 def test_an_undo_that_hangs_is_ended_and_told_with_what_to_type(
     journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -375,6 +380,7 @@ def test_an_undo_that_hangs_is_ended_and_told_with_what_to_type(
 
 
 @pytest.mark.parametrize("undo", [["rm -rf x"], [[]], [["rm", 1]], [], [[""]]])
+@pytest.mark.finding("C12", "a text in the place of an undo is executed letter by letter")
 def test_an_undo_is_no_shell_text(journal: Journal, undo: Any) -> None:
     with pytest.raises(TypeError, match="a list of words"):
         journal.record("s", "w", undo)
@@ -434,6 +440,7 @@ def test_a_lock_of_another_machine_is_never_presumed_dead(
         ('{"run": ".*"}', "'run' has to be the id of a run"),
     ],
 )
+@pytest.mark.finding("C13", "a malformed lock")
 def test_a_malformed_lock_is_refused_and_stays(
     local: Host, state: str, text: str, says: str
 ) -> None:
@@ -450,6 +457,7 @@ def test_a_malformed_lock_is_refused_and_stays(
         path.write_text(good)
 
 
+@pytest.mark.finding("C13", "a guard that is held, without a word of who")
 def test_a_guard_that_is_held_names_its_holder(
     local: Host, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -463,6 +471,7 @@ def test_a_guard_that_is_held_names_its_holder(
         fcntl.flock(held, fcntl.LOCK_UN)
 
 
+@pytest.mark.finding("C8", "the state folder, its lock's guard and empty folders stay")
 def test_nothing_stays_where_nothing_is_kept(local: Host, state: str, tmp_path: Path) -> None:
     with lock.locked(local, named("first"), state):
         (Path(state) / "jobs").mkdir()

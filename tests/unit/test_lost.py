@@ -134,6 +134,7 @@ def test_a_lock_is_given_back_where_taking_it_was_interrupted(own: Host, tmp_pat
     assert not lock.exists()
 
 
+@pytest.mark.finding("C14", "a journal's line for which there is no room")
 def test_a_line_for_which_there_is_no_room_leaves_nothing_behind(
     local: Host, tmp_path: Path
 ) -> None:

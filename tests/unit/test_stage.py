@@ -193,6 +193,7 @@ class Proved(Durable):
         return f"inode {self.path.stat().st_ino}" if self.path.exists() else ""
 
 
+@pytest.mark.finding("C15", "a failed run forgets what a good one has made")
 def test_a_failed_run_forgets_nothing_of_a_good_one(local: Host, tmp_path: Path) -> None:
     good, other = tmp_path / "good", tmp_path / "other"
     for path, content in ((good, "a"), (other, "bad"), (good, "bad"), (other, "b"), (good, "a")):

@@ -213,6 +213,7 @@ def _named(profile: Profile, name: str) -> Profile:
     return profile.model_copy(update={"vlab": profile.vlab.model_copy(update={"name": name})})
 
 
+@pytest.mark.finding("C9", "a lab in use by another checkout is 'not up', and its holder not named")
 def test_a_lab_in_use_is_refused_with_its_holder_however_it_is_met(
     up: vlab.Machine, session: Session, profile: Profile
 ) -> None:
@@ -250,6 +251,7 @@ def test_a_lab_of_other_settings_is_told_as_that(
         pass
 
 
+@pytest.mark.finding("C10", "a recovery of one lab looks at others")
 def test_recover_touches_the_named_lab_alone(
     up: vlab.Machine,
     session: Session,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,7 @@ def test_what_a_build_has_made_is_kept_by_its_identity(lab: Lab) -> None:
     assert [entries[what].undo[0][-1] for _, what in OURS] == [ID, MANIFEST]
 
 
+@pytest.mark.finding("C15", "a build that fails leaves a claim on its name")
 def test_a_build_that_fails_leaves_no_claim(lab: Lab) -> None:
     lab.host.job("image-build", 1, "ERROR: no\n")
     with pytest.raises(StageFailed):
@@ -297,6 +299,7 @@ def test_restore_removes_what_we_built(
 
 
 @pytest.mark.parametrize("noted", [True, False])
+@pytest.mark.finding("C15", "--restore removes an image that somebody else has under our name")
 def test_restore_never_removes_an_image_of_somebody_else(
     local: Host, tmp_path: Path, images: Path, noted: bool
 ) -> None:
@@ -583,3 +586,12 @@ def test_a_digest_is_made_only_where_it_is_asked_for(ready: Lab) -> None:
             build_context.probe_context(ready.host, CONTEXT, "Dockerfile", digest=False).sha256
             == ""
         )
+
+
+@pytest.mark.finding("C3", "docker's temporary file beside the archive stays")
+def test_what_docker_writes_beside_the_archive_goes(tmp_path: Path) -> None:
+    for name in ("image.tar", ".docker_temp_123456", "rootfs.img"):
+        (tmp_path / name).write_text("")
+    script = ["sh", "-euc", ours.REMOVE_ARCHIVE, "sh", str(tmp_path / "image.tar")]
+    subprocess.run(script, check=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["rootfs.img"]

@@ -401,6 +401,7 @@ def test_the_configuration_is_the_guides_with_the_profiles_names(lab: Lab) -> No
     assert written["ipMasq"]
 
 
+@pytest.mark.finding("C1", "ip_forward goes back, and what the kernel changes with it does not")
 def test_forwarding_goes_back_to_what_it_was(lab: Lab) -> None:
     was = (
         "net/ipv4/ip_forward=0",
@@ -415,6 +416,7 @@ def test_forwarding_goes_back_to_what_it_was(lab: Lab) -> None:
     assert entry.undo == (("sysctl", "-q", "-e", "-w", *was),)
 
 
+@pytest.mark.finding("C2", "modules that a stage brings in stay loaded")
 def test_modules_that_were_not_loaded_go_last(lab: Lab) -> None:
     lab.host.reply("/proc/modules", out="bridge 311296 0 - Live 0x0\n")
     lab.bring("network")
@@ -487,6 +489,7 @@ def test_what_is_removed_bears_our_mark_or_has_nothing_in_it(
         local.run(*script)  # it may be done again
 
 
+@pytest.mark.finding("C1", "a folder of CNI configurations that was not there stays")
 def test_a_folder_that_was_there_stays(lab: Lab) -> None:
     lab.host.reply("for folder; do", "/etc/cni", out=f"/etc/cni\n/etc/cni/net.d\n{cni.STATE}\n")
     lab.bring("network")
