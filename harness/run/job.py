@@ -52,9 +52,16 @@ body='dir=$1; shift; : >"$dir/up"; rc=0; "$@" >>"$dir/out" 2>&1 </dev/null || rc
 echo $rc >"$dir/rc.new"; mv -f "$dir/rc.new" "$dir/rc"; exit $rc'
 if [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then
     systemctl reset-failed "$unit" 2>/dev/null || true
+    # systemd has variables of its own in a command (systemd.service(5), "COMMAND LINES"): ${name}
+    # would be one, and a word that is $name; $$ is a dollar.
+    set -- "$body" sh "$dir" "$@"
+    for word; do
+        word=$(printf '%s.' "$word" | sed 's/[$]/&&/g')
+        set -- "$@" "${word%.}"; shift
+    done
     exec systemd-run --quiet --unit="$unit" --property=KillMode=control-group \\
         --property=TimeoutStopSec=10 --setenv="PATH=$PATH" --setenv="HOME=${HOME:-/root}" \\
-        --setenv="LC_ALL=${LC_ALL-}" --setenv="$token" -- sh -c "$body" sh "$dir" "$@"
+        --setenv="LC_ALL=${LC_ALL-}" --setenv="$token" -- sh -c "$@"
 fi
 env -u HARNESS_COMMAND "$token" setsid -f sh -c "$body" sh "$dir" "$@" </dev/null >/dev/null 2>&1
 # setsid returns before its child has left this session, which ends with this very command.

@@ -233,7 +233,7 @@ def _complete(host: ReplayHost) -> None:
     host.spare("for folder; do", "/etc/cni", out="\n".join(network.FOLDERS))
     host.spare("stat -c inode %i of %W", out=f"{MARK}\n")
     host.spare("link set", f"alias accept-{record().run_id}")
-    host.spare("setsid -f", "image-build")  # the job notes the image's id since
+    host.spare("setsid -f")  # a job's start, of which the command is as it was
     for texts in ("own /", " true /", " rm -rf -- /"):  # the record is from before these
         host.spare("nsenter", texts)
     host.spare("owners_git")
