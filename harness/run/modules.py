@@ -9,16 +9,21 @@ from harness.undo.journal import Journal
 
 # $@: modules. Unloads those that nobody uses, in whatever order their dependencies want; rmmod and
 # not 'modprobe -r', which takes along what was loaded before. A kind of link (veth, bridge) has no
-# count of its users: it stays while there is a link of it.
+# count of its users: it stays while there is a link of it. The kernel takes a network namespace
+# apart after 'ip netns del' has returned, so what is in use gets some seconds.
 _UNLOAD = """
-again=1
-while [ "$again" ]; do
-    again=
+tries=5
+while [ $tries -gt 0 ]; do
+    tries=$((tries - 1)) left=
     for module; do
-        [ "$(cat "/sys/module/$module/refcnt" 2>/dev/null)" = 0 ] || continue
-        [ -z "$(ip -o link show type "$module" 2>/dev/null)" ] || continue
-        if rmmod "$module" 2>/dev/null; then again=1; fi
+        users=$(cat "/sys/module/$module/refcnt" 2>/dev/null) || continue
+        if [ "$users" = 0 ] && [ -z "$(ip -o link show type "$module" 2>/dev/null)" ]; then
+            rmmod "$module" 2>/dev/null || true
+        fi
+        [ ! -e "/sys/module/$module" ] || left=1
     done
+    [ "$left" ] || break
+    sleep 1
 done
 """
 
