@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import lzma
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,9 @@ import pytest
 from fixtures.common import parts
 from fixtures.common.parts import PARTS, Part
 from fixtures.container.sandbox_log import AGENT
+from reports.record import verdict
+from reports.record.integrity import check
+from reports.record.reading import load
 from tests.unit import vllm
 from tests.unit.kept import DATA
 from tests.unit.mini import ROOT
@@ -210,6 +215,25 @@ def write_parts(tmp_path: Path) -> Callable[..., Path]:
         return run
 
     return write
+
+
+@pytest.mark.case(
+    "kata",
+    "a whole run on kata's own shim, runtime and agent, in the lab",
+    source="kata-containers 3.15.0",
+)
+def test_a_run_on_kata_itself_is_told_as_that(tmp_path: Path) -> None:
+    kept = DATA / "run-kata"
+    shutil.copytree(kept / "evidence", tmp_path / "evidence")
+    packed = (kept / "record.jsonl.xz").read_bytes()
+    (tmp_path / "record.jsonl").write_bytes(lzma.decompress(packed))
+    record = load(tmp_path)
+    assert check(record).problems == ()
+    states = {part["name"]: (part["state"], part["says"]) for part in record.parts}
+    assert {states[f"kata {name}"] for name in ("shim", "runtime", "agent")} == {("real", "3.15.0")}
+    assert states["GPU"][0] == "stand-in"
+    counts = verdict.overall(record).counts
+    assert (counts["passed"], counts["not assessed"], counts.total()) == (129, 12, 141)
 
 
 def test_without_a_record_there_is_nothing_to_list(
