@@ -2,7 +2,7 @@
 
 SWEEP_SEEN names a file of changes at which runs were killed before: the first that is not among
 them is added to it. SWEEP_AT is 'entry' (it is in the journal, and has not begun) or 'change' (it
-is under way).
+is under way). SWEEP_ONLY is a text that the change has to have.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def _recorded(journal: Journal, stage: str, what: str, *words: Any, **more: Any)
     entry = _record(journal, stage, what, *words, **more)
     seen = Path(os.environ["SWEEP_SEEN"])
     change = f"[{stage}] {re.sub(journal.run_id, 'RUN', what, flags=re.IGNORECASE)}"
-    if change not in seen.read_text("utf-8").splitlines():
+    meant = os.environ.get("SWEEP_ONLY", "") in change
+    if meant and change not in seen.read_text("utf-8").splitlines():
         with seen.open("a", encoding="utf-8") as file:
             file.write(f"{change}\n")
         if os.environ["SWEEP_AT"] == "entry":

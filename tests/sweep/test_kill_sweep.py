@@ -12,42 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.fingerprint.differences import Answer, undeclared
-from fixtures.profile import Profile
-from harness.host.shape import read
-from harness.profile.schema import load
-from harness.run.stage import DECLARED, stage_classes
-from harness.undo.lock import STATE_DIR
+from tests.sweep.kill import kill
 from tests.vlab.conftest import Shown, started
-from tests.vlab.lab import ROOT, Lab, accept, command
+from tests.vlab.lab import Lab
 
 pytestmark = pytest.mark.timeout(0)
 
 SUITES = os.environ.get("SWEEP_SUITES", "acceptance")
 AT_MOST = int(os.environ.get("SWEEP_CHANGES", "1000"))
-PROGRAM, NOTE = "/root/fingerprint.py", "/root/fingerprint/note.json"
-KILLED = -9
 
 
 @pytest.fixture(scope="module")
-def lab(pytestconfig: pytest.Config, shown: Shown) -> Iterator[Lab]:
-    """A lab that stays up, with the program that notes what it has."""
-    for up in started(shown, Lab.up()):
-        up.put(ROOT / "fixtures" / "fingerprint" / "program.py", PROGRAM)
-        yield up
-
-
-def _kept() -> list[str]:
-    """What a run may leave."""
-    budgets = {name: declared.budget for name, declared in DECLARED.items()}
-    profile = load("vlab", Profile, {}, ROOT / "profiles", budgets)
-    kept = [f"file {STATE_DIR}{what}" for what in ("", "/stages*", "/journal*", "/host.lock*")]
-    return [*kept, *(each for kind in stage_classes() for each in kind.keeps(profile, STATE_DIR))]
-
-
-def _asked(lab: Lab, verb: str) -> Answer:
-    said = lab.do(f"python3 {PROGRAM} {verb} {NOTE} HARNESS_COMMAND quick")
-    return read(said, Answer, "the fingerprint should be JSON")
+def lab(shown: Shown) -> Iterator[Lab]:
+    """A lab that stays up."""
+    yield from started(shown, Lab.up())
 
 
 @pytest.mark.parametrize("at", ["entry", "change"])
@@ -56,34 +34,16 @@ def test_nothing_is_left_wherever_a_run_is_killed(
 ) -> None:
     seen = tmp_path / "seen"
     seen.write_text("")
-    lines: list[str] = []
+    bad: list[str] = []
     for number in range(1, AT_MOST + 1):
         with shown():
-            _asked(lab, "note")
-            run = accept(
-                SUITES,
-                options=["-p", "tests.sweep.killer"],
-                environ={"SWEEP_SEEN": str(seen), "SWEEP_AT": at},
-                VLAB__NAME=lab.machine.name,
-                VLAB__FRESH="false",
-            )
-            if run.status != KILLED:
+            killed = kill(lab, SUITES, at, seen)
+            if not killed.change:
+                assert killed.run.status == 0, killed.run.output[-3000:]
                 break
-            change = seen.read_text("utf-8").splitlines()[-1]
-            recovered = command_of_recovery(lab)
-            left = undeclared(_asked(lab, "compare").differences, _kept())
-            how = "clean" if recovered == 0 and not left else f"{recovered}, {[*map(str, left)]}"
-            lines.append(f"{number:2} killed at the {at} {change}: {how}")
-            print(lines[-1], flush=True)
-    else:
-        run = None
-    assert lines, "no run was killed"
-    assert [line for line in lines if not line.endswith(": clean")] == []
-    assert run is None or run.status == 0, run.output[-3000:]
-
-
-def command_of_recovery(lab: Lab) -> int:
-    """The exit status of ``python -m harness recover`` for this lab."""
-    return command(
-        "recover", module="harness", env={**os.environ, "ACCEPT_VLAB__NAME": lab.machine.name}
-    ).returncode
+            how = "clean" if killed.clean else f"{killed.recovered}, {killed.left}"
+            line = f"{number:2} killed at the {at} {killed.change}: {how}"
+            print(line, flush=True)
+            bad += [] if killed.clean else [line]
+    assert seen.read_text("utf-8"), "no run was killed"
+    assert bad == []

@@ -1,9 +1,12 @@
 """The suites on a virtual lab that stays up: all pass, what lasts is reused, no trace is left."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
+from tests.sweep.kill import kill
+from tests.vlab.conftest import Shown
 from tests.vlab.lab import ROOT, Finished, Lab
 
 pytestmark = pytest.mark.timeout(3600)
@@ -97,3 +100,19 @@ def test_the_host_is_as_it_was_again(
     before: list[str], second_run: Finished, kept_lab: Lab
 ) -> None:
     assert kept_lab.fingerprint() == before
+
+
+# Of the stages that need no other; `tox -e kill-sweep` kills at every change.
+@pytest.mark.parametrize(
+    ("suite", "change"), [("gpu", "bind 0000:"), ("network", "cnitool add")], ids=["gpu", "network"]
+)
+def test_of_a_run_that_was_killed_nothing_is_left(
+    kept_lab: Lab, shown: Shown, tmp_path: Path, suite: str, change: str
+) -> None:
+    seen = tmp_path / "seen"
+    seen.write_text("")
+    with shown():
+        killed = kill(kept_lab, f"acceptance and {suite}", "change", seen, only=change)
+    assert change in killed.change, killed.run.output[-3000:]
+    assert killed.left == ()
+    assert killed.recovered == 0
