@@ -127,7 +127,9 @@ def _host(outcome: Outcome) -> str:
     if outcome.left or outcome.undo_error:
         return f"NOT put back: {undone}, {len(outcome.left)} could not be"
     if outcome.traces:
-        return f"NOT as it was: {undone}, {len(outcome.traces)} things are otherwise all the same"
+        count = len(outcome.traces)
+        things = "1 thing is" if count == 1 else f"{count} things are"
+        return f"NOT as it was: {undone}, and {things} otherwise"
     said = f"put back ({undone})" if outcome.undo else "nothing was changed"
     later = f"; {outcome.durable} kept for later runs, --restore removes them"
     return f"{said}{later if outcome.durable else ''}"
