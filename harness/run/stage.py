@@ -254,13 +254,14 @@ class Run(Generic[P]):
             self.evidence.register(name, partial(_printed, self.host, script))
         with self._in_charge(stage):
             self.host.require(stage.host_programs.split())
+            # A look at what is there may load some, too.
+            modules.bring(self.host, self.journal, stage.name, stage.modules.split())
             if self.provision == "never":
                 return None
             if self.provision == "auto" and (already := self._already(stage)) is not None:
                 return self._done(stage, already, "reused")
             if stage.durable and type(stage).product is Stage.product:
                 self.host.run("rm", "-f", "--", self._digest_path(stage))
-            modules.bring(self.host, self.journal, stage.name, stage.modules.split())
             stage.start()
         return None
 

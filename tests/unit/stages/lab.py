@@ -231,7 +231,7 @@ def _complete(host: ReplayHost) -> None:
     host.spare("/proc/modules", out="".join(f"{name} 16384 0 - Live 0x0\n" for name in wanted))
     host.spare("accept_redirects", out=FORWARDING)
     host.spare("for folder; do", "/etc/cni", out="\n".join(network.FOLDERS))
-    host.spare("stat -c inode %i of %W", out=f"{MARK}\n")
+    host.spare("stat -c inode %i of %.9W", out=f"{MARK}\n")
     host.spare("link set", f"alias accept-{record().run_id}")
     host.spare("setsid -f")  # a job's start, of which the command is as it was
     for texts in ("own /", " true /", " rm -rf -- /"):  # the record is from before these
