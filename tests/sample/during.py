@@ -25,6 +25,12 @@ def litter(stage: Make) -> None:
     stage.run.host.run("touch", str(stage.path.with_name("litter")))
 
 
+def spoil_the_note(stage: Make) -> None:
+    """Have what the fingerprint has noted of the host be no JSON."""
+    for note in (stage.path.parent / "state" / "fingerprint").iterdir():
+        note.write_text("{")
+
+
 def hang(stage: Make) -> None:
     stage.run.host.sh(HANGS, timeout=500, on_line=stage.run.progress)
 

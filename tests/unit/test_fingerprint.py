@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fixtures.fingerprint import program
 from fixtures.fingerprint.differences import Difference, Stages, advice, undeclared
 from harness import exits
 from tests.sample import during
+from tests.sample.stages import Make
 from tests.unit.mini import PLUGINS, Mini
 
 # What `nft -s list ruleset` (nftables 1.0.6) says of docker's rules.
@@ -161,12 +163,12 @@ pytest_plugins = {plugins!r}
 """
 
 
-def _mini(folder: Path, two: object = during.nothing) -> Mini:
+def _mini(folder: Path, two: Callable[[Make], None] = during.nothing) -> Mini:
     plugins = [*PLUGINS, "fixtures.fingerprint.plugin"]
     conftest = CONFTEST.replace("{plugins!r}", repr(plugins)).replace(
         "{host!r}", repr(str(folder / "host"))
     )
-    return Mini(folder, two, conftest=conftest)  # type: ignore[arg-type]
+    return Mini(folder, two, conftest=conftest)
 
 
 def test_a_run_that_leaves_nothing_ends_with_0(tmp_path: Path) -> None:
@@ -183,6 +185,14 @@ def test_what_no_undo_knows_of_fails_the_run_with_the_stages_name(tmp_path: Path
     status, output = mini.pytest("-m", "acceptance")
     assert status == exits.RESIDUE, output
     assert f"LEFT ON THE HOST [two] file {mini.host}/litter was not there before" in output
+
+
+def test_a_comparison_that_fails_is_told_as_that_and_not_as_clean(tmp_path: Path) -> None:
+    mini = _mini(tmp_path / "mini", during.spoil_the_note)
+    status, output = mini.pytest("-m", "acceptance")
+    assert status == exits.RESIDUE, output
+    assert "LEFT ON THE HOST [fingerprint] what else is otherwise is not known" in output
+    assert mini.made() == []
 
 
 def test_what_others_do_is_named_in_the_profile(tmp_path: Path) -> None:
