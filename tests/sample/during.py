@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import LabError
 from harness.host.command import HostUnreachable
+from harness.run.job import run_job
 
 if TYPE_CHECKING:
     from tests.sample.stages import Make
@@ -23,6 +24,11 @@ def nothing(stage: Make) -> None: ...
 def litter(stage: Make) -> None:
     """Make a file, of which no journal knows."""
     stage.run.host.run("touch", str(stage.path.with_name("litter")))
+
+
+def work(stage: Make) -> None:
+    """Have a job on the host: its folder is in one of all jobs."""
+    run_job(stage.run.host, "work", ["true"], timeout=60, journal=stage.run.journal)
 
 
 def spoil_the_note(stage: Make) -> None:

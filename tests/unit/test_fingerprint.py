@@ -171,12 +171,13 @@ def _mini(folder: Path, two: Callable[[Make], None] = during.nothing) -> Mini:
     return Mini(folder, two, conftest=conftest)
 
 
-def test_a_run_that_leaves_nothing_ends_with_0(tmp_path: Path) -> None:
-    mini = _mini(tmp_path / "mini")
+@pytest.mark.parametrize("two", [during.nothing, during.work], ids=["stages", "and a job"])
+def test_a_run_that_leaves_nothing_ends_with_0(tmp_path: Path, two: Callable[[Make], None]) -> None:
+    mini = _mini(tmp_path / "mini", two)
     status, output = mini.pytest("-m", "acceptance")
     assert status == exits.PASSED, output
     assert [e["value"] for e in mini.record() if e.get("name") == "left"] == [[]]
-    assert not (mini.state / "fingerprint").exists()
+    assert not mini.state.exists()
 
 
 @pytest.mark.finding("C2", "what no undo knows of stays, and nobody says so")
