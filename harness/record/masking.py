@@ -37,6 +37,7 @@ _TOKEN = r"[A-Za-z0-9._~+/\-]"  # RFC 6750, 2.1
 # What has no digit is a word, as in "token: none".
 _DIGIT = rf"(?P<secret>(?={_TOKEN}*\d){_TOKEN}{{8,}}=*)"
 _IS = r"[\\\"']{0,4}[ \t]*[:=][ \t]*[\\\"']{0,4}"  # also in JSON that is a text of JSON
+_OPTION = r"--(?=[a-z0-9_])[a-z0-9_-]{0,20}"  # from the last two dashes on, where there are more
 # By a sign, as below.
 _NAMES = (
     ("token", "token"),
@@ -62,7 +63,7 @@ _CREDENTIALS = tuple(
         ("bearer", rf"\bBearer\s+{_DIGIT}"),
         # token: x1..., "k8s_auth_token": "x1...", HF_TOKEN=hf_..., --api-key x1...
         *((sign, rf"{name}{_IS}{_DIGIT}") for sign, name in _NAMES),
-        *((sign, rf"--[a-z0-9_-]{{0,20}}{name}[\\\"',\s]+{_DIGIT}") for sign, name in _NAMES),
+        *((sign, rf"{_OPTION}{name}[\\\"',\s]+{_DIGIT}") for sign, name in _NAMES),
         # the base64 of what begins with '-----BEGIN ', as a kubeconfig has keys
         ("ls0tls1crudjti", r"(?-i:LS0tLS1CRUdJTi)(?P<secret>[\w+/=]{8,})"),
         # a JSON Web Token (RFC 7519), as a Kubernetes service account has one

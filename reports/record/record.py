@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -27,6 +28,7 @@ class RecordError(Exception):
     """A record that cannot be read; the text says which line, and why."""
 
 
+@lru_cache(maxsize=4096)
 def suite_of(nodeid: str) -> str:
     """`suites/test_gpu.py::test_x` is of suite `gpu`; whatever is in `suites/local`, of `local`."""
     path = PurePosixPath(nodeid.partition("::")[0])
