@@ -13,6 +13,7 @@ pytest_plugins = [
     "fixtures.fingerprint.plugin",
     "fixtures.lab",
     "fixtures.guide.plugin",
+    "fixtures.guest.access",
     "reports.plugin",
     *STAGES,
 ]

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from fixtures.container.stage import Container
+from fixtures.guest.stage import Guest
 from fixtures.model import chat, replies
 from fixtures.model.chat import Answer, Streamed
 from fixtures.model.stage import Model, surviving
@@ -31,11 +31,9 @@ BAD_REQUESTS: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.clause("model.server")
-def test_server_runs_the_guides_command(
-    model: Model, container: Container, profile: Profile
-) -> None:
+def test_server_runs_the_guides_command(model: Model, guest: Guest, profile: Profile) -> None:
     script = "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; echo; done"
-    result = container.run("sh", "-c", script, ok=ANY)
+    result = guest.run("sh", "-c", script, ok=ANY)
     wanted = [word for word in profile.model.command if word.startswith("--") or "." in word]
     serving = [line for line in result.out.splitlines() if all(word in line for word in wanted)]
     assert serving, (
@@ -55,12 +53,12 @@ def test_server_serves_the_model(model: Model, profile: Profile) -> None:
 
 @pytest.mark.clause("model.inside")
 def test_server_answers_inside_the_container(
-    model: Model, container: Container, profile: Profile, lab_host: Host
+    model: Model, guest: Guest, profile: Profile, lab_host: Host
 ) -> None:
     url = f"http://127.0.0.1:{profile.model.port}/v1/models"
     limit = f"{lab_host.paced(PATIENCE):.0f}"
     curl = ("curl", "-fsS", "--noproxy", "*", "--max-time", limit, url)
-    result = container.run(*curl, ok=ANY, timeout=PATIENCE + 30)
+    result = guest.run(*curl, ok=ANY, timeout=PATIENCE + 30)
     assert result.rc == 0, (
         f"curl in the container ended with {result.rc}: {result.err}; 7: nothing listens on the "
         "port, 22: an HTTP error, 28: no answer in time, 127: no curl in the image"

@@ -149,6 +149,9 @@ def _read_file(source: Source, path: Path, chain: tuple[Path, ...]) -> None:
             source.problems.append(f"{path}: extends: expected no cycle, found {ring}")
             return
         _read_file(source, path.parent / parent, (*chain, real))
+    target = data.get("target")
+    if isinstance(target, dict) and "kind" in target:
+        source.tree.pop("target", None)  # an address is of its kind: it is not inherited
     source.merge(data, str(path))
 
 

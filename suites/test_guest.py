@@ -1,0 +1,169 @@
+"""The GPUs in the guest are whole: on its bus, healthy, at their link's full width, and quiet."""
+
+import re
+from collections.abc import Sequence
+
+import pytest
+
+from fixtures.guest import kernel_log, sysfs
+from fixtures.guest.health import GpuHealth
+from fixtures.guest.stage import Guest
+from fixtures.profile import Profile
+from harness.outcome import not_assessed
+
+XID_HINT = "dmesg in the guest has what came before it; NVIDIA's page on Xid errors says more"
+
+
+def checked(guest: Guest) -> Sequence[GpuHealth]:
+    """The GPUs by nvidia-smi's document; not assessed where it has none of that form."""
+    if guest.health is None:
+        not_assessed(guest.unknown)
+    assert guest.health.gpus, "'nvidia-smi -q -x' lists no GPU: see the first lines of its output"
+    return guest.health.gpus
+
+
+@pytest.mark.clause("guest.device")
+def test_every_bar_has_an_address(guest: Guest) -> None:
+    for one in guest.functions:
+        assert one.bars, (
+            f"{one.bdf} has no BAR at all, expected memory to reach it by: did its reset fail? "
+            "'lspci -vv' in the guest shows 'rev ff' then, and only a power cycle helps"
+        )
+        lost = [bar for bar in one.bars if not bar.assigned]
+        assert not lost, (
+            f"BAR {', '.join(str(bar.number) for bar in lost)} of {one.bdf} has no address: "
+            f"{max(bar.size for bar in lost) // sysfs.MIB} MiB do not fit the guest's window for "
+            "64-bit memory; enlarge it (pcie_root_port's reserve, OVMF's X-PciMmio64Mb, or the "
+            "machine's highmem-mmio)"
+        )
+
+
+@pytest.mark.clause("guest.memory")
+def test_bar_reaches_all_of_the_memory(guest: Guest) -> None:
+    for function, gpu in zip(guest.functions, checked(guest), strict=False):
+        if gpu.memory is None or gpu.bar1 is None:
+            not_assessed(f"nvidia-smi does not tell memory and BAR1 of {gpu.bus_id}")
+        if gpu.bar1 < gpu.memory:
+            not_assessed(
+                f"BAR1 of {gpu.bus_id} has {gpu.bar1} MiB for {gpu.memory} MiB of memory: a card "
+                "that has no more, or a resizable one that was left small"
+            )
+        assert function.largest >= gpu.bar1, (
+            f"the driver has {gpu.bar1} MiB of BAR1, sysfs has at most {function.largest} MiB for "
+            f"{function.bdf}: another device, or the BAR was mapped in part"
+        )
+
+
+@pytest.mark.clause("guest.link")
+def test_link_has_its_width(guest: Guest) -> None:
+    known = [one for one in guest.functions if one.width and one.max_width]
+    for one in known:
+        assert one.width == one.max_width, (
+            f"the link of {one.bdf} has {one.width} lanes, the card has {one.max_width}: a slot of "
+            "fewer lanes, a card that is not all the way in, or a bad riser"
+        )
+    if not known:
+        not_assessed("the guest is not told of the link: its port does not show one")
+
+
+@pytest.mark.clause("guest.link")
+def test_link_has_its_speed(guest: Guest, profile: Profile) -> None:
+    known = [one for one in guest.functions if one.speed and one.max_speed]
+    low = []
+    for one in known:
+        now, most = sysfs.generation(one.speed), sysfs.generation(one.max_speed)
+        wanted = profile.gpu.link_generation or most
+        if now is not None and wanted is not None and now < wanted:
+            low.append(f"{one.bdf} is at {one.speed}, expected is generation {wanted}")
+    if low:
+        not_assessed(
+            f"{'; '.join(low)}: a link that is idle may be slow; under load the compute probe sees "
+            "it. gpu.link_generation in the profile, where the slot can do no more"
+        )
+    if not known:
+        not_assessed("the guest is not told of the link: its port does not show one")
+
+
+@pytest.mark.clause("guest.reset")
+def test_each_gpu_can_be_reset(guest: Guest) -> None:
+    for one in guest.functions:
+        assert one.reset, (
+            f"the kernel knows no way to reset {one.bdf} (reset_method is empty): the next guest "
+            "finds it as this one leaves it. Is FLR hidden by the machine, or off for this card?"
+        )
+
+
+@pytest.mark.clause("guest.nodes")
+def test_device_nodes_are_there(guest: Guest) -> None:
+    numbers = [node for node in guest.nodes if re.fullmatch(r"/dev/nvidia\d+", node)]
+    count = len(guest.functions)
+    assert len(numbers) == count, (
+        f"{count} GPUs, and nodes {numbers or 'none'}, expected one /dev/nvidiaN for each: "
+        "nvidia-modprobe makes them, and NVIDIA's hook brings them into the container"
+    )
+    missing = {"/dev/nvidiactl", "/dev/nvidia-uvm"}.difference(guest.nodes)
+    assert not missing, (
+        f"{', '.join(sorted(missing))} is not there: without it CUDA finds no device. For UVM: "
+        "'nvidia-modprobe -u -c 0' in the guest (kata's guests load no module by themselves)"
+    )
+
+
+@pytest.mark.clause("guest.health")
+def test_memory_has_no_uncorrectable_errors(guest: Guest) -> None:
+    gpus = checked(guest)
+    for gpu in gpus:
+        assert not gpu.uncorrectable, (
+            f"{gpu.uncorrectable} uncorrectable errors of memory (ECC) on {gpu.bus_id} since the "
+            f"driver was loaded, {gpu.ever} over its life: expected none. Reset the GPU; if more "
+            "come, it is to be replaced"
+        )
+    if all(gpu.uncorrectable is None for gpu in gpus):
+        not_assessed("these GPUs have no counters of ECC, or it is off")
+
+
+@pytest.mark.clause("guest.health")
+def test_no_memory_waits_to_be_retired(guest: Guest) -> None:
+    for gpu in checked(guest):
+        assert not gpu.lost, (
+            f"nvidia-smi says that memory of {gpu.bus_id} could not be repaired (row remapping "
+            "failed, or too many errors): NVIDIA's rule for that is to replace the card"
+        )
+        assert not gpu.pending, (
+            f"memory of {gpu.bus_id} waits to be retired or remapped: reset the GPU (restart the "
+            "guest), then look again; 'nvidia-smi -q -d ROW_REMAPPER,PAGE_RETIREMENT' has numbers"
+        )
+
+
+@pytest.mark.clause("guest.health")
+def test_clocks_are_not_held_down(guest: Guest) -> None:
+    for gpu in checked(guest):
+        assert not gpu.slowed, (
+            f"{gpu.bus_id} is {' and '.join(gpu.slowed)}: look at fans, airflow and the power "
+            "cables; 'nvidia-smi -q -d PERFORMANCE,TEMPERATURE,POWER' in the guest"
+        )
+
+
+@pytest.mark.clause("guest.health")
+def test_no_recovery_is_asked_for(guest: Guest) -> None:
+    gpus = checked(guest)
+    for gpu in gpus:
+        assert not gpu.recovery, (
+            f"nvidia-smi asks for '{gpu.recovery}' to recover {gpu.bus_id}, expected None: do so "
+            "before anything is qualified on it"
+        )
+
+
+@pytest.mark.clause("guest.kernel-log")
+def test_kernel_tells_of_no_error(guest: Guest) -> None:
+    found = kernel_log.xids(said_since(guest))
+    assert not found, "\n".join([*found, XID_HINT])
+
+
+def said_since(guest: Guest) -> list[str]:
+    """What the guest's kernel has said since the guest was first looked at."""
+    if guest.newest is None:
+        not_assessed("the guest does not let its kernel's log be read (dmesg)")
+    lines = kernel_log.since(guest.ask(*kernel_log.COMMAND), guest.newest)
+    if lines is None:
+        not_assessed("the guest does not let its kernel's log be read any more (dmesg)")
+    return lines
