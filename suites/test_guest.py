@@ -1,4 +1,4 @@
-"""The GPUs in the guest are whole: on its bus, healthy, at their link's full width, and quiet."""
+"""The GPUs in the guest are whole, compute what is right at their rates, and stay quiet."""
 
 import re
 from collections.abc import Sequence
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import pytest
 
 from fixtures.guest import kernel_log, sysfs
+from fixtures.guest.compute import HELD, figures
+from fixtures.guest.compute_answer import TROUBLE, Compute, Device
 from fixtures.guest.health import GpuHealth
 from fixtures.guest.stage import Guest
 from fixtures.profile import Profile
@@ -151,6 +153,110 @@ def test_no_recovery_is_asked_for(guest: Guest) -> None:
             f"nvidia-smi asks for '{gpu.recovery}' to recover {gpu.bus_id}, expected None: do so "
             "before anything is qualified on it"
         )
+
+
+def at_work(compute: Compute) -> tuple[Device, ...]:
+    """The GPUs that PyTorch put to work; not assessed where it could not."""
+    if compute.missing or not compute.devices:
+        why = compute.missing or "it has found none"
+        not_assessed(f"the compute probe needs PyTorch and a CUDA device: {why}")
+    return compute.devices
+
+
+def called(device: Device) -> str:
+    """A GPU in a message."""
+    return f"GPU {device.index} ({device.name})" if device.name else f"GPU {device.index}"
+
+
+@pytest.mark.clause("guest.compute-result")
+def test_results_are_those_of_float64(compute: Compute) -> None:
+    for device in at_work(compute):
+        assert not device.error, (
+            f"{called(device)} was to copy, compute and keep a pattern, and did not come to the "
+            f"end: {device.error}. Look for Xid lines in the guest's dmesg; out of memory: does "
+            "another program have the GPU?"
+        )
+        for product in device.products:
+            assert product.error is not None and product.error <= product.bound, (  # noqa: PT018  # one fact
+                f"{called(device)}: a matrix product in {product.kind} ({product.n} rows and "
+                f"columns) is off by {product.error} of its greatest element against float64, "
+                f"expected {product.bound:.2g} at most, which roundings explain: the GPU computes "
+                "wrongly. Look at its ECC errors ('nvidia-smi -q -d ECC') and Xid lines in dmesg, "
+                "and have it exchanged"
+            )
+
+
+@pytest.mark.clause("guest.compute-rate")
+def test_rates_are_those_of_the_model(compute: Compute) -> None:
+    devices = at_work(compute)
+    judged = [
+        (device, figure)
+        for device in devices
+        for figure in figures(device)
+        if figure.id in device.rates and figure.expected and figure.least
+    ]
+    for device, figure in judged:
+        assert figure.expected is None or figure.value >= figure.least * figure.expected, (
+            f"{called(device)}, {figure.label}: {figure.value:.3g} {figure.unit}, which is "
+            f"{figure.ratio} of {figure.expected:.3g} ({figure.source}); expected is at least "
+            f"{figure.least}. Does another program have the GPU? Then look at clocks, limit of "
+            "power and reasons for a slowdown: 'nvidia-smi -q -d CLOCK,POWER,PERFORMANCE'"
+        )
+    if not judged:
+        names = ", ".join(sorted({device.name or called(device) for device in devices}))
+        not_assessed(
+            f"of {names or 'no device'} no figure was measured for which fixtures/guest/"
+            "expected.toml has one with a source"
+        )
+
+
+@pytest.mark.clause("guest.memory-pattern")
+def test_memory_keeps_what_is_written_to_it(compute: Compute) -> None:
+    devices = at_work(compute)
+    for device in devices:
+        if (found := device.pattern) is not None:
+            assert not found.wrong, (
+                f"{called(device)}: {found.wrong} of {found.bytes // 8} words of 8 bytes came back "
+                "otherwise than they were written, expected none, of two patterns together: its "
+                "memory is damaged, or somebody writes to it. 'nvidia-smi -q -d "
+                "ECC,PAGE_RETIREMENT,ROW_REMAPPER' has what the GPU knows of it; have it exchanged"
+            )
+    missing = [called(device) for device in devices if device.pattern is None]
+    if missing:
+        not_assessed(
+            f"no pattern was written: {', '.join(missing)} ended before, as another test says"
+        )
+
+
+@pytest.mark.clause("guest.sustained")
+def test_load_is_sustained(compute: Compute) -> None:
+    untold = []
+    for device in at_work(compute):
+        if not device.load:
+            untold.append(f"{called(device)} ended before it was under load, as another test says")
+            continue
+        first, last = device.load[0].rate, device.load[-1].rate
+        hottest = max((second.temperature or 0 for second in device.load), default=0)
+        seen = {second.reasons for second in device.load if second.reasons is not None}
+        why = [name for bit, name in TROUBLE.items() if any(reasons & bit for reasons in seen)]
+        assert not why, (
+            f"{called(device)} slowed down under load for {', '.join(why)}, expected is none of "
+            f"these; it was at {hottest:g} degrees Celsius at most. Thermal: fans, air flow, dust. "
+            "HW slowdown or power brake: power supply and its cables"
+        )
+        assert last >= HELD * first, (
+            f"{called(device)}: matrix products at {last:.3g} FLOP/s after {len(device.load)} s "
+            f"under load, {first:.3g} in the first second; expected is {HELD} of that at least. "
+            "Does another program use it? Fact 'compute' in the record has clocks, temperature and "
+            "power of each second"
+        )
+        if not seen:
+            untold.append(
+                f"{called(device)} keeps its rate, but whether something slows it down nvidia-smi "
+                f"in the guest does not say ({device.smi or '[N/A]'})"
+            )
+    if untold:
+        not_assessed("; ".join(untold))
 
 
 @pytest.mark.clause("guest.kernel-log")
