@@ -13,7 +13,8 @@ ARROWS = {
     "suites": "fixtures harness.errors harness.host harness.outcome harness.run harness.text",
     "fixtures": "harness.errors harness.host harness.profile harness.record harness.run "
     "harness.text harness.undo harness.wait",
-    "fixtures.guide": "harness.plugin",  # it is a plugin itself
+    "fixtures.guest.access": "harness.plugin",  # it is a plugin itself
+    "fixtures.guide": "harness.plugin",  # likewise
     "fixtures.kata": "harness.outcome",  # another kata than the one it knows is not assessed
     "fixtures.lab": "harness.plugin vlab",  # the way to the host
     "harness": "",

@@ -67,6 +67,14 @@ def test_extends_merges_tables(tmp_path: Path) -> None:
     assert demo.network == Network(subnet="a", ports=(2, 3))
 
 
+def test_a_target_of_another_kind_inherits_no_address(tmp_path: Path) -> None:
+    base = 'name = "base"\n[target]\nkind = "ssh"\naddress = "ssh://root@base:22"\n'
+    put(tmp_path, base, "base")
+    put(tmp_path, 'extends = "base.toml"\n[target]\nkind = "local"\n', "child")
+    target = get(tmp_path, name="child").target
+    assert (target.kind, target.address) == ("local", None)
+
+
 def test_a_cycle_is_told(tmp_path: Path) -> None:
     put(tmp_path, 'extends = "b.toml"', "a")
     put(tmp_path, 'extends = "a.toml"', "b")

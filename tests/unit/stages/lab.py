@@ -18,6 +18,8 @@ from fixtures.container import stage as container
 from fixtures.container.stage import BareContainerStage, ContainerStage
 from fixtures.gpu import stage as gpu
 from fixtures.gpu.stage import GpuStage
+from fixtures.guest import stage as guest
+from fixtures.guest.stage import GuestStage
 from fixtures.guide import clauses
 from fixtures.image import stage as image
 from fixtures.image.stage import ImageStage
@@ -51,8 +53,10 @@ STAGES: Mapping[str, ModuleType] = {
     "network": network,
     "container": container,
     "bare_container": container,
+    "guest": guest,
     "model": model,
 }
+RECORDED = [name for name in STAGES if name != "guest"]  # the record is from before that one
 # As GNU grep prints it of the programs that Go 1.24 has made of these modules.
 RECORD = PASSED / "record.jsonl"
 MARK = "inode 12 of 1795786531"  # of every guest image
@@ -141,6 +145,7 @@ class Lab:
                 run, *(facts[name] for name in ("kata", "rootfs", "image", "network", "gpu"))
             ),
             "bare_container": lambda: BareContainerStage(run, facts["image"]),
+            "guest": lambda: GuestStage(run, facts["container"], facts["network"].address),
         }
         return make[name]()
 
@@ -161,6 +166,7 @@ def planned(name: str, lab: Lab) -> Sequence[str]:
         "network": NetworkStage,
         "container": ContainerStage,
         "bare_container": BareContainerStage,
+        "guest": GuestStage,
         "model": ModelStage,
     }
     return classes[name].plan(lab.run.profile)
@@ -222,6 +228,12 @@ net/ipv4/conf/all/accept_redirects=0
 net/ipv4/conf/enp0s1/forwarding=1
 """
 
+# The lab's GPU as its guest's sysfs has it.
+GUEST_DEVICE = (
+    "0000:01:00.0\t0x1af4\t0x1043\t0x038000\t16.0 GT/s PCIe\t16.0 GT/s PCIe\t32\t32\tflr\t"
+    "0x0:0x0:0x0 0x80000000:0x80000fff:0x40200\n"
+)
+
 
 def _complete(host: ReplayHost) -> None:
     """Replies that the record lacks: too long for it, of starts that fail, of later commands."""
@@ -237,6 +249,11 @@ def _complete(host: ReplayHost) -> None:
     for texts in ("own /", " true /", " rm -rf -- /"):  # the record is from before these
         host.spare("nsenter", texts)
     host.spare("owners_git")
+    host.spare("ctr task exec", " dmesg", out="[    1.0] the guest is up\n")
+    host.spare("reset_method", "current_link_width", out=GUEST_DEVICE)
+    host.spare("nvidia-smi -q -x")
+    host.spare("nvidia-smi conf-compute -f")
+    host.spare("for node in /dev/nvidia*", out="/dev/nvidia0\n/dev/nvidiactl\n/dev/nvidia-uvm\n")
     host.spare("stat -c %a -- ", out="644\n")
 
 

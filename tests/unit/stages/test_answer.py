@@ -33,7 +33,7 @@ def lab(make_lab: MakeLab, server: Server) -> Lab:
 
 # The question, in the container.
 def ask(lab: Lab) -> Any:
-    lab.facts["container"] = replace(lab.facts["container"], host=lab.host)
+    lab.facts["guest"] = replace(lab.facts["guest"], host=lab.host)
     return lab.fixture("answer", model)
 
 

@@ -250,11 +250,11 @@ def test_a_server_that_has_ended_meanwhile_is_told_with_its_cause(lab: Lab, serv
 
 
 def memory(lab: Lab, used: int) -> None:
-    """The container's GPU says how much of it was in use when it was looked at."""
-    container = lab.facts["container"]
-    gpus = tuple(replace(gpu, memory_used=used) for gpu in container.smi.gpus)
-    smi = replace(container.smi, gpus=gpus)
-    lab.facts["container"] = replace(container, host=lab.host, smi=smi)
+    """The guest's GPU says how much of it was in use when it was looked at."""
+    guest = lab.facts["guest"]
+    gpus = tuple(replace(gpu, memory_used=used) for gpu in guest.smi.gpus)
+    smi = replace(guest.smi, gpus=gpus)
+    lab.facts["guest"] = replace(guest, host=lab.host, smi=smi)
 
 
 def test_memory_is_asked_again_where_the_gpus_tell_it(lab: Lab) -> None:
