@@ -8,6 +8,7 @@ import pytest
 from fixtures.guest.stage import Guest
 from fixtures.model import chat, replies
 from fixtures.model.chat import Answer, Streamed
+from fixtures.model.load import Load
 from fixtures.model.stage import Model, surviving
 from fixtures.profile import Profile
 from harness.host.host import ANY, Host
@@ -15,6 +16,7 @@ from harness.outcome import not_assessed
 from harness.text import head
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
+KEPT = 512  # MiB that PyTorch's allocator may keep for later of what the largest batch needed
 PATIENCE = 60  # seconds, at the host's usual pace, for a request that nothing is computed for
 
 THOUGHT = (
@@ -184,6 +186,47 @@ def test_first_token_comes_before_the_last(streamed: Streamed, answer: Answer) -
     )
 
 
+@pytest.fixture
+def loaded(load: Load) -> Load:
+    """The load, where the profile asks for one."""
+    if not load.levels:
+        not_assessed("the profile asks for no load (model.load)")
+    return load
+
+
+@pytest.mark.clause("model.load")
+def test_no_request_fails_under_load(loaded: Load) -> None:
+    said = [f"{one.failed} of {one.concurrent}: {one.error}" for one in loaded.levels if one.failed]
+    assert not said, (
+        "requests that were asked at once failed, expected none; of each level the first:\n"
+        + "\n".join(said)
+        + "\nThe question alone was answered: model-server.txt in the evidence says "
+        "what the server made of these. Where time was too short: 'load' in [budget] of the profile"
+    )
+
+
+@pytest.mark.clause("model.load-after")
+def test_server_lives_after_load(
+    loaded: Load, model: Model, profile: Profile, lab_host: Host
+) -> None:
+    require_living(model, profile, lab_host.paced(PATIENCE), "after the load", "model.load-after")
+
+
+@pytest.mark.clause("model.load-after")
+def test_gpu_memory_is_back_after_load(loaded: Load, guest: Guest) -> None:
+    """vLLM takes its memory at the start, but for what PyTorch keeps of a first large batch."""
+    before, after = loaded.memory_before, loaded.memory_after
+    if before is None or after is None:
+        not_assessed("nvidia-smi says [N/A] for memory.used of this GPU")
+    total = sum(gpu.memory_total or 0 for gpu in guest.smi.gpus)
+    more = max(KEPT, total // 100)
+    assert after <= before + more, (
+        f"{before} MiB of the GPU's memory were in use before the load and {after} MiB after it, "
+        f"expected at most {more} more (1 %, or {KEPT} MiB): the server keeps memory for requests "
+        "that have ended, or another process has come; 'nvidia-smi' in the guest names them"
+    )
+
+
 @pytest.mark.clause("model.gpu-memory")
 def test_gpu_memory_in_use_rises(model: Model) -> None:
     before, after = model.memory_before, model.memory_after
@@ -223,20 +266,25 @@ def test_server_lives_after_bad_requests(model: Model, profile: Profile, lab_hos
     patience = lab_host.paced(PATIENCE)
     with surviving(model.end), replies.heard("what is no JSON at all", "model.errors"):
         refused = chat.ask("POST", url, data="{not json", timeout=patience)
-    with surviving(model.end), replies.heard("/health, after bad requests,", "model.errors"):
-        health = chat.ask("GET", f"{model.base_url}/health", timeout=patience)
-        response = chat.ask("GET", f"{model.base_url}/v1/models", timeout=patience)
     assert refused.status_code in REFUSED, (
         f"what is no JSON at all is answered with {refused.status_code}, expected one of "
         f"{REFUSED}: anybody's request runs into an error of the server's own; model-server.txt "
         "has the traceback"
     )
+    require_living(model, profile, patience, "after bad requests", "model.errors")
+
+
+def require_living(model: Model, profile: Profile, patience: float, when: str, clause: str) -> None:
+    """Fail where the server is not well, or has its model no more; `when` says after what."""
+    with surviving(model.end), replies.heard(f"/health, {when},", clause):
+        health = chat.ask("GET", f"{model.base_url}/health", timeout=patience)
+        response = chat.ask("GET", f"{model.base_url}/v1/models", timeout=patience)
     assert health.status_code == 200, (
-        f"after bad requests /health answers {health.status_code}, expected 200: "
+        f"{when} /health answers {health.status_code}, expected 200: "
         f"{head(health.text, 500)}; the engine has died behind its interface? model-server.txt in "
         "the evidence has its log"
     )
     assert profile.model.name in response.text, (
-        f"after bad requests /v1/models says {response.status_code}: {head(response.text, 500)}, "
+        f"{when} /v1/models says {response.status_code}: {head(response.text, 500)}, "
         f"expected '{profile.model.name}' as before; model-server.txt in the evidence has the log"
     )

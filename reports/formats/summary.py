@@ -10,6 +10,7 @@ from harness.record.trace import NOT_ASSESSED
 from reports.formats.columns import cut, wrapped
 from reports.record import verdict
 from reports.record.basis import last_command
+from reports.record.figures import figures
 from reports.record.measures import host, measures
 from reports.record.record import KEPT, LEFT, Record, Test
 
@@ -71,6 +72,16 @@ def document(record: Record) -> dict[str, Any]:
             "message": failure.message,
         },
         "measures": measures(record),
+        "figures": [
+            {
+                "id": one.id,
+                "value": one.value,
+                "unit": one.unit,
+                "expected": one.expected,
+                "ratio": one.ratio,
+            }
+            for one in figures(record)
+        ],
         "baseline": record.facts.get("baseline"),
         "record_sha256": record.digest,
     }

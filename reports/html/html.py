@@ -10,6 +10,8 @@ from reports.html import figures
 from reports.html.headline import SEVERITIES, headline
 from reports.html.page import environment, language_tag
 from reports.record import basis, verdict
+from reports.record.figures import figures as measured
+from reports.record.figures import quantity
 from reports.record.integrity import Integrity
 from reports.record.inventory import inventory
 from reports.record.measures import figure
@@ -71,6 +73,9 @@ def page(record: Record, integrity: Integrity, language: str = "en", base: str =
             },
             inventory=[(item.label[language], item.value) for item in inventory(record)],
             model=_answer(record, language),
+            measured=measured(record),
+            quantity=quantity,
+            words=language,
             figure=lambda name: figure(name, text),
             baseline=record.facts.get("baseline"),
             findings=_findings(record, language),
@@ -179,4 +184,6 @@ def _answer(record: Record, language: str) -> list[tuple[str, str]]:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -132,6 +132,12 @@ TEXTS = {
     "proved_by": ("Its tests", "验证用例"),
     "no_test": ("no test ran", "无测试执行"),
     "model_head": ("The model's answer", "模型回答"),
+    "figures": ("Figures", "性能数据"),
+    "measured": ("Measured", "实测"),
+    "expected": ("Expected", "预期"),
+    "ratio": ("Ratio", "比值"),
+    "at_least": ("{value} at least", "不低于{value}"),
+    "source": ("Source", "来源"),
     "proved": (
         "{proved} of {count} clauses proved by this run",
         "{count}条条款中，本次运行验证通过{proved}条",

@@ -38,6 +38,7 @@ class Llama(ThreadingHTTPServer):
     """The engine's server; ``well``: /health says so; ``fault``: the answer to a completion."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []

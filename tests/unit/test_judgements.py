@@ -446,6 +446,33 @@ def test_a_name_that_is_not_served_is_told() -> None:
     assert "/v1/models has ('other',), not 'Qwen'" in said
 
 
+def under_load(failed: int = 0, before: int | None = 78_000, after: int | None = 78_000) -> Any:
+    """What became of 64 at once, and of the memory."""
+    level = SimpleNamespace(concurrent=64, failed=failed, error="the question has no answer")
+    return SimpleNamespace(levels=(level,), memory_before=before, memory_after=after)
+
+
+def test_requests_that_fail_under_load_are_told() -> None:
+    test = model_suite.test_no_request_fails_under_load
+    test(under_load())
+    assert "2 of 64: the question has no answer" in told(test, under_load(failed=2))
+
+
+def test_memory_that_load_has_taken_for_good_is_told() -> None:
+    """As much as PyTorch keeps of a large batch is none of it: 1 % of the card, or 512 MiB."""
+    test = model_suite.test_gpu_memory_is_back_after_load
+
+    def card(total: int) -> Any:
+        return SimpleNamespace(smi=SimpleNamespace(gpus=(SimpleNamespace(memory_total=total),)))
+
+    small, large = card(16_000), card(81_559)
+    test(under_load(after=78_815), large)
+    test(under_load(before=8_000, after=8_512), small)
+    assert "expected at most 815 more" in told(test, under_load(after=78_816), large)
+    assert "expected at most 512 more" in told(test, under_load(0, 8_000, 8_513), small)
+    assert told(test, under_load(after=None), large).startswith("not assessed: nvidia-smi says")
+
+
 @pytest.mark.case(
     "kernel", "nouveau as a module that is not loaded", source="openEuler, openeuler_defconfig 6.6"
 )

@@ -130,6 +130,8 @@ MISTAKES = [
     ('terms = ["机密容器"]', 'terms = "机密容器"', "model.terms", 'such as ["机密容器"]'),
     ("secrets = []", 'secrets = "x"', "secrets", "an array in brackets, found string 'x'"),
     ("max_tokens = 256", "max_tokens = 0", "model.max_tokens", "or equal to 1 such as 256"),
+    ("load = [1, 8, 64]", "load = 64", "model.load", "an array in brackets such as [1, 8]"),
+    ("load = [1, 8, 64]", "load = [8, 0]", "model.load.1", "a number greater than or equal to 1"),
     ("secrets = []", 'secrets = ["abc"]', "secrets.0", "at least 4 characters"),
     ("secrets = []", 'secrets = ["LAB_TOKEN"]', "secrets.0", "a variable that is set"),
 ]
@@ -208,7 +210,7 @@ def said(folder: Path, name: str, environ: Mapping[str, str]) -> list[str]:
     return lines
 
 
-STAGES = ("image", "container", "model", "answer")
+STAGES = ("image", "container", "model", "answer", "load")
 
 
 def test_a_virtual_lab_needs_no_commit(tmp_path: Path) -> None:

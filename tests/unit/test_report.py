@@ -15,11 +15,14 @@ from urllib.parse import unquote
 import pytest
 
 from fixtures.common import parts
+from fixtures.common.figures import Figure
+from fixtures.model.load import Level, Load
 from reports import documents
 from reports.formats import junit, ocp, summary
 from reports.html import html
 from reports.html.headline import headline
 from reports.record import inventory, verdict
+from reports.record.figures import quantity
 from reports.record.integrity import check
 from reports.record.reading import load
 from reports.record.record import Record
@@ -158,6 +161,56 @@ def test_the_answer_and_its_figures(page: Page, passed: Record) -> None:
     assert re.search(rf"{answer['text']} ?[(（][^)）]*max_tokens", said), "it was cut, and says so"
     for value in (answer["tokens_per_second"], streamed["first_token_seconds"]):
         assert f"{value:.4g}" in said
+
+
+def test_figures_stand_beside_what_is_expected(tmp_path: Path, language: str) -> None:
+    found = (
+        Figure("copy", "Copy <device>", "设备内拷贝", 3.02e12, "B/s", 3.35e12, 0.8, "data sheet"),
+        Figure("load-8-rate", "8 at once", "8并发", 1234.4, "tokens/s"),
+        Figure("first", "First token", "首个token", 0.1, "s", 0.2),
+    )
+    run = records.write(tmp_path / "run", facts={"figures": found})
+    text, said = translator(language), Page(html.page(run, check(run), language)).sections
+    for one in found:
+        assert (one.label if language == "en" else one.zh) in said["figures"]
+    for value in ("3.02 TB/s", "3.35 TB/s", "data sheet", "1,234 tokens/s", "0.100 s", "2.00"):
+        assert value in said["figures"]
+    least = text("at_least").format(value="0.80")
+    assert text("noted").format(what="0.90", more=least) in said["figures"]
+    assert [(one["id"], one["ratio"]) for one in summary.document(run)["figures"]] == [
+        (one.id, one.ratio) for one in found
+    ]
+
+
+def test_what_became_of_load_stands_by_the_answer(tmp_path: Path, language: str) -> None:
+    none = (None,) * 6
+    levels = tuple(Level(count, failed, "", 1.0, 0, *none) for count, failed in ((1, 0), (8, 2)))
+    run = records.write(tmp_path / "run", facts={"load": Load(levels, None, None)})
+    said = " ".join(Page(html.page(run, check(run), language)).sections["model"].split())
+    asked, failed = [one.label[language] for one in run.shown]
+    assert f"{asked} 1, 8" in said.replace(f"{asked}1", f"{asked} 1")
+    assert f"{failed} 0, 2" in said.replace(f"{failed}0", f"{failed} 0")
+
+
+def test_a_run_that_measured_nothing_has_no_figures(passed: Record, page: Page) -> None:
+    assert "figures" not in passed.facts
+    assert "figures" not in page.sections
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "said"),
+    [
+        (787.2e12, "FLOP/s", "787 TFLOP/s"),
+        (999.7e9, "B/s", "1.00 TB/s"),
+        (12, "W", "12.0 W"),
+        (1234567.0, "tokens/s", "1,234,567 tokens/s"),
+        (0.00045, "s", "0.000450 s"),
+        (0, "s", "0.00 s"),
+        (4.0e18, "B/s", "4,000 PB/s"),
+    ],
+)
+def test_a_quantity_is_readable(value: float, unit: str, said: str) -> None:
+    assert quantity(value, unit) == said
 
 
 def test_clauses_and_deviations(page: Page, passed: Record, language: str) -> None:

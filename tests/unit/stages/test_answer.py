@@ -20,6 +20,7 @@ WANTED = record().profile["model"]
 NAME = WANTED["name"]
 LOG = ('tail -c "$2" -- "$1"', "-model-server/out")
 CURL = "curl --fail-with-body"
+SMI = "nvidia-smi --query-gpu"
 HTTP = {exchange.name: exchange for exchange in vllm.exchanges()}
 
 
@@ -165,3 +166,49 @@ def test_an_engine_that_dies_at_the_streamed_question_is_told(lab: Lab, server: 
     says = "the question, streamed, is answered with 500: EngineCore encountered an issue."
     hint = "the engine has died behind its interface"
     Refusal("", lambda host: None, (says,), hint, "model.streaming").judge(caught.value)
+
+
+# The same by many.
+@pytest.fixture
+def streaming(make_lab: MakeLab, server: Server) -> Lab:
+    """Its model has answered, by what was recorded of a real stream, and is to by one and three."""
+    levels = {"load": [1, 3], "load_tokens": 6}
+    lab = make_lab(settings={"model": levels, "budget": {"load": 600}})
+    server.lead_to(lab.host)
+    stream = HTTP["stream"]
+    server.answers["/v1/chat/completions"] = (200, stream.kind, f"{stream.answer}\n\n".encode())
+    lab.bring("model")
+    ask(lab)
+    lab.fixture("streamed", model)
+    return lab
+
+
+def test_load_is_counted_at_each_level_and_its_figures_are_noted(streaming: Lab) -> None:
+    found = streaming.fixture("load", model)
+    assert [(one.concurrent, one.failed) for one in found.levels] == [(1, 0), (3, 0)]
+    facts = {event["name"]: event for event in streaming.events("fact")}
+    assert [one["concurrent"] for one in facts["load"]["value"]["levels"]] == [1, 3]
+    assert {row["id"] for row in facts["figures"]["value"]} >= {"load-1-rate", "load-3-first-p95"}
+
+
+@pytest.mark.parametrize(("told", "used"), [(327, 70123), (None, None)])
+def test_memory_is_asked_before_and_after_load_where_the_gpus_tell_it(
+    streaming: Lab, told: int | None, used: int | None
+) -> None:
+    streaming.facts["model"] = replace(streaming.facts["model"], memory_after=told)
+    if used:
+        tail = ["81559", f"{used}\n"]
+        streaming.host.filter(SMI, by=lambda out: ", ".join([*out.split(", ")[:5], *tail]))
+    found = streaming.fixture("load", model)
+    assert (found.memory_before, found.memory_after) == (used, used)
+
+
+@pytest.mark.case("vLLM", "an engine killed under load", source="vLLM 0.24.0")
+def test_a_server_that_ends_under_load_is_told_as_that(streaming: Lab, server: Server) -> None:
+    died = HTTP["engine-killed-0"]
+    server.answers["/v1/chat/completions"] = (died.status, died.kind, died.answer.encode())
+    streaming.host.job("model-server", 0, "")
+    streaming.host.reply(*LOG, out=vllm.log("good-then-engine-killed"))
+    with pytest.raises(LabError, match="the engine's process ended") as caught:
+        streaming.fixture("load", model)
+    assert caught.value.clause == "model.server"
