@@ -5,16 +5,16 @@ from collections.abc import Sequence
 
 import pytest
 
-from fixtures.guest import kernel_log, sysfs
+from fixtures.guest import sysfs
 from fixtures.guest.compute import HELD, figures
 from fixtures.guest.compute_answer import TROUBLE, Compute, Device
 from fixtures.guest.health import GpuHealth
+from fixtures.guest.kernel_log import XID_HINT
 from fixtures.guest.stage import Guest
 from fixtures.profile import Profile
 from harness.outcome import not_assessed
 
 NO_LINK = "the guest is not told of the link: its port does not show one"
-XID_HINT = "dmesg in the guest has what came before it; NVIDIA's page on Xid errors says more"
 
 
 def checked(guest: Guest) -> Sequence[GpuHealth]:
@@ -267,15 +267,7 @@ def test_load_is_sustained(compute: Compute) -> None:
 
 @pytest.mark.clause("guest.kernel-log")
 def test_kernel_tells_of_no_error(guest: Guest) -> None:
-    found = kernel_log.xids(said_since(guest))
-    assert not found, "\n".join([*found, XID_HINT])
-
-
-def said_since(guest: Guest) -> list[str]:
-    """What the guest's kernel has said since the guest was first looked at."""
-    if guest.newest is None:
+    found = guest.errors()
+    if found is None:
         not_assessed("the guest does not let its kernel's log be read (dmesg)")
-    lines = kernel_log.since(guest.ask(*kernel_log.COMMAND), guest.newest)
-    if lines is None:
-        not_assessed("the guest does not let its kernel's log be read any more (dmesg)")
-    return lines
+    assert not found, "\n".join([*found, XID_HINT])

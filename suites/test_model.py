@@ -5,6 +5,7 @@ import shlex
 
 import pytest
 
+from fixtures.guest.kernel_log import XID_HINT
 from fixtures.guest.stage import Guest
 from fixtures.model import chat, replies
 from fixtures.model.chat import Answer, Streamed
@@ -288,3 +289,11 @@ def require_living(model: Model, profile: Profile, patience: float, when: str, c
         f"{when} /v1/models says {response.status_code}: {head(response.text, 500)}, "
         f"expected '{profile.model.name}' as before; model-server.txt in the evidence has the log"
     )
+
+
+@pytest.mark.clause("guest.kernel-log")
+def test_kernel_tells_of_no_error_meanwhile(model: Model, guest: Guest) -> None:
+    found = guest.errors()
+    if found is None:
+        not_assessed("the guest does not let its kernel's log be read (dmesg)")
+    assert not found, "\n".join([*found, XID_HINT])

@@ -12,6 +12,7 @@ import pytest
 from fixtures.guest import health, kernel_log, sysfs
 from fixtures.guest.compute_answer import Compute, Device, Second
 from fixtures.guest.health import GpuHealth
+from fixtures.guest.stage import Guest
 from fixtures.profile import GpuConfig
 from harness.errors import LabError
 from harness.host.command import Result
@@ -244,7 +245,9 @@ def guest(log: str = HARMLESS, **other: Any) -> Any:
         "newest": HARMLESS.splitlines()[-1],
         "ask": lambda *argv: said(log),
     }
-    return SimpleNamespace(**facts | other)
+    one = SimpleNamespace(**facts | other)
+    one.errors = lambda: Guest.errors(one)  # type: ignore[arg-type]  # it has what that needs
+    return one
 
 
 def sick(**other: Any) -> Any:
