@@ -35,6 +35,7 @@ PICTURES = {  # the picture, by the page that it is of: its size
     "report": (WIDE, 1500),
     "report-failed": (WIDE, 1000),
     "report-altered": (WIDE, 700),
+    "report-in-guest": (WIDE, 3850),
     "report-zh-narrow": (NARROW, 1100),
     "trend": (WIDE, 1500),
 }
@@ -70,6 +71,9 @@ def _pages(folder: Path) -> Iterator[tuple[str, str]]:
     yield "report", kept.page("passed")
     yield "report-failed", kept.page("failed")
     yield "report-zh-narrow", kept.page("passed", "zh")
+    (folder / "in-guest").mkdir()
+    inside = load(kept.unpacked("run-in-guest", folder / "in-guest"))
+    yield "report-in-guest", html.page(inside, check(inside))
     altered = load(_altered(folder / "altered"))
     yield "report-altered", html.page(altered, check(altered))
     with opened(folder / "history.sqlite") as history:

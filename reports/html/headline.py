@@ -17,7 +17,9 @@ def headline(record: Record, text: Text) -> str:
     """The outcome in a line; of an altered record, that it says nothing."""
     if record.altered:
         return text("headline_void")
-    sentences = (_tests(record, text), _host(record, text), _findings(record, text))
+    sentences = [_tests(record, text), _host(record, text), _findings(record, text)]
+    if record.profile.get("container", {}).get("access") == "direct":
+        sentences.append(text("inside_only"))
     return "".join(f"{sentence}{text('stop')}" for sentence in sentences).strip()
 
 

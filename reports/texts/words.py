@@ -119,6 +119,11 @@ MARKS = {
 # The sentence at the top of a report (reports/html/headline.py).
 HEADLINE = {
     "rehearsed_note": ("with stand-ins: no verdict on hardware", "含替身，不构成合格结论"),
+    "inside_only": (
+        "Looked at from inside the guest alone: of its host, and of confidential computing, this"
+        " says nothing",
+        "仅从guest内部检查：不涉及宿主机，也不涉及机密计算",
+    ),
     "headline_void": (
         "The record was altered: nothing that stands here can be relied on.",
         "记录已被改动，以下内容均不可采信。",
@@ -223,6 +228,7 @@ CAPABILITIES = {
     "network": ("network", "网络"),
     "container": ("confidential container", "机密容器"),
     "bare_container": ("container without GPU", "无GPU的对照容器"),
+    "guest": ("GPU in the guest", "guest内的GPU"),
     "local": ("the lab's own tests", "实验环境自有的测试"),
 }
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 from functools import cache
+from pathlib import Path
 
 from reports.html import html
 from reports.record.integrity import check
@@ -31,6 +33,13 @@ def page(which: str, language: str = "en") -> str:
     """The report of the one that `passed` or `failed`."""
     run = {"passed": passed, "failed": failed}[which]()
     return html.page(run, check(run), language)
+
+
+def unpacked(name: str, folder: Path) -> Path:
+    """A record that is kept packed, in a folder of its own."""
+    packed = DATA / name / "record.jsonl.xz"
+    (folder / "record.jsonl").write_bytes(lzma.decompress(packed.read_bytes()))
+    return folder
 
 
 def recorded_smi() -> list[tuple[str, int, str]]:
