@@ -42,14 +42,14 @@ def gpus(text: str) -> tuple[GpuHealth, ...]:
 
 
 @pytest.mark.parametrize(
-    ("name", "memory", "bar1", "ecc", "uncorrectable", "link", "width"),
+    ("name", "memory", "bar1", "ecc", "uncorrectable", "link", "width", "pending", "recovery"),
     [
-        (H100, 81559, 131072, "Enabled", 0, (5, 5), (16, 16)),
-        ("535.54.03-a100-mig", 81920, 131072, "Enabled", 0, (4, 4), (16, 16)),
-        ("515.105.01-t4", 15360, 256, "Enabled", 0, (3, 3), (8, 16)),
-        ("595.84-rtx-4000-ada", 20475, 32768, "Disabled", None, (1, 4), (16, 16)),
-        ("570.124.04-rtx-3060", 12288, 256, "", None, (1, 4), (16, 16)),
-        ("418.43-p400", 1998, 256, "", None, (1, 3), (16, 16)),
+        (H100, 81559, 131072, "Enabled", 0, (5, 5), (16, 16), False, ""),
+        ("535.54.03-a100-mig", 81920, 131072, "Enabled", 0, (4, 4), (16, 16), None, None),
+        ("515.105.01-t4", 15360, 256, "Enabled", 0, (3, 3), (8, 16), False, None),
+        ("595.84-rtx-4000-ada", 20475, 32768, "Disabled", None, (1, 4), (16, 16), False, ""),
+        ("570.124.04-rtx-3060", 12288, 256, "", None, (1, 4), (16, 16), None, ""),
+        ("418.43-p400", 1998, 256, "", None, (1, 3), (16, 16), None, None),
     ],
 )
 def test_documents_of_seven_years_are_read(
@@ -60,11 +60,15 @@ def test_documents_of_seven_years_are_read(
     uncorrectable: int | None,
     link: tuple[int, int],
     width: tuple[int, int],
+    pending: bool | None,
+    recovery: str | None,
 ) -> None:
     gpu = gpus(document(name))[0]
     assert (gpu.memory, gpu.bar1, gpu.ecc, gpu.uncorrectable) == (memory, bar1, ecc, uncorrectable)
     assert ((gpu.link, gpu.max_link), (gpu.width, gpu.max_width)) == (link, width)
-    assert (gpu.pending, gpu.lost, gpu.slowed, gpu.recovery) == (False, False, (), "")
+    assert (gpu.pending, gpu.recovery) == (pending, recovery)
+    assert not gpu.lost
+    assert gpu.slowed == ()
 
 
 def test_every_gpu_of_the_document_is_there() -> None:
@@ -297,6 +301,9 @@ def with_line(text: str) -> Any:
         (suite.test_no_memory_waits_to_be_retired, sick(pending=True), "waits to be retired"),
         (suite.test_no_memory_waits_to_be_retired, sick(lost=True), "could not be repaired"),
         (suite.test_clocks_are_not_held_down, sick(slowed=("hot",)), "is hot: look at fans"),
+        (suite.test_clocks_are_not_held_down, sick(slowed=None), "does not tell why"),
+        (suite.test_no_memory_waits_to_be_retired, sick(pending=None, lost=None), "of no repair"),
+        (suite.test_no_recovery_is_asked_for, sick(recovery=None), "this driver does not tell"),
         (suite.test_no_recovery_is_asked_for, sick(recovery="GPU Reset"), "asks for 'GPU Reset'"),
         (suite.test_kernel_tells_of_no_error, guest(log=HARMLESS + XID), "Xid 79"),
         (suite.test_kernel_tells_of_no_error, guest(newest=None), "does not let its kernel's log"),
