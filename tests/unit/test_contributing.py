@@ -120,8 +120,8 @@ def test_it_is_in_the_projects_style(project: Project) -> None:
 
 def test_pytest_knows_the_stage_its_marks_its_order_and_its_budget(project: Project) -> None:
     tests = re.findall(r"^suites/test_(\w+)\.py::", project.pytest("--collect-only", "-q"), re.M)
-    suites = ["platform", "hugepages", "rootfs", "kata", "image", "gpu", "network", "container"]
-    assert [*dict.fromkeys(tests)] == [*suites, "model"]
+    suites = ["platform", "hugepages", "rootfs", "kata", "image", "gpu", "network"]
+    assert [*dict.fromkeys(tests)] == [*suites, "container", "guest", "model"]
     plan = project.pytest("--plan", "-m", "acceptance and hugepages")
     assert "1 tests, 2 stages." in plan
     assert "1. platform (changes nothing)\n2. hugepages (undone at the end)\n" in plan

@@ -11,7 +11,7 @@ from tests.vlab.lab import ROOT, Finished, Lab
 
 pytestmark = pytest.mark.timeout(3600)
 
-STAGES = ("platform", "rootfs", "kata", "image", "gpu", "network", "container", "model")
+STAGES = ("platform", "rootfs", "kata", "image", "gpu", "network", "container", "guest", "model")
 
 
 def test_every_suite_passes(whole_run: Finished) -> None:
