@@ -5,11 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from fixtures.guest import sysfs
+from fixtures.guest import kernel_log, sysfs
 from fixtures.guest.compute import HELD, figures
 from fixtures.guest.compute_answer import TROUBLE, Compute, Device
 from fixtures.guest.health import GpuHealth
-from fixtures.guest.kernel_log import XID_HINT
 from fixtures.guest.stage import Guest
 from fixtures.profile import Profile
 from harness.outcome import not_assessed
@@ -277,5 +276,5 @@ def test_load_is_sustained(compute: Compute) -> None:
 def test_kernel_tells_of_no_error(guest: Guest) -> None:
     found = guest.errors()
     if found is None:
-        not_assessed("the guest does not let its kernel's log be read (dmesg)")
-    assert not found, "\n".join([*found, XID_HINT])
+        not_assessed(kernel_log.UNREADABLE)
+    assert not found, "\n".join([*found, kernel_log.HINT])

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from fixtures.guest.kernel_log import XID_HINT
+from fixtures.guest import kernel_log
 from fixtures.guest.stage import Guest
 from fixtures.model import chat, replies
 from fixtures.model.chat import Answer, Streamed
@@ -295,5 +295,5 @@ def require_living(model: Model, profile: Profile, patience: float, when: str, c
 def test_kernel_tells_of_no_error_meanwhile(model: Model, guest: Guest) -> None:
     found = guest.errors()
     if found is None:
-        not_assessed("the guest does not let its kernel's log be read (dmesg)")
-    assert not found, "\n".join([*found, XID_HINT])
+        not_assessed(kernel_log.UNREADABLE)
+    assert not found, "\n".join([*found, kernel_log.HINT])

@@ -27,6 +27,7 @@ from reports.record.verdict import capabilities
 from suites import test_guest as suite
 from tests.unit import kept
 from tests.unit.replay import Recorded, ReplayHost, recorded
+from tests.unit.stages.lab import Lab
 
 DOCUMENT = kept.DATA / "nvidia" / "q-xml" / "580.159.04-h100-x2.xml"
 
@@ -65,7 +66,8 @@ def looked(run: Run[Profile]) -> Guest:
 def test_the_stage_finds_the_recorded_facts(record: Recorded, tmp_path: Path) -> None:
     found = looked(begun(record, tmp_path))
     facts = as_json(found, "guest")
-    assert {**facts, "health": None} == {**record.facts["guest"], "health": None}
+    later = {"health": None, "console": False}  # of a later version than the record's
+    assert facts | later == record.facts["guest"] | later
     assert found.health is not None
     assert found.health.driver == record.facts["guest"]["health"]["driver"]
     assert found.argv("nvidia-smi") == ["nvidia-smi"], "no ctr in between"
@@ -88,6 +90,18 @@ def test_a_guest_without_a_gpu_is_told_as_that(record: Recorded, tmp_path: Path)
     with pytest.raises(LabError, match="none has vendor 10de") as caught:
         looked(run)
     assert caught.value.clause == "guest.device"
+
+
+def test_a_container_that_hides_its_kernels_log_has_it_on_the_console(lab: Lab) -> None:
+    lab.host.reply("ctr task exec", " dmesg", status=1, err="dmesg: read kernel buffer failed")
+    said = "[ 9.1] NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus."
+    line = f'time="x" level=debug msg="reading" sandbox={lab.run.id} vmconsole="{said}"\n'
+    lab.host.reply("NVRM: Xid", out=line)
+    guest = lab.bring("guest")
+    assert guest.newest is None
+    assert guest.console
+    [error] = guest.errors()
+    assert error.startswith("Xid 79 of the GPU at PCI:0000:01:00")
 
 
 def test_what_was_computed_is_read_and_passes(record: Recorded, folder: Path) -> None:
