@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Shown
 from tests.sweep.kill import kill
-from tests.vlab.conftest import Shown, started
+from tests.vlab.conftest import started
 from tests.vlab.lab import Lab
 
 pytestmark = pytest.mark.timeout(0)

@@ -29,6 +29,18 @@ def planned() -> str:
     return done.stdout
 
 
+def test_tests_that_take_hours_have_all_that_they_ask_for() -> None:
+    words = ["--setup-plan", "tests/sweep", "tests/clean", "tests/vlab", *QUICK]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_every_stage_has_its_fixture(planned: str) -> None:
     ours = {stage.name for stage in stage_classes() if stage.__module__.startswith("fixtures.")}
     assert ours, "the root conftest has them imported"

@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import pytest
 
+from tests.conftest import Shown
 from tests.vlab.lab import ROOT, Finished, Lab, accept
-
-Shown = Callable[[], AbstractContextManager[None]]
-
-
-@pytest.fixture(scope="session")
-def shown(pytestconfig: pytest.Config) -> Shown:
-    """For a block whose output is for the terminal, at once: it takes minutes."""
-    capture = pytestconfig.pluginmanager.get_plugin("capturemanager")
-    assert capture is not None
-    within: Shown = capture.global_and_fixture_disabled
-    return within
 
 
 def started(shown: Shown, lab: AbstractContextManager[Lab]) -> Iterator[Lab]:

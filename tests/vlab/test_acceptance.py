@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Shown
 from tests.sweep.kill import kill
-from tests.vlab.conftest import Shown
 from tests.vlab.lab import ROOT, Finished, Lab
 
 pytestmark = pytest.mark.timeout(3600)
