@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 from testinfra.host import Host
 
+from fixtures.common import kernel_log
 from fixtures.common.pci import PciDevice
 from fixtures.container import hook_chain
 from fixtures.container.nvidia_smi import SmiGpu
@@ -14,12 +15,13 @@ from fixtures.container.stage import SERVER_PATIENCE, BareContainer, Container
 from fixtures.gpu.stage import Gpu
 from fixtures.kata.stage import Kata
 from fixtures.network.stage import Network
-from fixtures.platform import virtcca
+from fixtures.platform import host_log, virtcca
 from fixtures.platform.stage import Platform
 from fixtures.profile import Profile
 from fixtures.rootfs.stage import Rootfs
 from harness.host.host import ANY, BOOT_ID
 from harness.outcome import not_assessed
+from harness.run.stage import Run
 
 # nvidia-smi's words without a driver, a GPU or its library; and those of ctr, kata's agent and the
 # shell that looks first where it is not there: the guest's hook brings it with a GPU alone.
@@ -352,3 +354,11 @@ def test_without_the_device_there_is_no_answer(bare_container: BareContainer) ->
         f"the model server ended with {bare_container.server_rc} in a container without a GPU, but "
         f"for another reason than the missing GPU, so this proves nothing. It said last:\n{said}"
     )
+
+
+@pytest.mark.clause("platform.kernel-log")
+def test_hosts_kernel_told_of_no_error_meanwhile(container: Container, run: Run[Profile]) -> None:
+    found = host_log.errors(run)
+    if found is None:
+        not_assessed(kernel_log.UNREADABLE)
+    assert not found, kernel_log.told("the host", found)

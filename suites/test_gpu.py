@@ -5,11 +5,13 @@ import shlex
 import pytest
 from testinfra.host import Host
 
+from fixtures.common import kernel_log
 from fixtures.common.capacity import gib
 from fixtures.common.diagnostics import best_hint
 from fixtures.common.pci import BRIDGES
 from fixtures.gpu.stage import Gpu
 from fixtures.gpu.vfio_answer import HINTS, NOT_RUN, OTHERWISE, Opened
+from fixtures.platform import host_log
 from fixtures.profile import Profile
 from harness.errors import RECOVER
 from harness.outcome import not_assessed
@@ -242,3 +244,11 @@ def test_every_device_has_its_way_back(gpu: Gpu, run: Run[Profile]) -> None:
         f"bound were {sorted(gpu.before)}, and in the GPUs' groups are now {sorted(members)}: a "
         f"group has changed meanwhile. Undo this run ({RECOVER}), then run again"
     )
+
+
+@pytest.mark.clause("platform.kernel-log")
+def test_hosts_kernel_told_of_no_error_meanwhile(gpu: Gpu, run: Run[Profile]) -> None:
+    found = host_log.errors(run)
+    if found is None:
+        not_assessed(kernel_log.UNREADABLE)
+    assert not found, kernel_log.told("the host", found)

@@ -5,15 +5,17 @@ import shlex
 
 import pytest
 
-from fixtures.guest import kernel_log
+from fixtures.common import kernel_log
 from fixtures.guest.stage import Guest
 from fixtures.model import chat, replies
 from fixtures.model.chat import Answer, Streamed
 from fixtures.model.load import Load
 from fixtures.model.stage import Model, surviving
+from fixtures.platform import host_log
 from fixtures.profile import Profile
 from harness.host.host import ANY, Host
 from harness.outcome import not_assessed
+from harness.run.stage import Run
 from harness.text import head
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -292,8 +294,16 @@ def require_living(model: Model, profile: Profile, patience: float, when: str, c
 
 
 @pytest.mark.clause("guest.kernel-log")
-def test_kernel_tells_of_no_error_meanwhile(model: Model, guest: Guest) -> None:
-    found = guest.errors()
+def test_guests_kernel_tells_of_no_error(model: Model, guest: Guest, profile: Profile) -> None:
+    found = guest.errors(profile.platform.kernel_log_accepted)
     if found is None:
         not_assessed(kernel_log.UNREADABLE)
-    assert not found, "\n".join([*found, kernel_log.HINT])
+    assert not found, kernel_log.told("the guest", found)
+
+
+@pytest.mark.clause("platform.kernel-log")
+def test_hosts_kernel_told_of_no_error_meanwhile(model: Model, run: Run[Profile]) -> None:
+    found = host_log.errors(run)
+    if found is None:
+        not_assessed(kernel_log.UNREADABLE)
+    assert not found, kernel_log.told("the host", found)

@@ -71,7 +71,7 @@ def test_the_stage_finds_the_recorded_facts(record: Recorded, tmp_path: Path) ->
     assert found.health is not None
     assert found.health.driver == record.facts["guest"]["health"]["driver"]
     assert found.argv("nvidia-smi") == ["nvidia-smi"], "no ctr in between"
-    assert found.errors() == []
+    assert found.errors([]) == []
 
 
 def test_its_parts_are_seen_to_be_real(record: Recorded, tmp_path: Path) -> None:
@@ -96,11 +96,11 @@ def test_a_container_that_hides_its_kernels_log_has_it_on_the_console(lab: Lab) 
     lab.host.reply("ctr task exec", " dmesg", status=1, err="dmesg: read kernel buffer failed")
     said = "[ 9.1] NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus."
     line = f'time="x" level=debug msg="reading" sandbox={lab.run.id} vmconsole="{said}"\n'
-    lab.host.reply("NVRM: Xid", out=line)
+    lab.host.reply("grep -E", "NVRM: Xid", out=line)
     guest = lab.bring("guest")
     assert guest.newest is None
     assert guest.console
-    [error] = guest.errors()
+    [error] = guest.errors([])
     assert error.startswith("Xid 79 of the GPU at PCI:0000:01:00")
 
 

@@ -1,0 +1,116 @@
+"""What a kernel's log tells of: errors are found, whatever is no error is not."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fixtures.common import kernel_log
+from fixtures.platform import host_log
+from fixtures.profile import PlatformConfig
+from harness.host.command import Result
+
+# Of a healthy guest with two H100 (recorded), and of a virtual lab's boot.
+HARMLESS = """\
+[    0.263715] pci 0000:00:06.0: [10de:2330] type 00 class 0x030200 PCIe Endpoint
+[    0.264510] pci 0000:00:06.0: BAR 0 [mem 0x102002000000-0x102002ffffff 64bit pref]
+[    0.595601] nvidia: loading out-of-tree module taints kernel.
+[    0.696541] NVRM: loading NVIDIA UNIX Open Kernel Module for x86_64  580.159.04  Release Build
+[    1.408204] NVRM: gpuClearFbhubPoisonIntrForBug2924523_GA100: FBHUB Interrupt.
+[    4.063699] NVRM: Persistence mode is deprecated and will be removed in a future release.
+[    0.9] acpi PNP0A08:00: _OSC: OS now controls [SHPCHotplug PME AER PCIeCapability]
+[    1.0] pcieport 0000:00:10.0: AER: enabled with IRQ 25
+[    0.1] rcu: Preemptible hierarchical RCU implementation.
+[    0.2] DMAR: IOMMU enabled
+[    0.3] mce: CPU supports 32 MCE banks
+"""
+# As the kernel's source writes them, and NVIDIA's page on Xid errors.
+ERRORS = [
+    ("BUG: kernel NULL pointer dereference, address: 0000000000000008", "an error of the kernel's"),
+    ("Oops: 0000 [#1] PREEMPT SMP NOPTI", "an error of the kernel's own"),
+    ("kernel BUG at mm/slub.c:448!", "an error of the kernel's own"),
+    ("Unable to handle kernel paging request at virtual address ffff", "an error of the kernel's"),
+    ("rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:", "a processor that hangs"),
+    ("watchdog: BUG: soft lockup - CPU#1 stuck for 26s! [qemu:812]", "a processor that hangs"),
+    ("INFO: task dockerd:812 blocked for more than 120 seconds.", "a processor that hangs"),
+    ("DMAR: [DMA Write NO_PASID] Request device [01:00.0] fault addr 0x0", "a fault of the IOMMU"),
+    ("arm-smmu-v3 arm-smmu-v3.0.auto: event 0x10 received:", "a fault of the IOMMU"),
+    ("pcieport 0000:00:1c.0: AER: Uncorrectable (Fatal) error message received", "of PCI Express"),
+    ("{1}[Hardware Error]: event severity: fatal", "a machine check"),
+    ("Out of memory: Killed process 812 (qemu-system-x86)", "memory that has run out"),
+    (
+        "NVRM: Xid (PCI:0000:00:06): 79, pid=812, GPU has fallen off the bus.",
+        "Xid 79 of the GPU at",
+    ),
+    (
+        "NVRM: Xid (PCI:0000:00:06): 999, what",
+        "0000:00:06: NVIDIA's list of Xid errors",
+    ),
+]
+
+
+def said(out: str, rc: int = 0) -> Result:
+    return Result(("dmesg",), rc, out, "", 0.1, len(out), 0)
+
+
+@pytest.mark.parametrize(("line", "says"), ERRORS, ids=str)
+def test_an_error_is_told_with_its_kind(line: str, says: str) -> None:
+    [found] = kernel_log.errors([*HARMLESS.splitlines(), f"[  900.123456] {line}"])
+    assert says in found
+    assert found.endswith(f"it says: {line}")
+    assert kernel_log.errors([line], [re.escape(line[:20])]) == [], "it is accepted"
+
+
+@pytest.mark.parametrize("line", [line for line, _ in ERRORS], ids=str)
+def test_grep_finds_the_same_on_a_host(line: str) -> None:
+    words = ["grep", "-cE", "--", kernel_log.PATTERN]
+    found = subprocess.run(words, input=f"{HARMLESS}{line}\n", capture_output=True, text=True)
+    assert (found.stdout.strip(), found.stderr) == ("1", "")
+
+
+def test_only_what_came_since_counts() -> None:
+    last = kernel_log.newest(said(HARMLESS))
+    assert last is not None
+    assert kernel_log.since(said(f"{HARMLESS}[ 9.0] new\n"), last) == ["[ 9.0] new"]
+    assert kernel_log.since(said("[ 9.0] the ring is another\n"), last) == [
+        "[ 9.0] the ring is another"
+    ]
+    assert kernel_log.newest(said("", 1)) is None
+    assert kernel_log.since(said("", 1), last) is None
+
+
+class Asked:
+    """A run on a host whose log grows."""
+
+    def __init__(self, *logs: Result) -> None:
+        self.logs = [*logs]
+        self.facts: dict[str, Any] = {}
+        self.profile = SimpleNamespace(
+            platform=PlatformConfig(kernel_log_accepted=("soft lockup",))
+        )
+        self.host = self
+
+    def ask(self, *argv: str) -> Result:
+        return self.logs.pop(0)
+
+    def fact(self, name: str, value: object) -> None:
+        self.facts[name] = value
+
+
+def test_each_error_of_the_host_is_told_once() -> None:
+    oops, later = f"{HARMLESS}[ 9.0] Oops: 0000\n", "[ 9.5] watchdog: BUG: soft lockup\n"
+    run: Any = Asked(said(HARMLESS), said(oops), said(oops), said(oops + later))
+    host_log.pytest_acceptance_opened(run)
+    assert host_log.errors(run) == ["an error of the kernel's own; it says: Oops: 0000"]
+    assert host_log.errors(run) == []
+    assert host_log.errors(run) == []
+
+
+def test_a_log_that_cannot_be_read_is_not_judged() -> None:
+    run: Any = Asked(said("", 1), said("", 1))
+    host_log.pytest_acceptance_opened(run)
+    assert host_log.errors(run) is None
