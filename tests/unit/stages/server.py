@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
+from typing import Any
 
 from tests.unit.replay import ReplayHost
-from tests.unit.stages.lab import record
+from tests.unit.stages.lab import RECORD, record
 
 JSON = "application/json"
 
@@ -61,8 +63,8 @@ class Speaker(BaseHTTPRequestHandler):
         self._send(status, kind, body)
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self._send(*self.server.answers[self.path])
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self._send(*self.server.answers.get(self.path) or _completion(body))
 
     def _send(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)
@@ -84,6 +86,32 @@ def served() -> Iterator[Server]:
         stack.callback(thread.join)
         stack.callback(server.shutdown)
         yield server
+
+
+def _completion(body: bytes) -> tuple[int, str, bytes]:
+    """The recorded answer, streamed; or a refusal of what the recorded server has refused."""
+    try:
+        asked = json.loads(body)
+        wanted = record().profile["model"]
+        if asked["model"] != wanted["name"] or asked["max_tokens"] > 1000 or not asked["messages"]:
+            raise ValueError
+    except ValueError:
+        return 400, JSON, b"{}"
+    text = _fact("answer")["text"]
+    ended = [*({"delta": {"content": c}} for c in text), {"delta": {}, "finish_reason": "length"}]
+    chunks = [{"choices": [choice]} for choice in ended]
+    usage = {"completion_tokens": len(text), "prompt_tokens": 1, "total_tokens": len(text) + 1}
+    lines = [json.dumps(chunk) for chunk in (*chunks, {"choices": [], "usage": usage})]
+    stream = "".join(f"data: {line}\n\n" for line in (*lines, "[DONE]"))
+    return 200, "text/event-stream", stream.encode()
+
+
+def _fact(name: str) -> Mapping[str, Any]:
+    """A fact of the record that is no stage's."""
+    events = map(json.loads, RECORD.read_text("utf-8").splitlines())
+    found: list[Mapping[str, Any]]
+    found = [e["value"] for e in events if e["kind"] == "fact" and e["name"] == name]
+    return found[-1]
 
 
 def _models() -> bytes:

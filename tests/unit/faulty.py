@@ -1,0 +1,245 @@
+"""The fault catalogue in its replay form: the real suites run on a replayed host with a fault.
+
+One pytest session collects the suites once, with the harness's own plugin, fixtures, stages and
+undo. For each fault it runs them anew on a host of its own, which answers from the record but for
+what the fault changes, and puts that host back. The run's record is what is judged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Template
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from harness.host.command import HostUnreachable
+from harness.outcome import Outcome
+from harness.plugin import plugin
+from harness.record.evidence import Evidence
+from harness.record.trace import BLOCKED, NOT_ASSESSED, STAGE
+from tests.unit.replay import Reply, Words
+from tests.unit.stages.lab import Lab, at_once, record
+from tests.unit.stages.server import JSON, Server, served
+from vlab import faults
+from vlab.faults import Fault
+
+# What rests on a suite's stage, and may be blocked where that fails; all else has to be assessed.
+QUICK = ("platform", "image", "gpu", "network")
+RESTS: Mapping[str, frozenset[str]] = {
+    "platform": frozenset({"kata", "image", "network", "container", "guest", "model"}),
+    "rootfs": frozenset({"kata", "container", "guest", "model"}),
+    "kata": frozenset({"container", "guest", "model"}),
+    "image": frozenset({"container", "guest", "model"}),
+    "gpu": frozenset({"container", "guest", "model"}),
+    "network": frozenset({"container", "guest", "model"}),
+    "container": frozenset({"guest", "model"}),
+    "guest": frozenset({"model"}),
+    "model": frozenset(),
+}
+SUITES = tuple(RESTS)
+FAILED = ("failed", "error")
+CLAUSE = re.compile(r"\[clause ([\w.-]+)\]")
+NO_TORCH = '{"missing": "no PyTorch in the image", "torch": "", "cuda": ""}\n'
+
+
+@dataclass
+class Ran:
+    """What became of a run: its tests by name, and what is wrong with its end."""
+
+    tests: Mapping[str, Mapping[str, Any]]
+    exit: int
+    unclean: Sequence[str]
+    mistakes: Sequence[str] = ()  # of the entry: what it changes was never asked for, or unknown
+
+
+@dataclass
+class Replayed:
+    """A plugin that runs the suites for each fault, and first for none; `ran` has what came of it.
+
+    Of the suites those run that take little time, and the fault's own. That no test of a suite that
+    rests on it fails as well is not seen.
+    """
+
+    folder: Path
+    wanted: Sequence[Fault]
+    ran: dict[str, Ran] = field(default_factory=dict)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        plugin._make_early(session.items)
+        with served() as server, at_once():
+            for fault in [Fault("", "", "", "", "", ()), *self.wanted]:
+                chosen = {*SUITES} if not fault.name else {*QUICK, fault.suite}
+                items = [item for item in session.items if _suite(item.nodeid) in chosen]
+                self.ran[fault.name] = self._run(fault, items, server)
+        session.items.clear()  # for the harness there is nothing to run, and no record to begin
+
+    def _run(self, fault: Fault, items: Sequence[pytest.Item], server: Server) -> Ran:
+        settings = {"model": {"load": []}} | {**(fault.profile or {})}
+        lab = Lab(self.folder / (fault.name or "none"), {}, settings=settings)
+        server.reset()
+        server.lead_to(lab.host)
+        _complete(lab)
+        _set_off(fault, lab, server)
+        config = items[0].config
+        session = plugin.session_of(config)
+        with _taken(session, lab), mock.patch.object(Evidence, "collect"):
+            config.stash[plugin._BROKEN], config.stash[plugin._CLOSED] = {}, set()
+            for item, following in zip(items, [*items[1:], None], strict=True):
+                item.stash = pytest.Stash()  # what the run before has noted of it
+                config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            tests = {event["nodeid"]: event for event in lab.events("test")}
+            failed = any(event["outcome"] in FAILED for event in tests.values())
+            session.outcome.pytest_status = int(failed)
+            unclean = [*_put_back(session, lab)]
+            mistakes = [*lab.host.unknown, *map(str, lab.host.unused())]
+            return Ran(tests, session.outcome.exit_status, unclean, mistakes)
+
+
+@contextmanager
+def _taken(session: plugin.Session, lab: Lab) -> Iterator[None]:
+    """Within the block the session's run is the lab's."""
+    given = {"run_dir": lab.run.dir, "run": lab.run, "host": lab.host, "trace": lab.trace}
+    given |= {"_profile": lab.run.profile, "outcome": Outcome()}
+    before = {name: getattr(session, name) for name in given}
+    vars(session).update(given)
+    try:
+        yield
+    finally:
+        lab.trace.close()
+        vars(session).update(before)
+
+
+def _put_back(session: plugin.Session, lab: Lab) -> Iterator[str]:
+    """Have the run undone; what is wrong then."""
+    journal = lab.run.journal
+    for entry in journal.entries:
+        for argv in entry.undo:  # the record is of one run, which need not have made this change
+            lab.host.spare(*argv)
+    begun = len(lab.host.asked)
+    session.close()
+    asked = {*lab.host.asked[begun:]}
+    outcome = session.outcome
+    yield from map(str, outcome.left)
+    yield from [outcome.undo_error, *outcome.traces] if outcome.not_put_back else []
+    undone = {result.entry.id for result in outcome.undo if result.outcome == "undone"}
+    for entry in journal.entries:
+        if entry.id in undone and not {*entry.undo} <= asked:
+            yield f"[{entry.stage}] {entry.what}: its undo was not carried out"
+    yield from (f"[{e.stage}] {e.what}: not undone" for e in journal.pending(durable=False))
+
+
+def _complete(lab: Lab) -> None:
+    """Replies that the record lacks."""
+    lab.host.reply("/fingerprint/", status=1)  # none was taken
+    lab.host.changes[0].used = True
+    lab.host.spare("python3 - 20", out=NO_TORCH)
+
+
+def _set_off(fault: Fault, lab: Lab, server: Server) -> None:
+    lab.host.without = {*fault.without}
+    names = _names()
+    for one in fault.replay:
+        out, err, new = (Template(x).safe_substitute(names) for x in (one.out, one.err, one.new))
+        if one.job:
+            lab.host.job(one.job, one.status, out)
+        elif one.path:
+            server.answers[one.path] = (one.status, JSON, out.encode())
+        else:
+            asks = [Template(text).safe_substitute(names) for text in one.asks]
+            reply = Reply(one.status, out, err)
+            lab.host.reply(*asks, by=_Answer(one, lab, reply, new))
+
+
+@dataclass
+class _Answer:
+    """The answer to a command, where the right one gives it; else the recorded answer."""
+
+    fault: faults.Reply
+    lab: Lab
+    reply: Reply
+    new: str
+
+    def __call__(self, words: Words) -> Reply:
+        stage = STAGE.get() or "suite"
+        if self.fault.stage not in ("", stage):
+            return self.lab.host._recorded(words)
+        if self.fault.lost:
+            raise HostUnreachable("Host 'lab' was lost: the ssh master connection is gone")
+        if self.fault.late:
+            return Reply(124, self.reply.out, self.reply.err, seconds=1e6)
+        if not self.fault.old:
+            return self.reply
+        found = self.lab.host._recorded(words)
+        out, count = re.subn(self.fault.old, self.new, found.out, flags=re.MULTILINE)
+        assert count, f"nothing to change: no {self.fault.old!r} in {found.out!r}"
+        return Reply(found.status, out, found.err)
+
+
+def _names() -> dict[str, str]:
+    """What the recorded lab calls things."""
+    facts, profile = record().facts, record().profile
+    [device] = facts["gpu"]["devices"]
+    return {
+        "gpu": device["bdf"],
+        "group": device["group"],
+        "driver": facts["gpu"]["before"][device["bdf"]],
+        "address": facts["network"]["address"],
+        "gateway": facts["network"]["gateway"],
+        "container": facts["container"]["id"],
+        "bare": f"{profile['container']['name']}-bare-{record().run_id}",
+        "kernel": facts["rootfs"]["kernel_release"],
+        **{f"{a}_{b}": str(v) for a in ("guest", "kata", "image", "network", "model")
+           for b, v in profile[a].items()},
+    }  # fmt: skip
+
+
+def verdict(fault: Fault, ran: Ran, good: Ran) -> list[str]:
+    """Why a fault is not caught; nothing if it is."""
+    failed = {name: test for name, test in ran.tests.items() if test["outcome"] in FAILED}
+    clauses = {name: _clauses(test) for name, test in failed.items()}
+    hit = [name for name in failed if fault.clause in clauses[name]]
+    told = [name for name in hit if all(text in failed[name]["message"] for text in fault.says)]
+    others = [n for n in failed if not clauses[n] & {fault.clause, *fault.also}]
+    lacking = [text for text in fault.says if not any(text in failed[n]["message"] for n in hit)]
+    return [
+        *ran.mistakes,
+        *([] if hit else [f"clause {fault.clause or '(none)'} does not fail"]),
+        *([f"its message does not say {lacking}"] if hit and not told else []),
+        *(f"{name} fails, too: {failed[name]['message']}" for name in others),
+        *_not_assessed(fault, ran, good),
+        *(f"left on the host: {line}" for line in ran.unclean),
+        *([] if ran.exit == fault.exit else [f"exit status {ran.exit}, expected {fault.exit}"]),
+    ]
+
+
+def _not_assessed(fault: Fault, ran: Ran, good: Ran) -> Iterator[str]:
+    """What is not as in a good run, though it does not depend on the fault."""
+    for name, before in good.tests.items():
+        suite = _suite(name)
+        if suite not in (*QUICK, fault.suite):
+            continue
+        status = ran.tests[name]["status"] if name in ran.tests else "not run"
+        may = {before["status"], *FAILED}
+        if suite in {fault.suite, *RESTS[fault.suite]}:
+            may |= {BLOCKED, NOT_ASSESSED}
+        if status not in may:
+            yield f"{name} is {status}: {ran.tests.get(name, {}).get('message')}"
+
+
+def _suite(nodeid: str) -> str:
+    return nodeid.partition("::")[0].removeprefix("suites/test_").removesuffix(".py")
+
+
+def _clauses(test: Mapping[str, Any]) -> set[str]:
+    """The clauses that a failed test stands for: of a failed stage its own."""
+    found = CLAUSE.findall(test["message"] or "")
+    if test["outcome"] == "error" or found:
+        return {*found} or {""}
+    return {*test["clauses"]}
