@@ -37,6 +37,7 @@ def verdicts(wanted: Sequence[Fault]) -> Verdicts:
     from tests.unit import faulty
 
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(ROOT):
+        wanted = [faulty.named(fault) for fault in wanted]
         replayed = faulty.Replayed(Path(folder), wanted)
         with contextlib.redirect_stdout(sys.stderr):
             pytest.main(["suites", "-m", "acceptance and not local", *OPTIONS], [replayed])

@@ -50,8 +50,8 @@ class Fault:
 
     `clause` has to fail, and no other but those of `also`, which rest on the same. `says` are texts
     that its message has to have: the cause. `exit` is the exit status of the run. `profile` are
-    settings, by section; `without` are programs that the host lacks. `missed`: why it is not
-    caught so far.
+    settings, by section; `without` are programs that the host lacks. `left`: what the undo cannot
+    take back, and has to tell of. `missed`: why it is not caught so far.
     """
 
     suite: str
@@ -65,6 +65,7 @@ class Fault:
     profile: Mapping[str, Mapping[str, Any]] | None = None
     without: Sequence[str] = ()
     exit: int = 1
+    left: str = ""
     missed: str = ""
 
 
