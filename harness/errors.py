@@ -59,10 +59,11 @@ class TimeIsUp(Failed):
 def sentence(error: BaseException | None) -> str:
     """The message that a person can act upon; empty for an error that only a traceback explains.
 
-    Of a failed assertion it is the test's own message, without pytest's rewritten expression.
+    Of a failed assertion it is the test's own message, without pytest's rewritten expression. With
+    `enable_assertion_pass_hook` pytest leaves each % of it twice (rewrite.py, `visit_Assert`).
     """
     if isinstance(error, LabError | TimeIsUp):
         return str(error)
     if isinstance(error, AssertionError):
-        return f"\n{error}".partition("\nassert ")[0].strip()
+        return f"\n{error}".partition("\nassert ")[0].strip().replace("%%", "%")
     return ""
