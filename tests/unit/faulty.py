@@ -1,8 +1,9 @@
 """The fault catalogue in its replay form: the real suites run on a replayed host with a fault.
 
 One pytest session collects the suites once, with the harness's own plugin, fixtures, stages and
-undo. For each fault it runs them anew on a host of its own, which answers from the record but for
-what the fault changes, and puts that host back. The run's record is what is judged.
+undo. For each fault it runs the fault's suite anew, and those that rest on nothing of it, on a host
+of its own: it answers from the record but for what the fault changes, and is put back. The run's
+record is what is judged. What other stages find is what they found without a fault.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ from harness.plugin import plugin
 from harness.record.evidence import Evidence
 from harness.record.trace import BLOCKED, NOT_ASSESSED, STAGE
 from tests.unit.replay import Reply, Words
-from tests.unit.stages.lab import Lab, at_once, record
+from tests.unit.stages.lab import STAGES, Lab, at_once, record
 from tests.unit.stages.server import JSON, Server, served
 from vlab import faults
 from vlab.faults import Fault
 
 # What rests on a suite's stage, and may be blocked where that fails; all else has to be assessed.
-QUICK = ("platform", "gpu", "network")
+OTHERS = ("gpu", "network")  # in the time that they take
 RESTS: Mapping[str, frozenset[str]] = {
     "platform": frozenset({"kata", "image", "gpu", "network", "container", "guest", "model"}),
     "rootfs": frozenset({"kata", "container", "guest", "model"}),
@@ -43,7 +44,6 @@ RESTS: Mapping[str, frozenset[str]] = {
     "guest": frozenset({"model"}),
     "model": frozenset(),
 }
-SUITES = tuple(RESTS)
 FAILED = ("failed", "error")
 CLAUSE = re.compile(r"\[clause ([\w.-]+)\]")
 NO_TORCH = '{"missing": "no PyTorch in the image", "torch": "", "cuda": ""}\n'
@@ -59,33 +59,34 @@ class Ran:
     mistakes: Sequence[str] = ()  # of the entry: what it changes was never asked for, or unknown
 
 
-@dataclass
+@dataclass(eq=False)  # pytest hashes it
 class Replayed:
     """A plugin that runs the suites for each fault, and first for none; `ran` has what came of it.
 
-    Of the suites those run that take little time, and the fault's own. That no test of a suite that
-    rests on it fails as well is not seen.
+    `good` are the facts of all stages without a fault.
     """
 
     folder: Path
     wanted: Sequence[Fault]
     ran: dict[str, Ran] = field(default_factory=dict)
+    good: dict[str, Any] = field(default_factory=dict)
+    lab: Lab | None = None
+    suite: str = ""  # of the fault, '' for all
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         with served() as server, at_once():
+            self.good = _found(self.folder / "found", server)
             for fault in [Fault("", "", "", "", "", ()), *self.wanted]:
-                chosen = {*SUITES} if not fault.name else {*QUICK, fault.suite}
+                chosen = {*OTHERS, fault.suite} if fault.name else {*RESTS}
                 items = [item for item in session.items if _suite(item.nodeid) in chosen]
                 self.ran[fault.name] = self._run(fault, items, server)
         session.items.clear()  # for the harness there is nothing to run, and no record to begin
 
     def _run(self, fault: Fault, items: Sequence[pytest.Item], server: Server) -> Ran:
-        settings = {"model": {"load": []}} | {**(fault.profile or {})}
-        lab = Lab(self.folder / (fault.name or "none"), {}, settings=settings)
-        server.reset()
-        server.lead_to(lab.host)
-        _complete(lab)
+        settings = fault.profile or {}
+        lab = _lab(self.folder / (fault.name or "none"), server, settings)
+        self.lab, self.suite = lab, fault.suite
         _set_off(fault, lab, server)
         config = items[0].config
         session = plugin.session_of(config)
@@ -98,8 +99,43 @@ class Replayed:
             failed = any(event["outcome"] in FAILED for event in tests.values())
             session.outcome.pytest_status = int(failed)
             unclean = [*_put_back(session, lab)]
-            mistakes = [*lab.host.unknown, *map(str, lab.host.unused())]
+            mistakes = [*lab.host.unknown, *map(str, lab.host.unused()), *_in_vain(lab)]
             return Ran(tests, session.outcome.exit_status, unclean, mistakes)
+
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_fixture_setup(
+        self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+    ) -> object:
+        """A stage of another suite is not brought about once more."""
+        name = fixturedef.argname
+        made = fixturedef.func.__module__.split(".")[1]
+        if name not in self.good or self.lab is None or {made, ""} & {self.suite, *OTHERS}:
+            return None
+        facts = self.good[name]
+        facts = replace(facts, host=self.lab.host) if hasattr(facts, "host") else facts
+        fixturedef.cached_result = (facts, fixturedef.cache_key(request), None)
+        return facts
+
+
+def _found(folder: Path, server: Server) -> dict[str, Any]:
+    """The facts of all stages, without a fault."""
+    lab = _lab(folder, server, {})
+    return {name: lab.bring(name) for name in STAGES}
+
+
+def _lab(folder: Path, server: Server, settings: Mapping[str, Any]) -> Lab:
+    """A lab without a fault, with replies that the record lacks."""
+    lab = Lab(folder, {}, settings={"model": {"load": []}, **settings})
+    server.reset()
+    server.lead_to(lab.host)
+    lab.host.reply("/fingerprint/", status=1)  # none was taken
+    lab.host.reply("test -s", "/image-id", status=1)  # docker has built nothing, where one asks
+    for change in lab.host.changes:
+        change.used = True
+    lab.host.spare("python3 - 20", out=NO_TORCH)
+    lab.host.spare("/proc/loadavg", out="0.50\n2\n")
+    return lab
 
 
 @contextmanager
@@ -136,23 +172,13 @@ def _put_back(session: plugin.Session, lab: Lab) -> Iterator[str]:
     yield from (f"[{e.stage}] {e.what}: not undone" for e in journal.pending(durable=False))
 
 
-def _complete(lab: Lab) -> None:
-    """Replies that the record lacks."""
-    lab.host.reply("/fingerprint/", status=1)  # none was taken
-    lab.host.reply("test -s", "/image-id", status=1)  # docker has built nothing, where one asks
-    for change in lab.host.changes:
-        change.used = True
-    lab.host.spare("python3 - 20", out=NO_TORCH)
-    lab.host.spare("/proc/loadavg", out="0.50\n2\n")
-
-
 def _set_off(fault: Fault, lab: Lab, server: Server) -> None:
     lab.host.without = {*fault.without}
     for one in fault.replay:
         if one.job:
             lab.host.job(one.job, one.status, one.out)
         elif one.path:
-            server.answers[one.path] = (one.status, JSON, one.out.encode())
+            server.answers[one.path] = (int(one.status), JSON, one.out.encode())
         else:
             lab.host.reply(*one.asks, by=_Answer(one, lab))
 
@@ -163,6 +189,7 @@ class _Answer:
 
     fault: faults.Reply
     lab: Lab
+    used: bool = False  # it has changed an answer
 
     def __call__(self, words: Words) -> Reply:
         stage = STAGE.get() or "suite"
@@ -173,10 +200,10 @@ class _Answer:
         if self.fault.late:
             return Reply(124, self.fault.out, self.fault.err, seconds=1e6)
         if not self.fault.old:
-            return Reply(self.fault.status, self.fault.out, self.fault.err)
+            return Reply(int(self.fault.status), self.fault.out, self.fault.err)
         found = self.lab.host._recorded(words)
         out, count = re.subn(self.fault.old, self.fault.new, found.out, flags=re.MULTILINE)
-        assert count, f"nothing to change: no {self.fault.old!r} in {found.out!r}"
+        self.used |= count > 0
         return Reply(found.status, out, found.err)
 
 
@@ -217,6 +244,14 @@ def _names() -> dict[str, str]:
     }  # fmt: skip
 
 
+def _in_vain(lab: Lab) -> Iterator[str]:
+    """What was to be replaced, and was in no answer."""
+    for change in lab.host.changes:
+        answer = change.answer
+        if isinstance(answer, _Answer) and answer.fault.old and not answer.used:
+            yield f"nothing to change: no answer to {change.texts} has {answer.fault.old!r}"
+
+
 def verdict(fault: Fault, ran: Ran, good: Ran) -> list[str]:
     """Why a fault is not caught; nothing if it is."""
     def told_of(line: str) -> bool:
@@ -225,6 +260,7 @@ def verdict(fault: Fault, ran: Ran, good: Ran) -> list[str]:
     left = fault.left and not any(map(told_of, ran.unclean))
     failed = {name: test for name, test in ran.tests.items() if test["outcome"] in FAILED}
     clauses = {name: _clauses(test) for name, test in failed.items()}
+    seen = {clause for found in clauses.values() for clause in found}
     hit = [name for name in failed if fault.clause in clauses[name]]
     told = [name for name in hit if all(text in failed[name]["message"] for text in fault.says)]
     others = [n for n in failed if not clauses[n] & {fault.clause, *fault.also}]
@@ -235,6 +271,7 @@ def verdict(fault: Fault, ran: Ran, good: Ran) -> list[str]:
         *([] if hit or fault.left else [f"clause {fault.clause or '(none)'} does not fail"]),
         *([f"its message does not say {lacking}"] if hit and not told else []),
         *(f"{name} fails, too: {failed[name]['message']}" for name in others),
+        *(f"{clause} does not fail with it" for clause in fault.also if clause not in seen),
         *_not_assessed(fault, ran, good),
         *(f"left on the host: {line}" for line in ran.unclean if not told_of(line)),
         *([] if ran.exit == fault.exit else [f"exit status {ran.exit}, expected {fault.exit}"]),
@@ -245,7 +282,7 @@ def _not_assessed(fault: Fault, ran: Ran, good: Ran) -> Iterator[str]:
     """What is not as in a good run, though it does not depend on the fault."""
     for name, before in good.tests.items():
         suite = _suite(name)
-        if suite not in (*QUICK, fault.suite):
+        if suite not in (*OTHERS, fault.suite):
             continue
         status = ran.tests[name]["status"] if name in ran.tests else "not run"
         may = {before["status"], "passed", *FAILED}

@@ -25,7 +25,7 @@ class Reply:
     `suite` means the tests alone), it answers with `status`, `out` and `err`; after as long as it
     may take if `late`; not at all, since the connection is gone, if `lost`. With `old`, a regular
     expression, it is the recorded answer, with `new` in its place.
-    `job`: that job ends with `status`, having said `out`.
+    `job`: that job ends with `status`, or is "gone" without one, having said `out`.
     `path`: the model server answers to that path with `status` and `out`.
 
     In all texts `$gpu`, `$group` and such are the recorded lab's (`tests/unit/faulty.py`).
@@ -35,7 +35,7 @@ class Reply:
     stage: str = ""
     job: str = ""
     path: str = ""
-    status: int = 0
+    status: int | str = 0
     out: str = ""
     err: str = ""
     old: str = ""
