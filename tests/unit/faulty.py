@@ -1,15 +1,15 @@
 """The fault catalogue in its replay form: the real suites run on a replayed host with a fault.
 
 One pytest session collects the suites once, with the harness's own plugin, fixtures, stages and
-undo. For each fault it runs the fault's suite anew, and those that rest on nothing of it, on a host
+undo. For each fault it runs the fault's suite anew, and one that rests on nothing of it, on a host
 of its own: it answers from the record but for what the fault changes, and is put back. The run's
-record is what is judged. What other stages find is what they found without a fault.
+record is what is judged. Stages of suites that do not run give what they found without a fault.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -32,7 +32,6 @@ from vlab import faults
 from vlab.faults import Fault
 
 # What rests on a suite's stage, and may be blocked where that fails; all else has to be assessed.
-OTHERS = ("gpu", "network")  # in the time that they take
 RESTS: Mapping[str, frozenset[str]] = {
     "platform": frozenset({"kata", "image", "gpu", "network", "container", "guest", "model"}),
     "rootfs": frozenset({"kata", "container", "guest", "model"}),
@@ -71,22 +70,22 @@ class Replayed:
     ran: dict[str, Ran] = field(default_factory=dict)
     good: dict[str, Any] = field(default_factory=dict)
     lab: Lab | None = None
-    suite: str = ""  # of the fault, '' for all
+    suites: Collection[str] = ()  # that run
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         with served() as server, at_once():
             self.good = _found(self.folder / "found", server)
             for fault in [Fault("", "", "", "", "", ()), *self.wanted]:
-                chosen = {*OTHERS, fault.suite} if fault.name else {*RESTS}
-                items = [item for item in session.items if _suite(item.nodeid) in chosen]
+                self.suites = _suites(fault)
+                items = [item for item in session.items if _suite(item.nodeid) in self.suites]
                 self.ran[fault.name] = self._run(fault, items, server)
         session.items.clear()  # for the harness there is nothing to run, and no record to begin
 
     def _run(self, fault: Fault, items: Sequence[pytest.Item], server: Server) -> Ran:
         settings = fault.profile or {}
         lab = _lab(self.folder / (fault.name or "none"), server, settings)
-        self.lab, self.suite = lab, fault.suite
+        self.lab = lab
         _set_off(fault, lab, server)
         config = items[0].config
         session = plugin.session_of(config)
@@ -110,7 +109,7 @@ class Replayed:
         """A stage of another suite is not brought about once more."""
         name = fixturedef.argname
         made = fixturedef.func.__module__.split(".")[1]
-        if name not in self.good or self.lab is None or {made, ""} & {self.suite, *OTHERS}:
+        if name not in self.good or self.lab is None or made in self.suites:
             return None
         facts = self.good[name]
         facts = replace(facts, host=self.lab.host) if hasattr(facts, "host") else facts
@@ -282,7 +281,7 @@ def _not_assessed(fault: Fault, ran: Ran, good: Ran) -> Iterator[str]:
     """What is not as in a good run, though it does not depend on the fault."""
     for name, before in good.tests.items():
         suite = _suite(name)
-        if suite not in (*OTHERS, fault.suite):
+        if suite not in _suites(fault):
             continue
         status = ran.tests[name]["status"] if name in ran.tests else "not run"
         may = {before["status"], "passed", *FAILED}
@@ -290,6 +289,11 @@ def _not_assessed(fault: Fault, ran: Ran, good: Ran) -> Iterator[str]:
             may |= {BLOCKED, NOT_ASSESSED}
         if status not in may:
             yield f"{name} is {status}: {ran.tests.get(name, {}).get('message')}"
+
+
+def _suites(fault: Fault) -> Collection[str]:
+    """Those that run: the fault's, and one beside it that rests on nothing of it; or all."""
+    return {fault.suite, "network" if fault.suite == "gpu" else "gpu"} if fault.name else {*RESTS}
 
 
 def _suite(nodeid: str) -> str:

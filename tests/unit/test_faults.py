@@ -1,0 +1,99 @@
+"""Each fault of the catalogue is caught, on the replayed lab, by the real suites."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+
+from fixtures.guide import clauses
+from tests import faults
+from tests.unit.faulty import Ran, verdict
+from tests.unit.mini import ROOT
+from vlab.faults import Fault, load
+
+FAULTS = {fault.name: fault for fault in load()}
+
+
+@pytest.fixture(scope="module")
+def found() -> Mapping[str, Sequence[str]]:
+    """Why a fault is not caught, by its name; all of one run, which is a process of its own."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("ACCEPT_", "PYTEST_"))}
+    argv = [sys.executable, "-m", "tests.faults", "--json"]
+    done = subprocess.run(argv, cwd=ROOT, env=clean, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-5000:]
+    verdicts: Mapping[str, Sequence[str]] = json.loads(done.stdout)
+    return verdicts
+
+
+@pytest.mark.xdist_group("faults")
+def test_without_a_fault_all_is_well(found: Mapping[str, Sequence[str]]) -> None:
+    assert found[""] == []
+
+
+@pytest.mark.xdist_group("faults")
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_caught(found: Mapping[str, Sequence[str]], name: str) -> None:
+    assert bool(found[name]) == bool(FAULTS[name].missed), "\n".join(found[name])
+
+
+@pytest.mark.xdist_group("faults")
+def test_the_page_is_what_is_caught(found: Mapping[str, Sequence[str]]) -> None:
+    written = faults.PAGE.read_text("utf-8")
+    assert written == faults.page(load(), found), "make it anew: python -m tests.faults"
+
+
+def test_every_suite_has_faults_of_clauses_that_there_are() -> None:
+    assert len(FAULTS) == len(load()) >= 60
+    known = clauses.load()
+    assert {fault.suite for fault in FAULTS.values()} == {*known.suites}
+    for fault in FAULTS.values():
+        assert {fault.clause, *fault.also} <= {*known.by_id, ""}, fault.name
+        assert fault.says or fault.left, fault.name
+        assert fault.replay or fault.profile or fault.without, fault.name
+
+
+def one(name: str, outcome: str = "passed", message: str = "", clause: str = "gpu.bind") -> Ran:
+    """A run of one test."""
+    status = "blocked" if outcome == "skipped" else outcome
+    event = {"outcome": outcome, "status": status, "message": message, "clauses": [clause]}
+    return Ran({f"suites/test_{name}.py::test_x": event}, int(outcome == "failed"), ())
+
+
+NONE = Fault("gpu", "x", "", "", "gpu.bind", ["it is so"])
+
+
+@pytest.mark.parametrize(
+    ("ran", "why"),
+    [
+        (one("gpu"), "clause gpu.bind does not fail"),
+        (one("gpu", "failed", "it is otherwise"), "its message does not say ['it is so']"),
+        (one("gpu", "failed", "it is so", "gpu.node"), "fails, too: it is so"),
+        (one("gpu", "failed", "it is so [clause gpu.node]"), "fails, too: it is so"),
+        (replace(one("gpu", "failed", "it is so"), unclean=["a"]), "left on the host: a"),
+        (replace(one("gpu", "failed", "it is so"), exit=3), "exit status 3, expected 1"),
+        (replace(one("gpu", "failed", "it is so"), mistakes=["b"]), "b"),
+    ],
+)
+def test_what_is_not_caught_is_told(ran: Ran, why: str) -> None:
+    assert any(why in line for line in verdict(NONE, ran, one("gpu")))
+    assert verdict(NONE, one("gpu", "failed", "it is so"), one("gpu")) == []
+
+
+def test_what_is_blocked_and_does_not_rest_on_it_is_told() -> None:
+    good, ran = one("network"), one("network", "skipped", "why")
+    assert "suites/test_network.py::test_x is blocked: why" in verdict(NONE, ran, good)
+    assert any("is not run" in line for line in verdict(NONE, one("gpu"), good))
+
+
+def test_what_is_left_has_to_be_told() -> None:
+    fault = replace(NONE, clause="", says=[], left="[gpu] bind", exit=11)
+    left = replace(one("gpu"), exit=11, unclean=["[gpu] bind x: failed"])
+    assert verdict(fault, left, one("gpu")) == []
+    told = "it does not say that '[gpu] bind' is left"
+    assert told in verdict(fault, replace(left, unclean=[]), one("gpu"))
