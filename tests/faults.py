@@ -33,7 +33,7 @@ Sources: a *trap* is one of the guide's own mistakes, by its number in our list 
 are the chapters behind that list; a *review of faults* is the row of a fault that was set off on the
 virtual lab; `name #number` is a report upstream.
 """
-OPTIONS = ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:warnings", "--tb=native", "-q"]
+OPTIONS = ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:warnings", "--tb=native", "-q", "-p", "no:logging"]
 
 Verdicts = Mapping[str, Sequence[str]]  # by a fault's name, why it is not caught
 

@@ -23,6 +23,7 @@ import pytest
 from harness.host.command import HostUnreachable
 from harness.outcome import Outcome
 from harness.plugin import plugin
+from harness.plugin.output import Output
 from harness.record.evidence import Evidence
 from harness.record.trace import BLOCKED, NOT_ASSESSED, STAGE
 from tests.unit.replay import Reply, Words
@@ -74,6 +75,10 @@ class Replayed:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
+        manager = session.config.pluginmanager
+        for each in manager.get_plugins():  # what shows a run on the terminal takes half the time
+            if isinstance(each, Output | pytest.TerminalReporter):
+                manager.unregister(each)
         with served() as server, at_once():
             self.good = _found(self.folder / "found", server)
             for fault in [Fault("", "", "", "", "", ()), *self.wanted]:
