@@ -33,7 +33,18 @@ Sources: a *trap* is one of the guide's own mistakes, by its number in our list 
 are the chapters behind that list; a *review of faults* is the row of a fault that was set off on the
 virtual lab; `name #number` is a report upstream.
 """
-OPTIONS = ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:warnings", "--tb=native", "-q", "-p", "no:logging"]
+OPTIONS = [
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:xdist",
+    "-p",
+    "no:warnings",
+    "--tb=native",
+    "-q",
+    "-p",
+    "no:logging",
+]
 
 Verdicts = Mapping[str, Sequence[str]]  # by a fault's name, why it is not caught
 
@@ -48,8 +59,12 @@ def verdicts(wanted: Sequence[Fault]) -> Verdicts:
         with contextlib.redirect_stdout(sys.stderr):
             pytest.main(["suites", "-m", "acceptance and not local", *OPTIONS], [replayed])
         good = replayed.ran[""]
-        found = {fault.name: faulty.verdict(fault, replayed.ran[fault.name], good) for fault in wanted}
-        bad = [f"{n}: {t['message']}" for n, t in good.tests.items() if t["outcome"] in faulty.FAILED]
+        found = {
+            fault.name: faulty.verdict(fault, replayed.ran[fault.name], good) for fault in wanted
+        }
+        bad = [
+            f"{n}: {t['message']}" for n, t in good.tests.items() if t["outcome"] in faulty.FAILED
+        ]
     return {"": [*bad, *good.unclean, *good.mistakes], **found}
 
 

@@ -26,7 +26,7 @@ from harness.plugin import plugin
 from harness.plugin.output import Output
 from harness.record.evidence import Evidence
 from harness.record.trace import BLOCKED, NOT_ASSESSED, STAGE
-from tests.unit.replay import Reply, Words
+from tests.unit.replay import Change, Reply, Words
 from tests.unit.stages.lab import STAGES, Lab, at_once, record
 from tests.unit.stages.server import JSON, Server, served
 from vlab import faults
@@ -106,7 +106,6 @@ class Replayed:
             mistakes = [*lab.host.unknown, *map(str, lab.host.unused()), *_in_vain(lab)]
             return Ran(tests, session.outcome.exit_status, unclean, mistakes)
 
-
     @pytest.hookimpl(tryfirst=True)
     def pytest_fixture_setup(
         self, fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
@@ -184,21 +183,28 @@ def _set_off(fault: Fault, lab: Lab, server: Server) -> None:
         elif one.path:
             server.answers[one.path] = (int(one.status), JSON, one.out.encode())
         else:
-            lab.host.reply(*one.asks, by=_Answer(one, lab))
+            lab.host.changes.insert(0, _Change((*one.asks,), _Answer(one, lab), stage=one.stage))
+
+
+@dataclass
+class _Change(Change):
+    """One for commands of a stage, or of the tests."""
+
+    stage: str = ""
+
+    def fits(self, words: Words) -> bool:
+        return self.stage in ("", STAGE.get() or "suite") and super().fits(words)
 
 
 @dataclass
 class _Answer:
-    """The answer to a command, where the right one gives it; else the recorded answer."""
+    """The answer to a command, as a fault has it."""
 
     fault: faults.Reply
     lab: Lab
-    used: bool = False  # it has changed an answer
+    used: bool = False  # it has changed a recorded answer
 
     def __call__(self, words: Words) -> Reply:
-        stage = STAGE.get() or "suite"
-        if self.fault.stage not in ("", stage):
-            return self.lab.host._recorded(words)
         if self.fault.lost:
             raise HostUnreachable("Host 'lab' was lost: the ssh master connection is gone")
         if self.fault.late:
@@ -237,6 +243,9 @@ def _names() -> dict[str, str]:
         "group": device["group"],
         "disk": vital["disk"],
         "interface": vital["interface"],
+        "vendor": device["vendor"],
+        "device": device["device"],
+        "class": profile["gpu"]["classes"][0],
         "driver": facts["gpu"]["before"][device["bdf"]],
         "address": facts["network"]["address"],
         "gateway": facts["network"]["gateway"],
@@ -258,6 +267,7 @@ def _in_vain(lab: Lab) -> Iterator[str]:
 
 def verdict(fault: Fault, ran: Ran, good: Ran) -> list[str]:
     """Why a fault is not caught; nothing if it is."""
+
     def told_of(line: str) -> bool:
         return bool(fault.left) and fault.left in line
 
