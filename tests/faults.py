@@ -29,9 +29,9 @@ and no other but what rests on the same; if its message names the cause; if all 
 on it is assessed as in a good run; and if each change is taken back. What the harness itself goes
 through (a connection that is cut, a command that hangs) may have no clause.
 
-Sources: a *trap* is one of the guide's own mistakes, by its number in our list of 44; *domain facts*
-are the chapters behind that list; a *review of faults* is the row of a fault that was set off on the
-virtual lab; `name #number` is a report upstream.
+Sources: a *trap* is one of the guide's own mistakes, by its number in our list of 44; *domain
+facts* are the chapters behind that list; *review of faults* has the row of a fault that was set off
+on the virtual lab; `name #number` is a report upstream.
 """
 OPTIONS = [
     "-p",
@@ -51,10 +51,10 @@ Verdicts = Mapping[str, Sequence[str]]  # by a fault's name, why it is not caugh
 
 def verdicts(wanted: Sequence[Fault]) -> Verdicts:
     """Set off each fault, and judge what the run made of it."""
-    from tests.unit import faulty
+    from tests.unit import fault_host, faulty
 
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(ROOT):
-        wanted = [faulty.named(fault) for fault in wanted]
+        wanted = [fault_host.named(fault) for fault in wanted]
         replayed = faulty.Replayed(Path(folder), wanted)
         with contextlib.redirect_stdout(sys.stderr):
             pytest.main(["suites", "-m", "acceptance and not local", *OPTIONS], [replayed])

@@ -12,38 +12,23 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
-from string import Template
 from typing import Any
 from unittest import mock
 
 import pytest
 
-from harness.host.command import HostUnreachable
+from fixtures.guide import clauses
 from harness.outcome import Outcome
 from harness.plugin import plugin
 from harness.plugin.output import Output
 from harness.record.evidence import Evidence
-from harness.record.trace import BLOCKED, NOT_ASSESSED, STAGE
-from tests.unit.replay import Change, Reply, Words
-from tests.unit.stages.lab import STAGES, Lab, at_once, record
-from tests.unit.stages.server import JSON, Server, served
-from vlab import faults
+from harness.record.trace import BLOCKED, NOT_ASSESSED
+from tests.unit.fault_host import in_vain, set_off
+from tests.unit.stages.lab import STAGES, Lab, at_once
+from tests.unit.stages.server import Server, served
 from vlab.faults import Fault
 
-# What rests on a suite's stage, and may be blocked where that fails; all else has to be assessed.
-RESTS: Mapping[str, frozenset[str]] = {
-    "platform": frozenset({"kata", "image", "gpu", "network", "container", "guest", "model"}),
-    "rootfs": frozenset({"kata", "container", "guest", "model"}),
-    "kata": frozenset({"container", "guest", "model"}),
-    "image": frozenset({"container", "guest", "model"}),
-    "gpu": frozenset({"container", "guest", "model"}),
-    "network": frozenset({"container", "guest", "model"}),
-    "container": frozenset({"guest", "model"}),
-    "guest": frozenset({"model"}),
-    "model": frozenset(),
-}
 FAILED = ("failed", "error")
 CLAUSE = re.compile(r"\[clause ([\w.-]+)\]")
 NO_TORCH = '{"missing": "no PyTorch in the image", "torch": "", "cuda": ""}\n'
@@ -88,10 +73,8 @@ class Replayed:
         session.items.clear()  # for the harness there is nothing to run, and no record to begin
 
     def _run(self, fault: Fault, items: Sequence[pytest.Item], server: Server) -> Ran:
-        settings = fault.profile or {}
-        lab = _lab(self.folder / (fault.name or "none"), server, settings)
-        self.lab = lab
-        _set_off(fault, lab, server)
+        self.lab = lab = _lab(self.folder / f"run-{fault.name}", server, fault.profile or {})
+        set_off(fault, lab.host, server)
         config = items[0].config
         session = plugin.session_of(config)
         with _taken(session, lab), mock.patch.object(Evidence, "collect"):
@@ -103,7 +86,7 @@ class Replayed:
             failed = any(event["outcome"] in FAILED for event in tests.values())
             session.outcome.pytest_status = int(failed)
             unclean = [*_put_back(session, lab)]
-            mistakes = [*lab.host.unknown, *map(str, lab.host.unused()), *_in_vain(lab)]
+            mistakes = [*lab.host.unknown, *map(str, lab.host.unused()), *in_vain(lab.host)]
             return Ran(tests, session.outcome.exit_status, unclean, mistakes)
 
     @pytest.hookimpl(tryfirst=True)
@@ -175,96 +158,6 @@ def _put_back(session: plugin.Session, lab: Lab) -> Iterator[str]:
     yield from (f"[{e.stage}] {e.what}: not undone" for e in journal.pending(durable=False))
 
 
-def _set_off(fault: Fault, lab: Lab, server: Server) -> None:
-    lab.host.without = {*fault.without}
-    for one in fault.replay:
-        if one.job:
-            lab.host.job(one.job, one.status, one.out)
-        elif one.path:
-            server.answers[one.path] = (int(one.status), JSON, one.out.encode())
-        else:
-            lab.host.changes.insert(0, _Change((*one.asks,), _Answer(one, lab), stage=one.stage))
-
-
-@dataclass
-class _Change(Change):
-    """One for commands of a stage, or of the tests."""
-
-    stage: str = ""
-
-    def fits(self, words: Words) -> bool:
-        return self.stage in ("", STAGE.get() or "suite") and super().fits(words)
-
-
-@dataclass
-class _Answer:
-    """The answer to a command, as a fault has it."""
-
-    fault: faults.Reply
-    lab: Lab
-    used: bool = False  # it has changed a recorded answer
-
-    def __call__(self, words: Words) -> Reply:
-        if self.fault.lost:
-            raise HostUnreachable("Host 'lab' was lost: the ssh master connection is gone")
-        if self.fault.late:
-            return Reply(124, self.fault.out, self.fault.err, seconds=1e6)
-        if not self.fault.old:
-            return Reply(int(self.fault.status), self.fault.out, self.fault.err)
-        found = self.lab.host._recorded(words)
-        out, count = re.subn(self.fault.old, self.fault.new, found.out, flags=re.MULTILINE)
-        self.used |= count > 0
-        return Reply(found.status, out, found.err)
-
-
-def named(fault: Fault) -> Fault:
-    """With what the recorded lab calls things in the place of `$gpu` and such."""
-    names = _names()
-
-    def filled(value: Any) -> Any:
-        if isinstance(value, str):
-            return Template(value).safe_substitute(names)
-        if isinstance(value, Mapping):
-            return {key: filled(each) for key, each in value.items()}
-        if isinstance(value, faults.Reply):
-            return replace(value, **filled(vars(value)))
-        return [filled(each) for each in value] if isinstance(value, list | tuple) else value
-
-    return replace(fault, **filled(vars(fault)))
-
-
-@cache
-def _names() -> dict[str, str]:
-    facts, profile = record().facts, record().profile
-    [device] = facts["gpu"]["devices"]
-    vital = {why.split()[0]: bdf for bdf, why in facts["gpu"]["vital"].items()}
-    return {
-        "gpu": device["bdf"],
-        "group": device["group"],
-        "disk": vital["disk"],
-        "interface": vital["interface"],
-        "vendor": device["vendor"],
-        "device": device["device"],
-        "class": profile["gpu"]["classes"][0],
-        "driver": facts["gpu"]["before"][device["bdf"]],
-        "address": facts["network"]["address"],
-        "gateway": facts["network"]["gateway"],
-        "container": facts["container"]["id"],
-        "bare": f"{profile['container']['name']}-bare-{record().run_id}",
-        "kernel": facts["rootfs"]["kernel_release"],
-        **{f"{a}_{b}": str(v) for a in ("guest", "kata", "image", "network", "model")
-           for b, v in profile[a].items()},
-    }  # fmt: skip
-
-
-def _in_vain(lab: Lab) -> Iterator[str]:
-    """What was to be replaced, and was in no answer."""
-    for change in lab.host.changes:
-        answer = change.answer
-        if isinstance(answer, _Answer) and answer.fault.old and not answer.used:
-            yield f"nothing to change: no answer to {change.texts} has {answer.fault.old!r}"
-
-
 def verdict(fault: Fault, ran: Ran, good: Ran) -> list[str]:
     """Why a fault is not caught; nothing if it is."""
 
@@ -273,11 +166,11 @@ def verdict(fault: Fault, ran: Ran, good: Ran) -> list[str]:
 
     left = fault.left and not any(map(told_of, ran.unclean))
     failed = {name: test for name, test in ran.tests.items() if test["outcome"] in FAILED}
-    clauses = {name: _clauses(test) for name, test in failed.items()}
-    seen = {clause for found in clauses.values() for clause in found}
-    hit = [name for name in failed if fault.clause in clauses[name]]
+    held = {name: _clauses(test) for name, test in failed.items()}
+    seen = {clause for found in held.values() for clause in found}
+    hit = [name for name in failed if fault.clause in held[name]]
     told = [name for name in hit if all(text in failed[name]["message"] for text in fault.says)]
-    others = [n for n in failed if not clauses[n] & {fault.clause, *fault.also}]
+    others = [n for n in failed if not held[n] & {fault.clause, *fault.also}]
     lacking = [text for text in fault.says if not any(text in failed[n]["message"] for n in hit)]
     return [
         *ran.mistakes,
@@ -300,15 +193,16 @@ def _not_assessed(fault: Fault, ran: Ran, good: Ran) -> Iterator[str]:
             continue
         status = ran.tests[name]["status"] if name in ran.tests else "not run"
         may = {before["status"], "passed", *FAILED}
-        if suite in {fault.suite, *RESTS[fault.suite]}:
+        if fault.suite in (suite, "platform"):  # on which all stages rest
             may |= {BLOCKED, NOT_ASSESSED}
         if status not in may:
             yield f"{name} is {status}: {ran.tests.get(name, {}).get('message')}"
 
 
 def _suites(fault: Fault) -> Collection[str]:
-    """Those that run: the fault's, and one beside it that rests on nothing of it; or all."""
-    return {fault.suite, "network" if fault.suite == "gpu" else "gpu"} if fault.name else {*RESTS}
+    """Those that run: the fault's, and one that rests on no other but platform; else all."""
+    other = "network" if fault.suite == "gpu" else "gpu"
+    return {fault.suite, other} if fault.name else clauses.load().suites
 
 
 def _suite(nodeid: str) -> str:

@@ -1,0 +1,109 @@
+"""How a fault of the catalogue changes what a replayed host answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from string import Template
+from typing import Any
+
+from harness.host.command import HostUnreachable
+from harness.record.trace import STAGE
+from tests.unit.replay import Change, ReplayHost, Reply, Words
+from tests.unit.stages.lab import record
+from tests.unit.stages.server import JSON, Server
+from vlab import faults
+from vlab.faults import Fault
+
+
+def set_off(fault: Fault, host: ReplayHost, server: Server) -> None:
+    """From now on, the host and its model server answer as with the fault."""
+    host.without = {*fault.without}
+    for one in fault.replay:
+        if one.job:
+            host.job(one.job, one.status, one.out)
+        elif one.path:
+            server.answers[one.path] = (int(one.status), JSON, one.out.encode())
+        else:
+            host.changes.insert(0, _Change((*one.asks,), _Answer(one, host), stage=one.stage))
+
+
+@dataclass
+class _Change(Change):
+    """One for commands of a stage, or of the tests."""
+
+    stage: str = ""
+
+    def fits(self, words: Words) -> bool:
+        return self.stage in ("", STAGE.get() or "suite") and super().fits(words)
+
+
+@dataclass
+class _Answer:
+    """The answer to a command, as a fault has it."""
+
+    fault: faults.Reply
+    host: ReplayHost
+    used: bool = False  # it has changed a recorded answer
+
+    def __call__(self, words: Words) -> Reply:
+        if self.fault.lost:
+            raise HostUnreachable("Host 'lab' was lost: the ssh master connection is gone")
+        if self.fault.late:
+            return Reply(124, self.fault.out, self.fault.err, seconds=1e6)
+        if not self.fault.old:
+            return Reply(int(self.fault.status), self.fault.out, self.fault.err)
+        found = self.host._recorded(words)
+        out, count = re.subn(self.fault.old, self.fault.new, found.out, flags=re.MULTILINE)
+        self.used |= count > 0
+        return Reply(found.status, out, found.err)
+
+
+def in_vain(host: ReplayHost) -> Iterator[str]:
+    """What was to be replaced, and was in no answer."""
+    for change in host.changes:
+        answer = change.answer
+        if isinstance(answer, _Answer) and answer.fault.old and not answer.used:
+            yield f"nothing to change: no answer to {change.texts} has {answer.fault.old!r}"
+
+
+def named(fault: Fault) -> Fault:
+    """With what the recorded lab calls things in the place of `$gpu` and such."""
+    names = _names()
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, str):
+            return Template(value).safe_substitute(names)
+        if isinstance(value, Mapping):
+            return {key: filled(each) for key, each in value.items()}
+        if isinstance(value, faults.Reply):
+            return replace(value, **filled(vars(value)))
+        return [filled(each) for each in value] if isinstance(value, list | tuple) else value
+
+    return replace(fault, **filled(vars(fault)))
+
+
+@cache
+def _names() -> dict[str, str]:
+    facts, profile = record().facts, record().profile
+    [device] = facts["gpu"]["devices"]
+    vital = {why.split()[0]: bdf for bdf, why in facts["gpu"]["vital"].items()}
+    return {
+        "gpu": device["bdf"],
+        "group": device["group"],
+        "disk": vital["disk"],
+        "interface": vital["interface"],
+        "vendor": device["vendor"],
+        "device": device["device"],
+        "class": profile["gpu"]["classes"][0],
+        "driver": facts["gpu"]["before"][device["bdf"]],
+        "address": facts["network"]["address"],
+        "gateway": facts["network"]["gateway"],
+        "container": facts["container"]["id"],
+        "bare": f"{profile['container']['name']}-bare-{record().run_id}",
+        "kernel": facts["rootfs"]["kernel_release"],
+        **{f"{a}_{b}": str(v) for a in ("guest", "kata", "image", "network", "model")
+           for b, v in profile[a].items()},
+    }  # fmt: skip
