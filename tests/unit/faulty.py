@@ -22,6 +22,7 @@ from fixtures.guide import clauses
 from harness.outcome import Outcome
 from harness.plugin import plugin
 from harness.plugin.output import Output
+from harness.plugin.session import Session
 from harness.record.evidence import Evidence
 from harness.record.trace import BLOCKED, NOT_ASSESSED
 from tests.unit.fault_host import in_vain, set_off
@@ -100,7 +101,7 @@ class Replayed:
             return None
         facts = self.good[name]
         facts = replace(facts, host=self.lab.host) if hasattr(facts, "host") else facts
-        fixturedef.cached_result = (facts, fixturedef.cache_key(request), None)
+        fixturedef.cached_result = (facts, getattr(request, "param", None), None)
         return facts
 
 
@@ -125,20 +126,15 @@ def _lab(folder: Path, server: Server, settings: Mapping[str, Any]) -> Lab:
 
 
 @contextmanager
-def _taken(session: plugin.Session, lab: Lab) -> Iterator[None]:
+def _taken(session: Session, lab: Lab) -> Iterator[None]:
     """Within the block the session's run is the lab's."""
-    given = {"run_dir": lab.run.dir, "run": lab.run, "host": lab.host, "trace": lab.trace}
+    given: dict[str, Any] = {"run_dir": lab.run.dir, "run": lab.run, "host": lab.host, "trace": lab.trace}
     given |= {"_profile": lab.run.profile, "outcome": Outcome()}
-    before = {name: getattr(session, name) for name in given}
-    vars(session).update(given)
-    try:
+    with mock.patch.multiple(session, **given), lab.trace:
         yield
-    finally:
-        lab.trace.close()
-        vars(session).update(before)
 
 
-def _put_back(session: plugin.Session, lab: Lab) -> Iterator[str]:
+def _put_back(session: Session, lab: Lab) -> Iterator[str]:
     """Have the run undone; what is wrong then."""
     journal = lab.run.journal
     for entry in journal.entries:
