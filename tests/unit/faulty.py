@@ -128,7 +128,12 @@ def _lab(folder: Path, server: Server, settings: Mapping[str, Any]) -> Lab:
 @contextmanager
 def _taken(session: Session, lab: Lab) -> Iterator[None]:
     """Within the block the session's run is the lab's."""
-    given: dict[str, Any] = {"run_dir": lab.run.dir, "run": lab.run, "host": lab.host, "trace": lab.trace}
+    given: dict[str, Any] = {
+        "run_dir": lab.run.dir,
+        "run": lab.run,
+        "host": lab.host,
+        "trace": lab.trace,
+    }
     given |= {"_profile": lab.run.profile, "outcome": Outcome()}
     with mock.patch.multiple(session, **given), lab.trace:
         yield
