@@ -24,7 +24,7 @@ from harness.plugin import plugin
 from harness.plugin.output import Output
 from harness.plugin.session import Session
 from harness.record.evidence import Evidence
-from harness.record.trace import BLOCKED, NOT_ASSESSED
+from harness.record.trace import BLOCKED, NOT_ASSESSED, Trace
 from tests.unit.fault_host import in_vain, set_off
 from tests.unit.stages.lab import STAGES, Lab, at_once
 from tests.unit.stages.server import Server, served
@@ -65,7 +65,9 @@ class Replayed:
         for each in manager.get_plugins():  # what shows a run on the terminal takes half the time
             if isinstance(each, Output | pytest.TerminalReporter):
                 manager.unregister(each)
-        with served() as server, at_once():
+        # Commands are not judged, and are most of what there is to write down.
+        unwritten = mock.patch.object(Trace, "command", _nothing)
+        with served() as server, at_once(), unwritten:
             self.good = _found(self.folder / "found", server)
             for fault in [Fault("", "", "", "", "", ()), *self.wanted]:
                 self.suites = _suites(fault)
@@ -103,6 +105,10 @@ class Replayed:
         facts = replace(facts, host=self.lab.host) if hasattr(facts, "host") else facts
         fixturedef.cached_result = (facts, getattr(request, "param", None), None)
         return facts
+
+
+def _nothing(*args: object, **options: object) -> None:
+    """Nothing is written."""
 
 
 def _found(folder: Path, server: Server) -> dict[str, Any]:
