@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import sys
 from collections.abc import Generator, Iterator, Sequence
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -262,8 +264,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_assertion_pass(item: pytest.Item, orig: str, expl: str) -> None:
     """Note what was asserted, and what was found: pytest's first line has the values compared."""
     found = item.stash.setdefault(_ASSERTED, [])
-    if len(found) < ASSERTED:
+    if len(found) < ASSERTED and _asserting_file() == str(item.path):
         found.append((head(orig, 500), head(expl.partition("\n")[0], 500)))
+
+
+def _asserting_file() -> str:
+    """Whose assertion has just held: pytest has rewritten those of its plugins (anyio), too."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code.co_name != "_call_assertion_pass":
+        frame = frame.f_back
+    asserting = frame.f_back if frame is not None else None
+    return asserting.f_code.co_filename if asserting is not None else ""
 
 
 @pytest.hookimpl(wrapper=True)

@@ -19,6 +19,7 @@ from unittest import mock
 import pytest
 
 from fixtures.guide import clauses
+from fixtures.platform import host_log
 from harness.outcome import Outcome
 from harness.plugin import plugin
 from harness.plugin.output import Output
@@ -128,6 +129,7 @@ def _lab(folder: Path, server: Server, settings: Mapping[str, Any]) -> Lab:
         change.used = True
     lab.host.spare("python3 - 20", out=NO_TORCH)
     lab.host.spare("/proc/loadavg", out="0.50\n2\n")
+    host_log.pytest_acceptance_opened(lab.run)
     return lab
 
 

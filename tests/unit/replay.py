@@ -176,9 +176,9 @@ class ReplayHost(Host):
 
         self.filter(*texts, by=edited)
 
-    def spare(self, *texts: str, out: str = "") -> None:
+    def spare(self, *texts: str, status: int = 0, out: str = "") -> None:
         """As `reply`, where the record itself has no answer."""
-        given = Reply(out=out)
+        given = Reply(status, out)
         self.spares.append(Change(texts, lambda words: given))
 
     def job(self, name: str, status: int | str, says: str) -> None:

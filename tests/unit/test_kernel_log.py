@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -72,15 +74,33 @@ def test_grep_finds_the_same_on_a_host(line: str) -> None:
     assert (found.stdout.strip(), found.stderr) == ("1", "")
 
 
-def test_only_what_came_since_counts() -> None:
-    last = kernel_log.newest(said(HARMLESS))
-    assert last is not None
-    assert kernel_log.since(said(f"{HARMLESS}[ 9.0] new\n"), last) == ["[ 9.0] new"]
-    assert kernel_log.since(said("[ 9.0] the ring is another\n"), last) == [
-        "[ 9.0] the ring is another"
-    ]
-    assert kernel_log.newest(said("", 1)) is None
-    assert kernel_log.since(said("", 1), last) is None
+def dmesg(folder: Path, text: str, argv: list[str], status: int = 0) -> Result:
+    """What a command says where dmesg says that."""
+    (folder / "text").write_text(text, "utf-8")
+    program = folder / "dmesg"
+    program.write_text(f"#!/bin/sh\ncat '{folder}/text'\nexit {status}\n")
+    program.chmod(0o755)
+    environ = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True)
+    return Result(tuple(argv), done.returncode, done.stdout, done.stderr, 0.1, 0, 0)
+
+
+def test_only_what_came_since_counts(tmp_path: Path) -> None:
+    oops = "[ 9.0] Oops: 0000 \\n [#1]"
+    last = kernel_log.newest(dmesg(tmp_path, HARMLESS + oops, kernel_log.ask_newest()))
+    assert last == oops
+    later = f"{HARMLESS}{oops}\n[ 9.1] nothing\n[ 9.2] Oops: 0001\n"
+    since = kernel_log.ask_since(oops)
+    assert kernel_log.since(dmesg(tmp_path, later, since)) == ["[ 9.2] Oops: 0001"]
+    assert kernel_log.since(dmesg(tmp_path, "[ 9.3] Oops: 0002\n", since)) == ["[ 9.3] Oops: 0002"]
+    assert kernel_log.since(dmesg(tmp_path, HARMLESS + oops, since)) == []
+
+
+def test_a_log_that_is_refused_is_not_known(tmp_path: Path) -> None:
+    for argv in (kernel_log.ask_newest(), kernel_log.ask_since("x")):
+        refused = dmesg(tmp_path, "", argv, status=1)
+        assert kernel_log.newest(refused) is None
+        assert kernel_log.since(refused) is None
 
 
 class Asked:
@@ -102,8 +122,9 @@ class Asked:
 
 
 def test_each_error_of_the_host_is_told_once() -> None:
-    oops, later = f"{HARMLESS}[ 9.0] Oops: 0000\n", "[ 9.5] watchdog: BUG: soft lockup\n"
-    run: Any = Asked(said(HARMLESS), said(oops), said(oops), said(oops + later))
+    oops, later = "[ 9.0] Oops: 0000\n", "[ 9.5] watchdog: BUG: soft lockup\n"
+    answers = (HARMLESS[-20:], oops, oops, oops, "", later, later)  # newest, then newest and since
+    run: Any = Asked(*map(said, answers))
     host_log.pytest_acceptance_opened(run)
     assert host_log.errors(run) == ["an error of the kernel's own; it says: Oops: 0000"]
     assert host_log.errors(run) == []
@@ -111,6 +132,6 @@ def test_each_error_of_the_host_is_told_once() -> None:
 
 
 def test_a_log_that_cannot_be_read_is_not_judged() -> None:
-    run: Any = Asked(said("", 1), said("", 1))
+    run: Any = Asked(said("", 1))
     host_log.pytest_acceptance_opened(run)
     assert host_log.errors(run) is None

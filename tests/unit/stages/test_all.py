@@ -13,12 +13,12 @@ from harness.host.host import NEEDED
 from harness.host.programs import KNOWN, advice
 from harness.run.stage import StageFailed, stage_classes
 from tests.unit.stages.conftest import MakeLab
-from tests.unit.stages.lab import RECORDED, STAGES, Lab, planned, record
+from tests.unit.stages.lab import STAGES, Lab, planned, record
 
 OTHER = {"model": {"base_url", "ready_seconds"}}  # of this machine, or of the clock
 
 
-@pytest.mark.parametrize("name", RECORDED)
+@pytest.mark.parametrize("name", STAGES)
 def test_a_stage_finds_the_recorded_facts(passed: Lab, name: str) -> None:
     [event] = [e for e in passed.events("stage") if e["name"] == name and e["state"] == "ok"]
     found, recorded = event["facts"], record().facts[name]
@@ -32,7 +32,7 @@ def test_nothing_stood_in_the_way_of_the_recorded_run(passed: Lab) -> None:
     assert passed.facts["platform"].foreseen == ()
 
 
-@pytest.mark.parametrize("name", RECORDED)
+@pytest.mark.parametrize("name", STAGES)
 def test_a_stage_writes_down_the_recorded_changes(passed: Lab, name: str) -> None:
     """But for identities, which are written down by now as well."""
 

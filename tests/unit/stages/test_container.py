@@ -243,7 +243,8 @@ def test_a_control_that_stays_is_an_error(lab: Lab) -> None:
     lab.host.reply(REMOVE, BARE, status=1)
     with pytest.raises(CommandFailed) as caught:
         lab.bring("bare_container")
-    assert f"{BARE}' on 'lab' ended with exit status 1" in caught.value.message
+    assert BARE in caught.value.message
+    assert "on 'lab' ended with exit status 1" in caught.value.message
 
 
 def test_the_way_back_is_in_the_journal_before_the_container_is_there(lab: Lab) -> None:
@@ -251,8 +252,8 @@ def test_the_way_back_is_in_the_journal_before_the_container_is_there(lab: Lab) 
     asked = lab.host.asked
     journal = next(i for i, words in enumerate(asked) if "truncate -s" in " ".join(words))
     assert journal < next(i for i, words in enumerate(asked) if START in words)
-    [entry] = lab.run.journal.entries
-    assert entry.undo[0][-1] == ID
+    [entry] = [entry for entry in lab.run.journal.entries if entry.what.startswith("ctr run")]
+    assert ID in entry.undo[0]
 
 
 @pytest.mark.case(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.common import pci
 from fixtures.common.findings import reported
 from fixtures.gpu import in_use, vfio
 from harness.record.trace import at_stage
@@ -78,7 +79,9 @@ def function(
 
 def functions() -> list[str]:
     """The addresses of the host's PCI functions that are no bridges."""
-    [listing, *_] = next(r for (_, words), r in record().replies.items() if LIST in words[-2])
+    [listing, *_] = next(
+        r for (_, words), r in record().replies.items() if pci.LIST_DEVICES in words
+    )
     lines = [line.split("\t") for line in listing.out.splitlines()]
     return [bdf for bdf, _, _, kind, *_ in lines if not kind.startswith("0x06")]
 

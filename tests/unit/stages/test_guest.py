@@ -46,7 +46,8 @@ def begun(record: Recorded, folder: Path) -> Run[Profile]:
     trace = Trace(folder / "record.jsonl")
     host = ReplayHost(record, trace)
     # These are too long for the record, or were.
-    host.spare("dmesg", out=f"{record.facts['guest']['newest']}\n")
+    host.spare("$(dmesg)", "tail -n 1", out=f"{record.facts['guest']['newest']}\n")
+    host.spare("$(dmesg)", "LAST")
     host.spare("nvidia-smi -q -x", out=DOCUMENT.read_text("utf-8"))
     return Run(
         id=record.run_id,
@@ -93,7 +94,7 @@ def test_a_guest_without_a_gpu_is_told_as_that(record: Recorded, tmp_path: Path)
 
 
 def test_a_container_that_hides_its_kernels_log_has_it_on_the_console(lab: Lab) -> None:
-    lab.host.reply("ctr task exec", " dmesg", status=1, err="dmesg: read kernel buffer failed")
+    lab.host.reply("ctr task exec", "$(dmesg)", status=1, err="dmesg: read kernel buffer failed")
     said = "[ 9.1] NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus."
     line = f'time="x" level=debug msg="reading" sandbox={lab.run.id} vmconsole="{said}"\n'
     lab.host.reply("grep -E", "NVRM: Xid", out=line)
