@@ -68,8 +68,8 @@ def record() -> Recorded:
 
 def _mark() -> str:
     """The recorded guest image's identity."""
-    kept = (change["what"] for change in record().changes if change["what"].startswith("keep "))
-    return next(kept).partition(" (")[2].rstrip(")")
+    what = (str(change["what"]) for change in record().changes)
+    return next(w for w in what if w.startswith("keep ")).partition(" (")[2].rstrip(")")
 
 
 MARK = _mark()
