@@ -109,9 +109,9 @@ class Change:
     error: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Record:
-    """A whole run. `exit_status` is None where the run never ended."""
+    """A whole run. `exit_status` is None where the run never ended. Two are never the same."""
 
     folder: Path
     events: tuple[Event, ...]  # their texts are `harness.text.readable`

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from harness import exits
 from harness.record.revision import CHANGED
@@ -60,6 +61,7 @@ class Verdict:
         return list(dict.fromkeys(reason.sentence(words) for reason in self.reasons))
 
 
+@lru_cache(maxsize=1)  # each document asks, for the same record
 def capabilities(record: Record) -> tuple[Verdict, ...]:
     """One verdict per suite, in the order of the clauses; also for one of which no test ran."""
     suites: dict[str, list[Test]] = {}
