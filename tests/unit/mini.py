@@ -100,6 +100,7 @@ def _main(
     program: Program, folder: Path, environ: dict[str, str], args: Sequence[str], out: Connection
 ) -> None:
     os.setsid()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests were started by nohup
     for stream in (1, 2):
         os.dup2(out.fileno(), stream)
     out.close()
