@@ -60,6 +60,16 @@ class Recorded:
     replies: Mapping[Key, Sequence[Reply]]
     pace: float = 1.0
 
+    def said(self, *texts: str) -> str:
+        """What the last command with these texts printed: for a form of it that came later."""
+        replies = [r for (_, words), r in self.replies.items() if _has(words, texts)]
+        return replies[-1][-1].out
+
+
+def _has(words: Words, texts: Sequence[str]) -> bool:
+    line = " ".join(words)
+    return all(text in line for text in texts)
+
 
 @cache
 def recorded(path: Path) -> Recorded:
@@ -109,8 +119,7 @@ class Change:
     used: bool = field(default=False, compare=False)
 
     def fits(self, words: Words) -> bool:
-        line = " ".join(words)
-        return all(text in line for text in self.texts)
+        return _has(words, self.texts)
 
 
 class ReplayHost(Host):

@@ -249,6 +249,8 @@ def _complete(host: ReplayHost) -> None:
     host.spare("$(dmesg)", "LAST")  # the record has all of the kernel's log, which is too long
     host.spare("ctr task exec", "$(dmesg)", status=1)  # a container may not read it
     host.spare("$(dmesg)", out="[    1.000000] the host is up\n")
+    host.spare("/cmdline | tr", out=record().said("$p/cmdline; echo"))
+    host.spare("reset_method", out=record().said("reset_method"))
     host.spare("setsid -f")  # a job's start, of which the command is as it was
     for texts in ("own /", " true /", " rm -rf -- /"):  # the record is from before these
         host.spare("nsenter", texts)

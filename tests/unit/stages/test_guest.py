@@ -48,6 +48,7 @@ def begun(record: Recorded, folder: Path) -> Run[Profile]:
     # These are too long for the record, or were.
     host.spare("$(dmesg)", "tail -n 1", out=f"{record.facts['guest']['newest']}\n")
     host.spare("$(dmesg)", "LAST")
+    host.spare("reset_method", out=record.said("reset_method"))
     host.spare("nvidia-smi -q -x", out=DOCUMENT.read_text("utf-8"))
     return Run(
         id=record.run_id,
