@@ -37,6 +37,7 @@ by hand:
   python -m vlab ssh                     # a root shell in the lab; follow the guide there
   python -m vlab ssh -- lspci -nn        # or one command
   python -m vlab ssh -- sh -s all < vlab/by_hand.sh   # or the guide's steps, as a script
+  python -m vlab reset                   # cut its power, and start it again as it then is
   python -m vlab down
   python -m vlab parts                   # what was real in the last run, and what a stand-in
 
@@ -132,9 +133,10 @@ def parser() -> argparse.ArgumentParser:
     down = command("down", _down, "stop a lab; with --all every one that stays and is not in use")
     down.add_argument("--all", action="store_true", help="other people's of this cache included")
     command("status", _status, "list the labs: age, settings, who uses them")
+    reset = command("reset", _reset, "cut a lab's power, and start it again with its disk as it is")
     console = command("console", _console, "show what a lab's serial console said")
     console.add_argument("-f", "--follow", action="store_true", help="go on as more is said")
-    for sub in (ssh, console, down):
+    for sub in (ssh, reset, console, down):
         sub.add_argument("name", nargs="?", metavar="NAME", help="default: the lab that is up")
     parts = command(
         "parts", _parts, "list what a run saw of the guide's parts: real, or a stand-in"
@@ -227,6 +229,10 @@ def _down(arguments: argparse.Namespace) -> None:
             continue
         if there:
             say(f"vlab: '{lab.name}' is down")
+
+
+def _reset(arguments: argparse.Namespace) -> None:
+    face.reset(_chosen(arguments.name), say)
 
 
 def _status(arguments: argparse.Namespace) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "find",
     "lease",
     "pace_of",
+    "reset",
     "up",
     "use",
     "user_of",
@@ -143,6 +144,19 @@ def down(lab: Machine, *, force: bool = False) -> bool:
             return False  # somebody else was faster
         machine.stop(lab)
     return True
+
+
+def reset(lab: Machine, say: Say = _silent) -> None:
+    """Cut a lab's power in the middle of whatever it does, and wait until it is up again.
+
+    Its disk keeps what had been written to it. Raises VlabError where it does not come up.
+
+    Example::
+
+        vlab.reset(lab, print)
+        subprocess.run([*lab.ssh, "dmesg"], check=True)
+    """
+    machine.reset(lab, say)
 
 
 def find(say: Say = _silent) -> list[Machine]:

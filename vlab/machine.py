@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -80,6 +81,25 @@ def stop(machine: Machine, tell_console: Say | None = None) -> None:
     if tell_console is not None:
         tell_console(f"vlab: the lab is ended; its console: {_keep_console(machine.folder)}")
     registry.remove(machine.folder)
+
+
+def reset(machine: Machine, say: Say) -> None:
+    """Cut the machine's power, and wait until it has booted again from the disk that it had.
+
+    What its kernel had not written yet is lost, as on hardware; its disk has a journal. Its memory,
+    GPUs and connections begin anew. Raises VlabError, with the console's last lines, when it does
+    not come up.
+    """
+    say(f"vlab: the power of '{machine.name}' is cut ...")
+    started = time.time()
+    # Otherwise a reset ends the emulator, as the kernel's own after a panic has to.
+    qmp.ask(machine.folder, "set-action", reboot="reset")
+    try:
+        qmp.ask(machine.folder, "system_reset")
+        boot.wait(replace(machine, since=started))
+    finally:
+        qmp.ask(machine.folder, "set-action", reboot="shutdown")
+    say(f"vlab: it is up again after {time.time() - started:.0f} s")
 
 
 def find(say: Say = lambda _: None) -> list[Machine]:

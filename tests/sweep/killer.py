@@ -1,8 +1,8 @@
 """A plugin that kills the run which loads it, as ``kill -9`` does, at its next change.
 
 SWEEP_SEEN names a file of changes at which runs were killed before: the first that is not among
-them is added to it. SWEEP_AT is 'entry' (it is in the journal, and has not begun) or 'change' (it
-is under way). SWEEP_ONLY is a text that the change has to have.
+them is added to it. SWEEP_AT is 'entry' (it is in the journal, and has not begun) or anything else
+(it is under way). SWEEP_ONLY is a text that the change has to have.
 """
 
 from __future__ import annotations

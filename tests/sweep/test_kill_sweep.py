@@ -1,7 +1,8 @@
 """``kill -9`` after every entry of the journal and in the middle of every change, then the undo.
 
-Each is a run of its own, up to that change: hours on an emulated lab. SWEEP_SUITES says which
-suites (default: all), SWEEP_CHANGES how many changes at most. Every line is printed at once.
+In the middle of each also with the lab's power cut, and with the recovery killed once. Each is a
+run of its own, up to that change: hours on an emulated lab. SWEEP_SUITES says which suites
+(default: all), SWEEP_CHANGES how many changes at most. Every line is printed at once.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+import vlab
 from tests.conftest import Shown
-from tests.sweep.kill import kill
+from tests.sweep.kill import POINTS, POWER, kill
 from tests.vlab.conftest import started
 from tests.vlab.lab import Lab
 
@@ -29,13 +31,15 @@ def lab(shown: Shown) -> Iterator[Lab]:
     yield from started(shown, Lab.up())
 
 
-@pytest.mark.parametrize("at", ["entry", "change"])
+@pytest.mark.parametrize("at", POINTS)
 def test_nothing_is_left_wherever_a_run_is_killed(
     lab: Lab, shown: Shown, tmp_path: Path, at: str
 ) -> None:
     seen = tmp_path / "seen"
     seen.write_text("")
     bad: list[str] = []
+    if at == POWER:
+        vlab.reset(lab.machine)
     for number in range(1, AT_MOST + 1):
         with shown():
             killed = kill(lab, SUITES, at, seen)
