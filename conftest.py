@@ -15,6 +15,7 @@ pytest_plugins = [
     "fixtures.guide.plugin",
     "fixtures.guest.access",
     "fixtures.platform.host_log",
+    "fixtures.soak.plugin",
     "reports.plugin",
     *STAGES,
 ]

@@ -39,7 +39,9 @@ class Budget:
         if item.get_closest_marker(self.mark) is not None:
             found = limits(self.session.profile)
             if TEST in found:
-                item.add_marker(pytest.mark.timeout(found[TEST].seconds), append=False)
+                more = [name for mark in item.iter_markers("budget") for name in mark.args]
+                seconds = sum(found[name].seconds for name in (TEST, *more))
+                item.add_marker(pytest.mark.timeout(seconds), append=False)
         return (yield)
 
     @pytest.hookimpl(optionalhook=True)

@@ -115,6 +115,13 @@ def _take_back(journal: Journal, entry: Entry) -> str:
     return outcome
 
 
+def take_back(journal: Journal, entry: Entry) -> None:
+    """Take one change back before the run's end; where that fails it raises, and stays pending."""
+    started = time.monotonic()
+    outcome = _take_back(journal, entry)
+    journal.tell_undone(entry, outcome, seconds=time.monotonic() - started)
+
+
 def _told(journal: Journal, entry: Entry, error: Exception) -> str:
     """What an entry failed for, without the text of scripts, and what a person may type instead."""
     text = str(error) if isinstance(error, LabError) else f"{type(error).__name__}: {error}"

@@ -167,8 +167,13 @@ class Record:
 
     @property
     def clauses(self) -> Mapping[str, Mapping[str, Any]]:
-        """The guide's clauses by id, as the record lists them."""
-        return {clause["id"]: clause for clause in self.facts.get("guide", {}).get("clauses", ())}
+        """The guide's clauses by id, as the record lists them; optional ones if they were asked."""
+        asked = {suite_of(nodeid) for nodeid in self.collected.get("tests", ())}
+        return {
+            clause["id"]: clause
+            for clause in self.facts.get("guide", {}).get("clauses", ())
+            if not clause.get("optional") or clause["id"].partition(".")[0] in asked
+        }
 
     @property
     def started(self) -> datetime:

@@ -16,6 +16,7 @@ ARROWS = {
     "fixtures.guest.access": "harness.plugin",  # it is a plugin itself
     "fixtures.guide": "harness.plugin",  # likewise
     "fixtures.kata": "harness.outcome",  # another kata than the one it knows is not assessed
+    "fixtures.soak.plugin": "harness.plugin",  # likewise
     "fixtures.lab": "harness.plugin vlab",  # the way to the host
     "harness": "",
     "reports": "harness.exits harness.record harness.text",

@@ -30,7 +30,7 @@ def _set_up(*words: str) -> str:
 @pytest.fixture(scope="module")
 def planned() -> str:
     """Of all suites but a lab's own."""
-    return _set_up("-m", "acceptance and not local")
+    return _set_up("-m", "acceptance and not local", "--cycles", "2")
 
 
 def test_tests_that_take_hours_have_all_that_they_ask_for() -> None:

@@ -90,6 +90,7 @@ def test_platform_names_the_programs_of_all_stages(make_lab: MakeLab) -> None:
         "container": ("ctr",),
         "image": ("ctr",),
         "rootfs": ("qemu-img",),
+        "soak": ("ctr",),
     }
 
 
