@@ -225,7 +225,7 @@ DRIVER_FAILS = Refusal(
 )
 # Real installers' ends: case, status, and the hint.
 INSTALLERS = [
-    ("build-fails", 1, "nvidia-main.c:5:9: error: 'y' undeclared"),
+    ("build-fails", 1, "has changed since? (PACKAGE/kernel/nvidia-main.c:5:9: error: 'y' undecl"),
     ("real-open-sources", 1, "error: too few arguments to function 'pci_resize_resource'"),
     ("no-auto-conf", 1, "guest.kernel_tree has to be"),
     ("no-kernel-source", 1, "guest.kernel_tree has to be"),
