@@ -40,6 +40,9 @@ SAYS = [
     (f"Could not open '{NODE}': Device or resource busy", "fuser -v /dev/vfio"),
     ("vfio_dma_map = -14 (Bad address)", "kata-containers #10354"),
     ("qemu-system-x86_64: Cannot allocate memory", "kata.default_memory"),
+    # QEMU, hw/vfio/common.c and accel/kvm/kvm-all.c
+    ("vfio 0000:01:00.0: error getting device from group 4: No such device", "bound to vfio-pci"),
+    ("Could not access KVM kernel module: No such file or directory", "/dev/kvm"),
     ("failed to inject devices after CDI timeout of 100 seconds", "/var/run/cdi"),
     ("something that nobody knows yet", "journal-kata.txt"),
 ]
@@ -121,6 +124,15 @@ def test_the_first_link_that_does_not_hold_is_named(
     assert broken is not None
     assert broken.name == name
     assert cause in broken.cause
+
+
+def test_a_hook_that_nobody_heard_is_not_said_to_have_ended_well(lab: Lab) -> None:
+    lab.host.reply(HOOKS)
+    lab.host.reply(DRIVER, out="program \nnodes /dev/nvidia*\nmodule nvidia 1 0 -\n")
+    broken = hook_chain.broken(lab.bring("container").links)
+    assert broken is not None
+    assert broken.name == hook_chain.PROGRAM
+    assert "nobody heard it: containerd has to be at debug" in broken.cause
 
 
 def test_a_hook_that_failed_is_told_with_what_it_said(lab: Lab) -> None:
