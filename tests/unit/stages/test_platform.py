@@ -251,8 +251,11 @@ def test_the_shim_is_asked_what_it_is(lab: Lab) -> None:
     assert lab.bring("platform").kata_shim_says == says
 
 
-# What is otherwise on the host; the stage that would fail for it, and what is said of it.
 GUEST, NETWORK = PROFILE["guest"], PROFILE["network"]
+# The first bytes of a program for aarch64 (ELF-64 object file format, e_machine is 183).
+AARCH64 = f"\x7fELF\2\1\1{9 * chr(0)}\2\0\udcb7\0{44 * chr(0)}"
+
+# What is otherwise on the host; the stage that would fail for it, and what is said of it.
 FORESEEN: list[tuple[tuple[str, ...], dict[str, Any], str, str, str]] = [
     (
         (LOOKS, GUEST["driver"]),
