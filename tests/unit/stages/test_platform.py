@@ -84,6 +84,20 @@ def test_nothing_is_changed(lab: Lab) -> None:
     assert not lab.host.written
 
 
+@pytest.mark.case(
+    "kata",
+    "'kata-runtime check' loads the modules that it asks for",
+    source="kata-containers CC-0.8.0 and 3.15.0, kata-check.go",
+)
+def test_modules_that_katas_own_check_loads_go_again(lab: Lab) -> None:
+    lab.host.reply("cat /proc/modules", out="kvm 1 0 - Live 0x0\ntun 1 0 - Live 0x0\n")
+    lab.bring("platform")
+    [entry] = lab.run.journal.entries
+    assert entry.what.startswith("modules vhost_net, vhost_vsock, ")
+    assert "vhost_vsock" in entry.undo[0]
+    assert "tun" not in entry.undo[0]
+
+
 def test_a_card_of_another_vendor_is_no_gpu(make_lab: MakeLab) -> None:
     lab = make_lab(settings={"gpu": {"vendor": "10de"}})
     lab.host.reply(SEEN)
@@ -306,6 +320,16 @@ FORESEEN: list[tuple[tuple[str, ...], dict[str, Any], str, str, str]] = [
         ('[ -e "$1" ] ||', f"/var/run/netns/{NETWORK['name']}"),
         {},
         *("network", "there is already a network namespace", "network.netns"),
+    ),
+    (
+        ('head -c "$2"', "/scripts/mod/modpost"),
+        {},
+        *("rootfs", "/scripts/mod/modpost is no program that", "rootfs.kernel-tree"),
+    ),
+    (
+        ('head -c "$2"', "/scripts/basic/fixdep"),
+        {"out": AARCH64},
+        *("rootfs", "/scripts/basic/fixdep is EM_AARCH64, expected is one", "rootfs.kernel-tree"),
     ),
     (
         ('head -c "$2"', "/bridge"),
