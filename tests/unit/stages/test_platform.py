@@ -324,12 +324,12 @@ FORESEEN: list[tuple[tuple[str, ...], dict[str, Any], str, str, str]] = [
     (
         ('head -c "$2"', "/scripts/mod/modpost"),
         {},
-        *("rootfs", "/scripts/mod/modpost is no program that", "rootfs.kernel-tree"),
+        *("rootfs", "/scripts/mod/modpost is not there", "rootfs.kernel-tree"),
     ),
     (
         ('head -c "$2"', "/scripts/basic/fixdep"),
         {"out": AARCH64},
-        *("rootfs", "/scripts/basic/fixdep is EM_AARCH64, expected is one", "rootfs.kernel-tree"),
+        *("rootfs", "/scripts/basic/fixdep is for EM_AARCH64, expected is a", "rootfs.kernel-tree"),
     ),
     (
         ('head -c "$2"', "/bridge"),
