@@ -255,6 +255,9 @@ def _complete(host: ReplayHost) -> None:
     for texts in ("own /", " true /", " rm -rf -- /"):  # the record is from before these
         host.spare("nsenter", texts)
     host.spare("owners_git")
+    host.spare("stat -c %a %F", "/usr/bin/nvidia-container-cli", out="755 regular file\n")
+    host.spare("--whatprovides", status=1)
+    host.spare("head -c", "/scripts/", out="#!/bin/sh\n")
     host.spare("stat -c %a -- ", out="644\n")
 
 

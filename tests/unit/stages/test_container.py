@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from dataclasses import replace
 
@@ -40,7 +41,13 @@ SAYS = [
     (f"Could not open '{NODE}': Device or resource busy", "fuser -v /dev/vfio"),
     ("vfio_dma_map = -14 (Bad address)", "kata-containers #10354"),
     ("qemu-system-x86_64: Cannot allocate memory", "kata.default_memory"),
+    # QEMU, hw/vfio/common.c and accel/kvm/kvm-all.c
+    ("vfio 0000:01:00.0: error getting device from group 4: No such device", "bound to vfio-pci"),
+    ("Could not access KVM kernel module: No such file or directory", "/dev/kvm"),
     ("failed to inject devices after CDI timeout of 100 seconds", "/var/run/cdi"),
+    ("rpc error: desc = context deadline exceeded", "a slow guest, or, from kata 3.11"),
+    # Of another file than VFIO's, and nobody's group.
+    ("write /sys/fs/cgroup/x/cgroup.procs: device or resource busy", "journal-kata.txt"),
     ("something that nobody knows yet", "journal-kata.txt"),
 ]
 
@@ -121,6 +128,39 @@ def test_the_first_link_that_does_not_hold_is_named(
     assert broken is not None
     assert broken.name == name
     assert cause in broken.cause
+
+
+@pytest.mark.case(
+    "NVIDIA",
+    "10,000 characters of debug log before the error, and another hook's words",
+    source="nvidia-container-runtime-hook 1.17.8 with -debug, nvidia-container-cli 1.15.0",
+)
+def test_a_hook_that_says_much_has_its_error_at_the_end(lab: Lab) -> None:
+    logs = "W1126 20:53:37.671317 29461 nvc_info.c:401] missing library libnvidia-nscq.so\n" * 130
+    error = "nvidia-container-cli: container error: failed to get device cgroup mount path: no "
+    hook = lab.facts["rootfs"].hook
+    texts = (
+        f'found prestart hook Hook {{ path: "{hook}" }} mode 100755',
+        "hook /other.sh exec failed: load library failed: libnvidia-ml.so.1",
+        f"hook {hook} exec failed: {logs}{error}cgroup filesystem mounted for the devices\n",
+        f'exit status of hook Hook {{ path: "{hook}" }} : Exited(1)',
+    )
+    lines = [f"vmconsole={json.dumps(json.dumps({'msg': text}))}\n" for text in texts]
+    lab.host.reply(HOOKS, out="".join(lines))
+    broken = hook_chain.broken(lab.bring("container").links)
+    assert broken is not None
+    assert broken.name == hook_chain.SUCCEEDED
+    assert error in broken.seen
+    assert "no-cgroups = true" in broken.cause
+
+
+def test_a_hook_that_nobody_heard_is_not_said_to_have_ended_well(lab: Lab) -> None:
+    lab.host.reply(HOOKS)
+    lab.host.reply(DRIVER, out="program \nnodes /dev/nvidia*\nmodule nvidia 1 0 -\n")
+    broken = hook_chain.broken(lab.bring("container").links)
+    assert broken is not None
+    assert broken.name == hook_chain.PROGRAM
+    assert "nobody heard it: containerd has to be at debug" in broken.cause
 
 
 def test_a_hook_that_failed_is_told_with_what_it_said(lab: Lab) -> None:

@@ -215,6 +215,8 @@ def test_drop_ins_count_after_the_file_in_their_order(ready: Lab) -> None:
         ("", SHM, WANTED["default_memory"] + 512),
         ("enable_hugepages = true", HUGE_PAGES, 2 * WANTED["default_memory"]),
         ('shared_fs = "virtio-9p"', None, 0),
+        ('shared_fs = "none"', None, 0),
+        ('shared_fs = "virtio-fs-nydus"', SHM, WANTED["default_memory"] + 512),
         ('file_mem_backend = "/srv/memory"', None, 0),
     ],
 )

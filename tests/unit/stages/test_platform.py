@@ -84,6 +84,20 @@ def test_nothing_is_changed(lab: Lab) -> None:
     assert not lab.host.written
 
 
+@pytest.mark.case(
+    "kata",
+    "'kata-runtime check' loads the modules that it asks for",
+    source="kata-containers CC-0.8.0 and 3.15.0, kata-check.go",
+)
+def test_modules_that_katas_own_check_loads_go_again(lab: Lab) -> None:
+    lab.host.reply("cat /proc/modules", out="kvm 1 0 - Live 0x0\ntun 1 0 - Live 0x0\n")
+    lab.bring("platform")
+    [entry] = lab.run.journal.entries
+    assert entry.what.startswith("modules vhost_net, vhost_vsock, ")
+    assert "vhost_vsock" in entry.undo[0]
+    assert "tun" not in entry.undo[0]
+
+
 def test_a_card_of_another_vendor_is_no_gpu(make_lab: MakeLab) -> None:
     lab = make_lab(settings={"gpu": {"vendor": "10de"}})
     lab.host.reply(SEEN)
@@ -251,8 +265,11 @@ def test_the_shim_is_asked_what_it_is(lab: Lab) -> None:
     assert lab.bring("platform").kata_shim_says == says
 
 
-# What is otherwise on the host; the stage that would fail for it, and what is said of it.
 GUEST, NETWORK = PROFILE["guest"], PROFILE["network"]
+# The first bytes of a program for aarch64 (ELF-64 object file format, e_machine is 183).
+AARCH64 = f"\x7fELF\2\1\1{9 * chr(0)}\2\0\udcb7\0{44 * chr(0)}"
+
+# What is otherwise on the host; the stage that would fail for it, and what is said of it.
 FORESEEN: list[tuple[tuple[str, ...], dict[str, Any], str, str, str]] = [
     (
         (LOOKS, GUEST["driver"]),
@@ -303,6 +320,16 @@ FORESEEN: list[tuple[tuple[str, ...], dict[str, Any], str, str, str]] = [
         ('[ -e "$1" ] ||', f"/var/run/netns/{NETWORK['name']}"),
         {},
         *("network", "there is already a network namespace", "network.netns"),
+    ),
+    (
+        ('head -c "$2"', "/scripts/mod/modpost"),
+        {},
+        *("rootfs", "/scripts/mod/modpost is not there", "rootfs.kernel-tree"),
+    ),
+    (
+        ('head -c "$2"', "/scripts/basic/fixdep"),
+        {"out": AARCH64},
+        *("rootfs", "/scripts/basic/fixdep is for EM_AARCH64, expected is a", "rootfs.kernel-tree"),
     ),
     (
         ('head -c "$2"', "/bridge"),

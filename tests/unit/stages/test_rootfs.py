@@ -20,10 +20,12 @@ from harness.record.trace import at_stage
 from harness.run.stage import StageFailed
 from harness.undo.journal import Journal
 from harness.undo.undo import undo
+from suites import test_rootfs as rootfs_suite
 from tests.unit.conftest import named
 from tests.unit.replay import ReplayHost, Reply, Words
 from tests.unit.stages.conftest import MakeLab
 from tests.unit.stages.lab import INSTALLER, MARK, Lab, Refusal, about, record
+from tests.unit.test_judgements import told
 
 GUEST = record().profile["guest"]
 BASE, WORK, TREE, DRIVER = (
@@ -225,7 +227,7 @@ DRIVER_FAILS = Refusal(
 )
 # Real installers' ends: case, status, and the hint.
 INSTALLERS = [
-    ("build-fails", 1, "nvidia-main.c:5:9: error: 'y' undeclared"),
+    ("build-fails", 1, "has changed since? (PACKAGE/kernel/nvidia-main.c:5:9: error: 'y' undecl"),
     ("real-open-sources", 1, "error: too few arguments to function 'pci_resize_resource'"),
     ("no-auto-conf", 1, "guest.kernel_tree has to be"),
     ("no-kernel-source", 1, "guest.kernel_tree has to be"),
@@ -429,7 +431,7 @@ def test_restore_removes_the_work_image_that_was_made_and_no_other(
 
 # Looking without making.
 LESS = [
-    ((f"rpm --root={ROOT}",), {"out": ""}, {"packages": {}}),
+    ((f"rpm --root={ROOT}", "-qa"), {"out": ""}, {"packages": {}}),
     (("ls", "yum.repos.d"), {"status": 2}, {"repositories": ()}),
     (("modinfo",), {"status": 1, "err": "not found"}, {
         "module": "", "vermagic": "", "license": "", "uvm": "", "firmware": ()}),
@@ -626,9 +628,34 @@ def test_settings_that_break_the_hook_are_told_and_no_others(
         ("nvidia-container-toolkit-1.17.8", True),
         ("nvidia-container-toolkit-1.17.8-1", True),
         ("nvidia-container-toolkit-1.17.8-1.x86_64", True),
+        ("nvidia-container-toolkit-0:1.17.8-1", True),
         ("nvidia-container-toolkit-1.17.4-1", False),
         ("nvidia-container", False),
     ],
 )
 def test_a_package_is_there_by_any_name_that_dnf_takes(wanted: str, there: bool) -> None:
     assert contents.installed(wanted, {"nvidia-container-toolkit": "1.17.8-1"}) == there
+
+
+@pytest.mark.case(
+    "NVIDIA",
+    "a name that another package provides, and a group",
+    source="dnf(8), specifying packages; rpm(8), --whatprovides",
+)
+def test_a_package_may_have_another_name(make_lab: MakeLab) -> None:
+    names = {"packages": ["vim", "nothing", "@development"]}
+    lab = make_lab(ready=True, provision="never", settings={"guest": names})
+    provided = "vim-enhanced-9.0.2092-1.oe2403.x86_64"
+    lab.host.reply("--whatprovides vim", out=f"{provided}\n")
+    lab.host.reply("--whatprovides nothing", status=1, out="no package provides nothing\n")
+    found = lab.bring("rootfs")
+    assert found.packages["vim"] == provided
+    said = told(rootfs_suite.test_packages_are_installed, found, lab.run.profile)
+    assert "not installed in" in said
+    assert said.partition(": ")[2].startswith("nothing;")
+    profile = make_lab(settings={"guest": {"packages": ["vim"]}}).run.profile
+    rootfs_suite.test_packages_are_installed(found, profile)
+    profile = make_lab(settings={"guest": {"packages": ["vim", "@development"]}}).run.profile
+    assert told(rootfs_suite.test_packages_are_installed, found, profile).startswith(
+        "not assessed: rpm knows packages and no groups of them: @development"
+    )
