@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
-from string import Template
-from typing import Any
 
 from harness.host.command import HostUnreachable
 from harness.record.trace import STAGE
@@ -71,18 +69,7 @@ def in_vain(host: ReplayHost) -> Iterator[str]:
 
 def named(fault: Fault) -> Fault:
     """With what the recorded lab calls things in the place of `$gpu` and such."""
-    names = _names()
-
-    def filled(value: Any) -> Any:
-        if isinstance(value, str):
-            return Template(value).safe_substitute(names)
-        if isinstance(value, Mapping):
-            return {key: filled(each) for key, each in value.items()}
-        if isinstance(value, faults.Reply):
-            return replace(value, **filled(vars(value)))
-        return [filled(each) for each in value] if isinstance(value, list | tuple) else value
-
-    return replace(fault, **filled(vars(fault)))
+    return faults.filled(fault, _names())
 
 
 @cache
@@ -91,6 +78,7 @@ def _names() -> dict[str, str]:
     [device] = facts["gpu"]["devices"]
     vital = {why.split()[0]: bdf for bdf, why in facts["gpu"]["vital"].items()}
     return {
+        "host": "lab",
         "gpu": device["bdf"],
         "group": device["group"],
         "disk": vital["disk"],

@@ -1,17 +1,18 @@
 """The fault catalogue: what is wrong on a lab host, and which clause has to fail for it.
 
-Each file beside this one is of a suite, and each `[[fault]]` in it a fault of one cause. An entry
-says how the fault is set off in each form that it has. The one form so far is `replay`: what a
-host that answers from a record says instead (`tests/unit/faulty.py`). One on the virtual lab is to
-be a table `lab` beside it: the commands that set it off there, and those that take it back.
+Each `.toml` beside this one is of a suite, and each `[[fault]]` in it a fault of one cause. It says
+how the fault is set off in each form that it has: `replay`, what a host that answers from a record
+says instead (`tests/unit/faulty.py`), and `lab`, what is done to a virtual lab
+(`vlab/faults/on_lab.py`). In both the real suites run, and `vlab/faults/verdict.py` judges.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from string import Template
 from typing import Any
 
 FOLDER = Path(__file__).parent
@@ -45,13 +46,34 @@ class Reply:
 
 
 @dataclass(frozen=True)
+class OnLab:
+    """How a fault is set off on a virtual lab, and what is otherwise there than in the replay.
+
+    `set` is a shell script that root carries out in the lab before the run, `back` one that takes
+    it back after it; both end at the first command that fails. With `when`, `set` begins as the run
+    prints a line with that text. `suites` are those that run (`verdict.suites` by default).
+    `profile`, `says`, `also` and `exit` take the place of the fault's own.
+    """
+
+    set: str = ""
+    back: str = ""
+    when: str = ""
+    suites: Sequence[str] = ()
+    profile: Mapping[str, Mapping[str, Any]] | None = None
+    says: Sequence[str] | None = None
+    also: Sequence[str] | None = None
+    exit: int | None = None
+
+
+@dataclass(frozen=True)
 class Fault:
     """A fault, and what a run has to make of it.
 
     `clause` has to fail, and no other but those of `also`, which rest on the same. `says` are texts
-    that its message has to have: the cause. `exit` is the exit status of the run. `profile` are
-    settings, by section; `without` are programs that the host lacks. `left`: what the undo cannot
-    take back, and has to tell of. `missed`: why it is not caught so far.
+    that its message has to have: the cause. `exit` is the exit status of the run; with 0 the fault
+    is one to be borne: nothing may fail. `profile` are settings, by section; `without` are programs
+    that the host lacks. `left`: what the undo cannot take back, and has to tell of. `missed`: why
+    it is not caught so far.
     """
 
     suite: str
@@ -61,6 +83,7 @@ class Fault:
     clause: str
     says: Sequence[str]
     replay: Sequence[Reply] = ()
+    lab: OnLab | None = None
     also: Sequence[str] = ()
     profile: Mapping[str, Mapping[str, Any]] | None = None
     without: Sequence[str] = ()
@@ -68,11 +91,38 @@ class Fault:
     left: str = ""
     missed: str = ""
 
+    @property
+    def replayed(self) -> bool:
+        """Whether there is a form on the replayed host."""
+        return bool(self.replay or self.without or self.profile)
+
 
 def load() -> list[Fault]:
     """All faults, by suite and then as they stand there; TypeError for an unknown key."""
     return [
-        Fault(path.stem, **entry | {"replay": [Reply(**one) for one in entry.get("replay", ())]})
+        _fault(path.stem, **entry)
         for path in sorted(FOLDER.glob("*.toml"))
         for entry in tomllib.loads(path.read_text("utf-8"))["fault"]
     ]
+
+
+def _fault(suite: str, **entry: Any) -> Fault:
+    replies = [Reply(**one) for one in entry.pop("replay", ())]
+    lab = entry.pop("lab", None)
+    on_lab = None if lab is None else OnLab(**lab)
+    return Fault(suite, replay=replies, lab=on_lab, **entry)
+
+
+def filled(fault: Fault, names: Mapping[str, str]) -> Fault:
+    """The fault with what a lab calls things in the place of `$gpu` and such; others stay."""
+
+    def fill(value: Any) -> Any:
+        if isinstance(value, str):
+            return Template(value).safe_substitute(names)
+        if isinstance(value, Mapping):
+            return {key: fill(each) for key, each in value.items()}
+        if isinstance(value, Reply | OnLab):
+            return replace(value, **fill(vars(value)))
+        return [fill(each) for each in value] if isinstance(value, list | tuple) else value
+
+    return replace(fault, **fill(vars(fault)))
