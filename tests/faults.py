@@ -58,13 +58,14 @@ def replayed() -> list[Fault]:
 
 def verdicts(wanted: Sequence[Fault]) -> Verdicts:
     """Set off each fault, and judge what the run made of it."""
+    from tests.sample import alarm
     from tests.unit import fault_host, faulty
 
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(ROOT):
         wanted = [fault_host.named(fault) for fault in wanted]
         all_runs = faulty.Replayed(Path(folder), wanted)
         with contextlib.redirect_stdout(sys.stderr):
-            pytest.main(["suites", "-m", "acceptance and not local", *OPTIONS], [all_runs])
+            pytest.main(["suites", "-m", "acceptance and not local", *OPTIONS], [all_runs, alarm])
         good = all_runs.ran[""]
         found = {
             fault.name: verdict(fault, all_runs.ran[fault.name], good, suites(fault))

@@ -8,6 +8,7 @@ record is what is judged. Stages of suites that do not run give what they found 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -69,7 +70,8 @@ class Replayed:
         set_off(fault, lab.host, server)
         config = items[0].config
         session = plugin.session_of(config)
-        with _taken(session, lab), mock.patch.object(Evidence, "collect"):
+        ring = mock.patch.dict(os.environ, MINI_ALARM=fault.alarm)
+        with _taken(session, lab), mock.patch.object(Evidence, "collect"), ring:
             config.stash[plugin._BROKEN], config.stash[plugin._CLOSED] = {}, set()
             for item, following in zip(items, [*items[1:], None], strict=True):
                 item.stash = pytest.Stash()  # what the run before has noted of it
@@ -77,9 +79,12 @@ class Replayed:
             tests = {event["nodeid"]: event for event in lab.events("test")}
             failed = any(event["outcome"] in FAILED for event in tests.values())
             session.outcome.pytest_status = int(failed)
+            if fault.no_room:
+                assert lab.trace._file is not None
+                os.dup2(os.open("/dev/full", os.O_WRONLY), lab.trace._file)
             unclean = [*_put_back(session, lab)]
             mistakes = [*lab.host.unknown, *map(str, lab.host.unused()), *in_vain(lab.host)]
-            return Ran(tests, session.outcome.exit_status, unclean, mistakes)
+            return Ran(tests, session.exit_status, unclean, mistakes)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_fixture_setup(
@@ -147,12 +152,14 @@ def _put_back(session: Session, lab: Lab) -> Iterator[str]:
     asked = {*lab.host.asked[begun:]}
     outcome = session.outcome
     yield from map(str, outcome.left)
-    yield from filter(None, [outcome.undo_error, *outcome.traces])
+    yield from filter(None, [outcome.undo_error, *outcome.traces, lab.trace.trouble])
     undone = {result.entry.id for result in outcome.undo if result.outcome == "undone"}
     for entry in journal.entries:
         if entry.id in undone and not {*entry.undo} <= asked:
             yield f"[{entry.stage}] {entry.what}: its undo was not carried out"
-    yield from (f"[{e.stage}] {e.what}: not undone" for e in journal.pending(durable=False))
+    told = {result.entry.id for result in outcome.left}
+    left = [entry for entry in journal.pending(durable=False) if entry.id not in told]
+    yield from (f"[{entry.stage}] {entry.what}: not undone" for entry in left)
 
 
 def ran_suites(fault: Fault) -> Collection[str]:

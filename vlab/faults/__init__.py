@@ -24,10 +24,12 @@ class Reply:
 
     `asks`: to a command with these texts in it, that `stage` gives (any stage and test by default;
     `suite` means the tests alone), it answers with `status`, `out` and `err`; after as long as it
-    may take if `late`; not at all, since the connection is gone, if `lost`. With `old`, a regular
-    expression, it is the recorded answer, with `new` in its place.
+    may take if `late`; not at all, since the connection is gone, if `lost`, or since the host has
+    rebooted, if `rebooted`: nothing is answered any more. With `old`, a regular expression, it is
+    the recorded answer, with `new` in its place.
     `job`: that job ends with `status`, or is "gone" without one, having said `out`.
     `path`: the model server answers to that path with `status` and `out`.
+    `turns`: only to these of its commands or requests, counted from 1; by default to all.
 
     In all texts `$gpu`, `$group` and such are the recorded lab's (`tests/unit/faulty.py`).
     """
@@ -43,6 +45,8 @@ class Reply:
     new: str = ""
     late: bool = False
     lost: bool = False
+    rebooted: bool = False
+    turns: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,10 @@ class Fault:
     `clause` has to fail, and no other but those of `also`, which rest on the same. `says` are texts
     that its message has to have: the cause. `exit` is the exit status of the run; with 0 the fault
     is one to be borne: nothing may fail. `profile` are settings, by section; `without` are programs
-    that the host lacks. `left`: what the undo cannot take back, and has to tell of. `missed`: why
-    it is not caught so far.
+    that the host lacks. `alarm`: a test's time is up whenever that hook of pytest is called
+    (`tests/sample/alarm.py`); `no_room`: from the undo on, the runner's disk is full. `left`: what
+    the undo cannot take back, or the record has not, and has to tell of. `missed`: why it is not
+    caught so far.
     """
 
     suite: str
@@ -87,6 +93,8 @@ class Fault:
     also: Sequence[str] = ()
     profile: Mapping[str, Mapping[str, Any]] | None = None
     without: Sequence[str] = ()
+    alarm: str = ""
+    no_room: bool = False
     exit: int = 1
     left: str = ""
     missed: str = ""
@@ -94,7 +102,7 @@ class Fault:
     @property
     def replayed(self) -> bool:
         """Whether there is a form on the replayed host."""
-        return bool(self.replay or self.without or self.profile)
+        return any((self.replay, self.without, self.profile, self.alarm, self.no_room))
 
 
 def load() -> list[Fault]:
