@@ -19,7 +19,7 @@ from harness.profile.schema import load as profile_of
 from harness.run.stage import DECLARED
 from tests.unit.kept import PASSED
 from tests.unit.mini import ROOT
-from vlab import cli
+from vlab import cli, face
 from vlab.errors import VlabError
 from vlab.faults import Fault, OnLab, command, load, on_lab
 from vlab.faults.on_lab import Found
@@ -95,7 +95,7 @@ def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Foun
     monkeypatch.setenv("ACCEPT_VLAB__GPUS", "3")
     monkeypatch.setattr(on_lab, "LAST", runs / "last")
     monkeypatch.setattr(on_lab, "LOOK", "echo 0000:01:00.0 6")
-    monkeypatch.setattr(on_lab.face, "pace_of", lambda lab: 1.0)
+    monkeypatch.setattr(face, "pace_of", lambda lab: 1.0)
 
     def run(fault: Fault, status: int = 0, kept: Path = PASSED) -> Found:
         argv = [sys.executable, "-m", "tests.sample.lab_run", str(runs), str(kept), str(status)]
@@ -170,8 +170,8 @@ def test_a_lab_of_its_own_that_is_spoiled_is_followed_by_another(
             raise VlabError("it is gone")
         return Found(fault, (), 1.0)
 
-    monkeypatch.setattr(on_lab.face, "up", up)
-    monkeypatch.setattr(on_lab.face, "down", lambda lab, force: labs.append(f"down {lab}"))
+    monkeypatch.setattr(face, "up", up)
+    monkeypatch.setattr(face, "down", lambda lab, force: labs.append(f"down {lab}"))
     monkeypatch.setattr(on_lab, "tried", found)
     wanted = [replace(BORNE, name=name) for name in ("a", "dies", "b")]
     whys = [one.why for one in on_lab.each(wanted, "", lambda text: None)]

@@ -198,7 +198,7 @@ def _accept(
         finally:
             if process.poll() is None:
                 process.terminate()  # it undoes, and ends
-                process.wait()
+                process.communicate()
     if when and strike is None:
         mistakes.append(f"the run said nothing with {when!r}, so the fault was not set off")
     elif strike is not None:
