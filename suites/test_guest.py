@@ -13,6 +13,7 @@ from fixtures.guest.health import GpuHealth
 from fixtures.guest.stage import Guest
 from fixtures.profile import Profile
 from harness.outcome import not_assessed
+from harness.run.stage import Run
 
 NO_LINK = "the guest is not told of the link: its port does not show one"
 
@@ -274,8 +275,8 @@ def test_load_is_sustained(compute: Compute) -> None:
 
 
 @pytest.mark.clause("guest.kernel-log")
-def test_kernel_tells_of_no_error(guest: Guest, profile: Profile) -> None:
-    found = guest.errors(profile.platform.kernel_log_accepted)
+def test_kernel_tells_of_no_error(guest: Guest, run: Run[Profile]) -> None:
+    found = guest.errors(run)
     if found is None:
         not_assessed(kernel_log.UNREADABLE)
     assert not found, kernel_log.told("the guest", found)

@@ -294,8 +294,8 @@ def require_living(model: Model, patience: float, when: str, clause: str) -> Non
 
 
 @pytest.mark.clause("guest.kernel-log")
-def test_guests_kernel_tells_of_no_error(model: Model, guest: Guest, profile: Profile) -> None:
-    found = guest.errors(profile.platform.kernel_log_accepted)
+def test_guests_kernel_tells_of_no_error(model: Model, guest: Guest, run: Run[Profile]) -> None:
+    found = guest.errors(run)
     if found is None:
         not_assessed(kernel_log.UNREADABLE)
     assert not found, kernel_log.told("the guest", found)

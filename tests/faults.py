@@ -18,13 +18,15 @@ from pathlib import Path
 import pytest
 
 from vlab.faults import Fault, load
+from vlab.faults.command import HEADING, PAGE
+from vlab.faults.verdict import FAILED, suites, verdict
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "faults.md"
 HEAD = """# Faults, and the clause that tells of each
 
 Made by `python -m tests.faults`: the real suites run on a lab host that answers from a record, and
-that has one of the faults of `vlab/faults`. A fault is caught if the clause that is meant fails,
+that has one of the faults of `vlab/faults`; those with a form on the virtual lab are tried there by
+`tox -e faults`, which writes the last section. A fault is caught if the clause that is meant fails,
 and no other but what rests on the same; if its message names the cause; if all that does not depend
 on it is assessed as in a good run; and if each change is taken back. What the harness itself goes
 through (a connection that is cut, a command that hangs) may have no clause.
@@ -49,22 +51,27 @@ OPTIONS = [
 Verdicts = Mapping[str, Sequence[str]]  # by a fault's name, why it is not caught
 
 
+def replayed() -> list[Fault]:
+    """The faults that have a form on the replayed host."""
+    return [fault for fault in load() if fault.replayed]
+
+
 def verdicts(wanted: Sequence[Fault]) -> Verdicts:
     """Set off each fault, and judge what the run made of it."""
+    from tests.sample import alarm
     from tests.unit import fault_host, faulty
 
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(ROOT):
         wanted = [fault_host.named(fault) for fault in wanted]
-        replayed = faulty.Replayed(Path(folder), wanted)
+        all_runs = faulty.Replayed(Path(folder), wanted)
         with contextlib.redirect_stdout(sys.stderr):
-            pytest.main(["suites", "-m", "acceptance and not local", *OPTIONS], [replayed])
-        good = replayed.ran[""]
+            pytest.main(["suites", "-m", "acceptance and not local", *OPTIONS], [all_runs, alarm])
+        good = all_runs.ran[""]
         found = {
-            fault.name: faulty.verdict(fault, replayed.ran[fault.name], good) for fault in wanted
+            fault.name: verdict(fault, all_runs.ran[fault.name], good, suites(fault))
+            for fault in wanted
         }
-        bad = [
-            f"{n}: {t['message']}" for n, t in good.tests.items() if t["outcome"] in faulty.FAILED
-        ]
+        bad = [f"{n}: {t['message']}" for n, t in good.tests.items() if t["outcome"] in FAILED]
     return {"": [*bad, *good.unclean, *good.mistakes], **found}
 
 
@@ -91,7 +98,7 @@ def main(args: Sequence[str]) -> int:
     parser.add_argument("name", nargs="*", help="a fault's, by default all")
     parser.add_argument("--json", action="store_true", help="print the verdicts as JSON")
     given = parser.parse_args(args)
-    wanted = [fault for fault in load() if not given.name or fault.name in given.name]
+    wanted = [fault for fault in replayed() if not given.name or fault.name in given.name]
     began = time.monotonic()
     found = verdicts(wanted)
     if given.json:
@@ -103,7 +110,9 @@ def main(args: Sequence[str]) -> int:
     caught = sum(not found[fault.name] for fault in wanted)
     print(f"{caught} of {len(wanted)} are caught, in {time.monotonic() - began:.0f} s")
     if not given.name:
-        PAGE.write_text(page(wanted, found), encoding="utf-8")
+        _, heading, lab = PAGE.read_text("utf-8").partition(HEADING)  # another command's
+        text = page(wanted, found) + (f"\n{heading}{lab}" if heading else "")
+        PAGE.write_text(text, encoding="utf-8")
     return int(any(found.values()))
 
 

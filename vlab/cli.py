@@ -17,6 +17,7 @@ from typing import Any
 from vlab import face, image, probe, recipe, registry
 from vlab.errors import VlabError, unusable
 from vlab.face import InUse, Machine, Settings
+from vlab.faults import command as faults
 from vlab.standins.kata.runtime.release import RELEASES
 
 # Of a run that has a lab by its address, as it would have any host: harness/undo/lock.py.
@@ -142,6 +143,7 @@ def parser() -> argparse.ArgumentParser:
         "parts", _parts, "list what a run saw of the guide's parts: real, or a stand-in"
     )
     parts.add_argument("run", nargs="?", type=Path, default=LAST, help="its folder (default: last)")
+    faults.declare(command("faults", None, "the fault catalogue: list it, try faults on a lab"))
     probing = command("probe", _probe, "say what this computer can do for a lab")
     probing.add_argument(
         "--time",

@@ -104,6 +104,11 @@ class Trace:
                 os.close(self._file)
                 self._file = None
 
+    @property
+    def now(self) -> float:
+        """Seconds since the record began, which is what events have for `at`."""
+        return time.monotonic() - self._started
+
     def mask(self, text: str) -> str:
         """`text` with every secret value replaced."""
         return self.masker.text(text)
@@ -115,7 +120,7 @@ class Trace:
         head = {
             "kind": kind,
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "at": round(time.monotonic() - self._started, 3),
+            "at": round(self.now, 3),
         }
         body = {
             key: self.masker.value(as_json(value, f"{kind}.{key}")) for key, value in fields.items()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
-from string import Template
-from typing import Any
 
-from harness.host.command import HostUnreachable
+from harness.host.command import HostRebooted, HostUnreachable
 from harness.record.trace import STAGE
 from tests.unit.replay import Change, ReplayHost, Reply, Words
 from tests.unit.stages.lab import record
@@ -26,18 +24,25 @@ def set_off(fault: Fault, host: ReplayHost, server: Server) -> None:
             host.job(one.job, one.status, one.out)
         elif one.path:
             server.answers[one.path] = (int(one.status), JSON, one.out.encode())
+            server.turns[one.path] = one.turns
         else:
-            host.changes.insert(0, _Change((*one.asks,), _Answer(one, host), stage=one.stage))
+            change = _Change((*one.asks,), _Answer(one, host), stage=one.stage, turns=one.turns)
+            host.changes.insert(0, change)
 
 
 @dataclass
 class _Change(Change):
-    """One for commands of a stage, or of the tests."""
+    """One for commands of a stage, or of the tests; or for some of them."""
 
     stage: str = ""
+    turns: Sequence[int] = ()
+    seen: int = 0
 
     def fits(self, words: Words) -> bool:
-        return self.stage in ("", STAGE.get() or "suite") and super().fits(words)
+        if self.stage not in ("", STAGE.get() or "suite") or not super().fits(words):
+            return False
+        self.seen += 1
+        return not self.turns or self.seen in self.turns
 
 
 @dataclass
@@ -51,6 +56,10 @@ class _Answer:
     def __call__(self, words: Words) -> Reply:
         if self.fault.lost:
             raise HostUnreachable("Host 'lab' was lost: the ssh master connection is gone")
+        if self.fault.rebooted:
+            if self.host.changes[0].texts:
+                self.host.changes.insert(0, Change((), self))  # whatever is asked from now on
+            raise HostRebooted(f"Host '{self.host.name}' has rebooted since the run began.")
         if self.fault.late:
             return Reply(124, self.fault.out, self.fault.err, seconds=1e6)
         if not self.fault.old:
@@ -71,18 +80,7 @@ def in_vain(host: ReplayHost) -> Iterator[str]:
 
 def named(fault: Fault) -> Fault:
     """With what the recorded lab calls things in the place of `$gpu` and such."""
-    names = _names()
-
-    def filled(value: Any) -> Any:
-        if isinstance(value, str):
-            return Template(value).safe_substitute(names)
-        if isinstance(value, Mapping):
-            return {key: filled(each) for key, each in value.items()}
-        if isinstance(value, faults.Reply):
-            return replace(value, **filled(vars(value)))
-        return [filled(each) for each in value] if isinstance(value, list | tuple) else value
-
-    return replace(fault, **filled(vars(fault)))
+    return faults.filled(fault, _names())
 
 
 @cache
@@ -91,6 +89,7 @@ def _names() -> dict[str, str]:
     [device] = facts["gpu"]["devices"]
     vital = {why.split()[0]: bdf for bdf, why in facts["gpu"]["vital"].items()}
     return {
+        "host": "lab",
         "gpu": device["bdf"],
         "group": device["group"],
         "disk": vital["disk"],

@@ -8,7 +8,7 @@ record is what is judged. Stages of suites that do not run give what they found 
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -25,25 +25,14 @@ from harness.plugin import plugin
 from harness.plugin.output import Output
 from harness.plugin.session import Session
 from harness.record.evidence import Evidence
-from harness.record.trace import BLOCKED, NOT_ASSESSED, Trace
+from harness.record.trace import Trace
 from tests.unit.fault_host import in_vain, set_off
 from tests.unit.stages.lab import STAGES, Lab, at_once
 from tests.unit.stages.server import Server, served
 from vlab.faults import Fault
+from vlab.faults.verdict import FAILED, Ran, suite_of, suites
 
-FAILED = ("failed", "error")
-CLAUSE = re.compile(r"\[clause ([\w.-]+)\]")
 NO_TORCH = '{"missing": "no PyTorch in the image", "torch": "", "cuda": ""}\n'
-
-
-@dataclass
-class Ran:
-    """What became of a run: its tests by name, and what is wrong with its end."""
-
-    tests: Mapping[str, Mapping[str, Any]]
-    exit: int
-    unclean: Sequence[str]
-    mistakes: Sequence[str] = ()  # of the entry: what it changes was never asked for, or unknown
 
 
 @dataclass(eq=False)  # pytest hashes it
@@ -71,8 +60,8 @@ class Replayed:
         with served() as server, at_once(), unwritten:
             self.good = _found(self.folder / "found", server)
             for fault in [Fault("", "", "", "", "", ()), *self.wanted]:
-                self.suites = _suites(fault)
-                items = [item for item in session.items if _suite(item.nodeid) in self.suites]
+                self.suites = ran_suites(fault)
+                items = [item for item in session.items if suite_of(item.nodeid) in self.suites]
                 self.ran[fault.name] = self._run(fault, items, server)
         session.items.clear()  # for the harness there is nothing to run, and no record to begin
 
@@ -81,7 +70,8 @@ class Replayed:
         set_off(fault, lab.host, server)
         config = items[0].config
         session = plugin.session_of(config)
-        with _taken(session, lab), mock.patch.object(Evidence, "collect"):
+        ring = mock.patch.dict(os.environ, MINI_ALARM=fault.alarm)
+        with _taken(session, lab), mock.patch.object(Evidence, "collect"), ring:
             config.stash[plugin._BROKEN], config.stash[plugin._CLOSED] = {}, set()
             for item, following in zip(items, [*items[1:], None], strict=True):
                 item.stash = pytest.Stash()  # what the run before has noted of it
@@ -89,9 +79,12 @@ class Replayed:
             tests = {event["nodeid"]: event for event in lab.events("test")}
             failed = any(event["outcome"] in FAILED for event in tests.values())
             session.outcome.pytest_status = int(failed)
+            if fault.no_room:
+                assert lab.trace._file is not None
+                os.dup2(os.open("/dev/full", os.O_WRONLY), lab.trace._file)
             unclean = [*_put_back(session, lab)]
             mistakes = [*lab.host.unknown, *map(str, lab.host.unused()), *in_vain(lab.host)]
-            return Ran(tests, session.outcome.exit_status, unclean, mistakes)
+            return Ran(tests, session.exit_status, unclean, mistakes)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_fixture_setup(
@@ -159,68 +152,16 @@ def _put_back(session: Session, lab: Lab) -> Iterator[str]:
     asked = {*lab.host.asked[begun:]}
     outcome = session.outcome
     yield from map(str, outcome.left)
-    yield from filter(None, [outcome.undo_error, *outcome.traces])
+    yield from filter(None, [outcome.undo_error, *outcome.traces, lab.trace.trouble])
     undone = {result.entry.id for result in outcome.undo if result.outcome == "undone"}
     for entry in journal.entries:
         if entry.id in undone and not {*entry.undo} <= asked:
             yield f"[{entry.stage}] {entry.what}: its undo was not carried out"
-    yield from (f"[{e.stage}] {e.what}: not undone" for e in journal.pending(durable=False))
+    told = {result.entry.id for result in outcome.left}
+    left = [entry for entry in journal.pending(durable=False) if entry.id not in told]
+    yield from (f"[{entry.stage}] {entry.what}: not undone" for entry in left)
 
 
-def verdict(fault: Fault, ran: Ran, good: Ran) -> list[str]:
-    """Why a fault is not caught; nothing if it is."""
-
-    def told_of(line: str) -> bool:
-        return bool(fault.left) and fault.left in line
-
-    left = fault.left and not any(map(told_of, ran.unclean))
-    failed = {name: test for name, test in ran.tests.items() if test["outcome"] in FAILED}
-    held = {name: _clauses(test) for name, test in failed.items()}
-    seen = {clause for found in held.values() for clause in found}
-    hit = [name for name in failed if fault.clause in held[name]]
-    told = [name for name in hit if all(text in failed[name]["message"] for text in fault.says)]
-    others = [n for n in failed if not held[n] & {fault.clause, *fault.also}]
-    lacking = [text for text in fault.says if not any(text in failed[n]["message"] for n in hit)]
-    return [
-        *ran.mistakes,
-        *([f"it does not say that '{fault.left}' is left"] if left else []),
-        *([] if hit or fault.left else [f"clause {fault.clause or '(none)'} does not fail"]),
-        *([f"its message does not say {lacking}"] if hit and not told else []),
-        *(f"{name} fails, too: {failed[name]['message']}" for name in others),
-        *(f"{clause} does not fail with it" for clause in fault.also if clause not in seen),
-        *_not_assessed(fault, ran, good),
-        *(f"left on the host: {line}" for line in ran.unclean if not told_of(line)),
-        *([] if ran.exit == fault.exit else [f"exit status {ran.exit}, expected {fault.exit}"]),
-    ]
-
-
-def _not_assessed(fault: Fault, ran: Ran, good: Ran) -> Iterator[str]:
-    """What is not as in a good run, though it does not depend on the fault."""
-    for name, before in good.tests.items():
-        suite = _suite(name)
-        if suite not in _suites(fault):
-            continue
-        status = ran.tests[name]["status"] if name in ran.tests else "not run"
-        may = {before["status"], "passed", *FAILED}
-        if fault.suite in (suite, "platform"):  # on which all stages rest
-            may |= {BLOCKED, NOT_ASSESSED}
-        if status not in may:
-            yield f"{name} is {status}: {ran.tests.get(name, {}).get('message')}"
-
-
-def _suites(fault: Fault) -> Collection[str]:
-    """Those that run: the fault's, and one that rests on no other but platform; else all."""
-    other = "network" if fault.suite == "gpu" else "gpu"
-    return {fault.suite, other} if fault.name else clauses.load().suites
-
-
-def _suite(nodeid: str) -> str:
-    return nodeid.partition("::")[0].removeprefix("suites/test_").removesuffix(".py")
-
-
-def _clauses(test: Mapping[str, Any]) -> set[str]:
-    """The clauses that a failed test stands for: of a failed stage its own."""
-    found = CLAUSE.findall(test["message"] or "")
-    if test["outcome"] == "error" or found:
-        return {*found} or {""}
-    return {*test["clauses"]}
+def ran_suites(fault: Fault) -> Collection[str]:
+    """The suites that run for a fault; all where there is none."""
+    return suites(fault) if fault.name else clauses.load().suites

@@ -31,7 +31,7 @@ ORDER = {
     "namespace packages sources manifest build debs emulator parts standins "
     "recipe image "  # the disk image
     "qmp qemu accel preflight registry pace launch boot machine "  # the machine
-    "faults face probe cli __main__",
+    "face faults probe cli __main__",
 }
 # `python -m harness` has these with no pytest session.
 COMMANDS = [f"harness.plugin.{name}" for name in ("options", "recovery", "screen", "session")]

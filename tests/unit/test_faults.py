@@ -13,9 +13,10 @@ import pytest
 
 from fixtures.guide import clauses
 from tests import faults
-from tests.unit.faulty import Ran, verdict
 from tests.unit.mini import ROOT
 from vlab.faults import Fault, load
+from vlab.faults.command import HEADING, PAGE
+from vlab.faults.verdict import Ran, suites, verdict
 
 FAULTS = {fault.name: fault for fault in load()}
 
@@ -29,8 +30,8 @@ def test_each_fault_is_caught_and_the_page_says_so() -> None:
     found: Mapping[str, Sequence[str]] = json.loads(done.stdout)
     missed = {name: why for name, why in found.items() if why}
     assert missed.keys() == {name for name, fault in FAULTS.items() if fault.missed}, missed
-    written = faults.PAGE.read_text("utf-8")
-    assert written == faults.page(load(), found), "make it anew: python -m tests.faults"
+    written = PAGE.read_text("utf-8").partition(f"\n{HEADING}")[0]
+    assert written == faults.page(faults.replayed(), found), "make it anew: python -m tests.faults"
 
 
 def test_every_suite_has_faults_of_clauses_that_there_are() -> None:
@@ -39,8 +40,8 @@ def test_every_suite_has_faults_of_clauses_that_there_are() -> None:
     assert {fault.suite for fault in FAULTS.values()} == {*known.suites}
     for fault in FAULTS.values():
         assert {fault.clause, *fault.also} <= {*known.by_id, ""}, fault.name
-        assert fault.says or fault.left, fault.name
-        assert fault.replay or fault.profile or fault.without, fault.name
+        assert fault.says or fault.left or not fault.exit, fault.name
+        assert fault.replayed or fault.lab, fault.name
 
 
 def one(name: str, outcome: str = "passed", message: str = "", clause: str = "gpu.bind") -> Ran:
@@ -48,6 +49,10 @@ def one(name: str, outcome: str = "passed", message: str = "", clause: str = "gp
     status = "blocked" if outcome == "skipped" else outcome
     event = {"outcome": outcome, "status": status, "message": message, "clauses": [clause]}
     return Ran({f"suites/test_{name}.py::test_x": event}, int(outcome == "failed"), ())
+
+
+def judged(fault: Fault, ran: Ran, good: Ran) -> list[str]:
+    return verdict(fault, ran, good, suites(fault))
 
 
 NONE = Fault("gpu", "x", "", "", "gpu.bind", ["it is so"])
@@ -66,19 +71,19 @@ NONE = Fault("gpu", "x", "", "", "gpu.bind", ["it is so"])
     ],
 )
 def test_what_is_not_caught_is_told(ran: Ran, why: str) -> None:
-    assert any(why in line for line in verdict(NONE, ran, one("gpu")))
-    assert verdict(NONE, one("gpu", "failed", "it is so"), one("gpu")) == []
+    assert any(why in line for line in judged(NONE, ran, one("gpu")))
+    assert judged(NONE, one("gpu", "failed", "it is so"), one("gpu")) == []
 
 
 def test_what_is_blocked_and_does_not_rest_on_it_is_told() -> None:
     good, ran = one("network"), one("network", "skipped", "why")
-    assert "suites/test_network.py::test_x is blocked: why" in verdict(NONE, ran, good)
-    assert any("is not run" in line for line in verdict(NONE, one("gpu"), good))
+    assert "suites/test_network.py::test_x is blocked: why" in judged(NONE, ran, good)
+    assert any("is not run" in line for line in judged(NONE, one("gpu"), good))
 
 
 def test_what_is_left_has_to_be_told() -> None:
     fault = replace(NONE, clause="", says=[], left="[gpu] bind", exit=11)
     left = replace(one("gpu"), exit=11, unclean=["[gpu] bind x: failed"])
-    assert verdict(fault, left, one("gpu")) == []
+    assert judged(fault, left, one("gpu")) == []
     told = "it does not say that '[gpu] bind' is left"
-    assert told in verdict(fault, replace(left, unclean=[]), one("gpu"))
+    assert told in judged(fault, replace(left, unclean=[]), one("gpu"))

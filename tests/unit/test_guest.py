@@ -207,6 +207,7 @@ def test_a_speed_has_its_generation(speed: str, generation: int | None) -> None:
 HARMLESS = "[    4.063699] NVRM: Persistence mode is deprecated.\n"
 XID = "[  900.1] NVRM: Xid (PCI:0000:00:06): 79, pid=812, GPU has fallen off the bus.\n"
 WANTED: Any = SimpleNamespace(gpu=GpuConfig(), platform=PlatformConfig())
+RUN: Any = SimpleNamespace(profile=WANTED, trace=SimpleNamespace(now=0.0))
 NODES = ("/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia0", "/dev/nvidiactl")
 NO_TORCH = Compute("no PyTorch: No module named 'torch'", "", "")
 
@@ -224,7 +225,7 @@ def guest(log: str = HARMLESS, **other: Any) -> Any:
         "ask": lambda *argv: said(log.partition(HARMLESS)[2]),
     }
     one = SimpleNamespace(**facts | other)
-    one.errors = lambda accepted: Guest.errors(one, accepted)  # type: ignore[arg-type]
+    one.errors = lambda run: Guest.errors(one, run)  # type: ignore[arg-type]
     return one
 
 
@@ -246,7 +247,7 @@ def test_a_good_guest_passes() -> None:
     suite.test_no_memory_waits_to_be_retired(one)
     suite.test_clocks_are_not_held_down(one)
     suite.test_no_recovery_is_asked_for(one)
-    suite.test_kernel_tells_of_no_error(one, WANTED)
+    suite.test_kernel_tells_of_no_error(one, RUN)
 
 
 def with_line(text: str) -> Any:
@@ -292,7 +293,7 @@ def test_each_fault_is_told(test: Callable[..., None], one: Any, says: str) -> N
 
 def test_an_error_of_the_kernels_is_told() -> None:
     test = suite.test_kernel_tells_of_no_error
-    assert "Xid 79" in told(test, guest(log=HARMLESS + XID), WANTED)
+    assert "Xid 79" in told(test, guest(log=HARMLESS + XID), RUN)
     assert "cannot be read" in told(test, guest(newest=None), WANTED)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -108,6 +109,7 @@ class Asked:
 
     def __init__(self, *logs: Result) -> None:
         self.logs = [*logs]
+        self.trace = SimpleNamespace(now=0.0)
         self.facts: dict[str, Any] = {}
         self.profile = SimpleNamespace(
             platform=PlatformConfig(kernel_log_accepted=("soft lockup",))
@@ -123,7 +125,8 @@ class Asked:
 
 def test_each_error_of_the_host_is_told_once() -> None:
     oops, later = "[ 9.0] Oops: 0000\n", "[ 9.5] watchdog: BUG: soft lockup\n"
-    answers = (HARMLESS[-20:], oops, oops, oops, "", later, later)  # newest, then newest and since
+    # Newest, then newest and since; a clock that does not answer.
+    answers = (HARMLESS[-20:], oops, oops, "", oops, "", later, later)
     run: Any = Asked(*map(said, answers))
     host_log.pytest_acceptance_opened(run)
     assert host_log.errors(run) == ["an error of the kernel's own; it says: Oops: 0000"]
@@ -135,3 +138,31 @@ def test_a_log_that_cannot_be_read_is_not_judged() -> None:
     run: Any = Asked(said("", 1))
     host_log.pytest_acceptance_opened(run)
     assert host_log.errors(run) is None
+
+
+def test_an_error_is_told_with_the_test_or_stage_that_was_at_work(tmp_path: Path) -> None:
+    """The record began 1000 s after the kernel, and now is 100 s later."""
+
+    def event(kind: str, at: float, **more: object) -> str:
+        return json.dumps({"kind": kind, "at": at, **more})
+
+    lines = [
+        event("stage", 5.0, name="image", state="started"),
+        event("stage", 10.0, name="gpu", state="started"),
+        event("stage", 30.0, name="gpu", state="ok"),
+        event("test", 31.0, nodeid="suites/test_gpu.py::test_a[x::y]", seconds=0.5),
+        event("test", 33.0, nodeid="suites/test_gpu.py::test_b", seconds=1.0),
+        event("stage", 60.0, name="image", state="ok"),
+    ]
+    (tmp_path / "record.jsonl").write_text("\n".join(lines), "utf-8")
+    run: Any = SimpleNamespace(dir=tmp_path, trace=SimpleNamespace(now=100.0))
+    stamps = (900.0, 1020.0, 1030.8, 1032.9, 1050.0, 1099.0)
+    oops = [f"[{stamp:12.6f}] Oops: 0000" for stamp in stamps]
+    found = kernel_log.when(run, lambda *argv: said("1100.0\n"), [*oops, "Oops: 1"], [])
+    assert [text.partition("an error")[0] for text in found] == [
+        *("during stage 'image': ", "during stage 'gpu': "),
+        *("during test_a[x::y]: ", "during test_b: "),
+        *("during stage 'image': ", "during stage 'image': ", ""),
+    ]
+    silent = kernel_log.when(run, lambda *argv: said("", 127), oops[:1], [])
+    assert silent == ["an error of the kernel's own; it says: Oops: 0000"]

@@ -1,6 +1,8 @@
 """The suites on a virtual lab that stays up: all pass, what lasts is reused, no trace is left."""
 
+import os
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,8 @@ import pytest
 from tests.conftest import Shown
 from tests.sweep.kill import kill
 from tests.vlab.lab import ROOT, Finished, Lab
+from vlab import faults
+from vlab.faults import on_lab
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -116,3 +120,21 @@ def test_of_a_run_that_was_killed_nothing_is_left(
     assert change in killed.change, killed.run.output[-3000:]
     assert killed.left == ()
     assert killed.recovered == 0
+
+
+def sampled() -> list[faults.Fault]:
+    """Two of the catalogue's faults, each day others; FAULTS names others, with commas."""
+    known = [fault for fault in faults.load() if fault.lab is not None]
+    named = os.environ.get("FAULTS", "").split(",")
+    today = datetime.now(UTC).date().toordinal()
+    return [f for f in known if f.name in named] or on_lab.sample(known, 2, today)
+
+
+# The last: `tox -e faults` has all of them.
+def test_a_sample_of_faults_is_caught(kept_lab: Lab, second_run: Finished, shown: Shown) -> None:
+    wanted = sampled()
+    with shown():
+        print(f"FAULTS={','.join(fault.name for fault in wanted)}", flush=True)
+        found = [*on_lab.each(wanted, kept_lab.machine.name, print)]
+        print(*found, sep="\n", flush=True)
+    assert [one.why for one in found] == [[]] * len(wanted)

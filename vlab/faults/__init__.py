@@ -1,17 +1,18 @@
 """The fault catalogue: what is wrong on a lab host, and which clause has to fail for it.
 
-Each file beside this one is of a suite, and each `[[fault]]` in it a fault of one cause. An entry
-says how the fault is set off in each form that it has. The one form so far is `replay`: what a
-host that answers from a record says instead (`tests/unit/faulty.py`). One on the virtual lab is to
-be a table `lab` beside it: the commands that set it off there, and those that take it back.
+Each `.toml` beside this one is of a suite, and each `[[fault]]` in it a fault of one cause. It says
+how the fault is set off in each form that it has: `replay`, what a host that answers from a record
+says instead (`tests/unit/faulty.py`), and `lab`, what is done to a virtual lab
+(`vlab/faults/on_lab.py`). In both the real suites run, and `vlab/faults/verdict.py` judges.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from string import Template
 from typing import Any
 
 FOLDER = Path(__file__).parent
@@ -23,10 +24,12 @@ class Reply:
 
     `asks`: to a command with these texts in it, that `stage` gives (any stage and test by default;
     `suite` means the tests alone), it answers with `status`, `out` and `err`; after as long as it
-    may take if `late`; not at all, since the connection is gone, if `lost`. With `old`, a regular
-    expression, it is the recorded answer, with `new` in its place.
+    may take if `late`; not at all, since the connection is gone, if `lost`, or since the host has
+    rebooted, if `rebooted`: nothing is answered any more. With `old`, a regular expression, it is
+    the recorded answer, with `new` in its place.
     `job`: that job ends with `status`, or is "gone" without one, having said `out`.
     `path`: the model server answers to that path with `status` and `out`.
+    `turns`: only to these of its commands or requests, counted from 1; by default to all.
 
     In all texts `$gpu`, `$group` and such are the recorded lab's (`tests/unit/faulty.py`).
     """
@@ -42,6 +45,28 @@ class Reply:
     new: str = ""
     late: bool = False
     lost: bool = False
+    rebooted: bool = False
+    turns: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class OnLab:
+    """How a fault is set off on a virtual lab, and what is otherwise there than in the replay.
+
+    `set` is a shell script that root carries out in the lab before the run, `back` one that takes
+    it back after it; both end at the first command that fails. With `when`, `set` begins as the run
+    prints a line with that text. `suites` are those that run (`verdict.suites` by default).
+    `profile`, `says`, `also` and `exit` take the place of the fault's own.
+    """
+
+    set: str = ""
+    back: str = ""
+    when: str = ""
+    suites: Sequence[str] = ()
+    profile: Mapping[str, Mapping[str, Any]] | None = None
+    says: Sequence[str] | None = None
+    also: Sequence[str] | None = None
+    exit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -49,9 +74,12 @@ class Fault:
     """A fault, and what a run has to make of it.
 
     `clause` has to fail, and no other but those of `also`, which rest on the same. `says` are texts
-    that its message has to have: the cause. `exit` is the exit status of the run. `profile` are
-    settings, by section; `without` are programs that the host lacks. `left`: what the undo cannot
-    take back, and has to tell of. `missed`: why it is not caught so far.
+    that its message has to have: the cause. `exit` is the exit status of the run; with 0 the fault
+    is one to be borne: nothing may fail. `profile` are settings, by section; `without` are programs
+    that the host lacks. `alarm`: a test's time is up whenever that hook of pytest is called
+    (`tests/sample/alarm.py`); `no_room`: from the undo on, the runner's disk is full. `left`: what
+    the undo cannot take back, or the record has not, and has to tell of. `missed`: why it is not
+    caught so far.
     """
 
     suite: str
@@ -61,18 +89,48 @@ class Fault:
     clause: str
     says: Sequence[str]
     replay: Sequence[Reply] = ()
+    lab: OnLab | None = None
     also: Sequence[str] = ()
     profile: Mapping[str, Mapping[str, Any]] | None = None
     without: Sequence[str] = ()
+    alarm: str = ""
+    no_room: bool = False
     exit: int = 1
     left: str = ""
     missed: str = ""
+
+    @property
+    def replayed(self) -> bool:
+        """Whether there is a form on the replayed host."""
+        return any((self.replay, self.without, self.profile, self.alarm, self.no_room))
 
 
 def load() -> list[Fault]:
     """All faults, by suite and then as they stand there; TypeError for an unknown key."""
     return [
-        Fault(path.stem, **entry | {"replay": [Reply(**one) for one in entry.get("replay", ())]})
+        _fault(path.stem, **entry)
         for path in sorted(FOLDER.glob("*.toml"))
         for entry in tomllib.loads(path.read_text("utf-8"))["fault"]
     ]
+
+
+def _fault(suite: str, **entry: Any) -> Fault:
+    replies = [Reply(**one) for one in entry.pop("replay", ())]
+    lab = entry.pop("lab", None)
+    on_lab = None if lab is None else OnLab(**lab)
+    return Fault(suite, replay=replies, lab=on_lab, **entry)
+
+
+def filled(fault: Fault, names: Mapping[str, str]) -> Fault:
+    """The fault with what a lab calls things in the place of `$gpu` and such; others stay."""
+
+    def fill(value: Any) -> Any:
+        if isinstance(value, str):
+            return Template(value).safe_substitute(names)
+        if isinstance(value, Mapping):
+            return {key: fill(each) for key, each in value.items()}
+        if isinstance(value, Reply | OnLab):
+            return replace(value, **fill(vars(value)))
+        return [fill(each) for each in value] if isinstance(value, list | tuple) else value
+
+    return replace(fault, **fill(vars(fault)))

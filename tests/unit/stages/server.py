@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -25,6 +27,8 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Speaker)
         self.answers: dict[str, tuple[int, str, bytes]] = {}
+        self.turns: dict[str, Sequence[int]] = {}  # which requests to a path are answered so
+        self.asked: dict[str, Iterator[int]] = {}
         self.unready = 0
         self.reset()
 
@@ -39,6 +43,12 @@ class Server(ThreadingHTTPServer):
             "/v1/models": (200, JSON, _models()),
         }
         self.unready = 0
+        self.turns, self.asked = {}, defaultdict(lambda: itertools.count(1))
+
+    def given(self, path: str) -> tuple[int, str, bytes] | None:
+        """The answer that stands for a request to that path."""
+        turn, turns = next(self.asked[path]), self.turns.get(path)
+        return self.answers.get(path) if not turns or turn in turns else None
 
     def lead_to(self, host: ReplayHost) -> None:
         """Be what the host's forwards lead to."""
@@ -56,7 +66,7 @@ class Speaker(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        status, kind, body = self.server.answers.get(self.path, (404, JSON, b"{}"))
+        status, kind, body = self.server.given(self.path) or (404, JSON, b"{}")
         if self.path == "/health" and self.server.unready:
             self.server.unready -= 1
             status = 503
@@ -64,7 +74,7 @@ class Speaker(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self._send(*self.server.answers.get(self.path) or _completion(body))
+        self._send(*self.server.given(self.path) or _completion(body))
 
     def _send(self, status: int, kind: str, body: bytes) -> None:
         self.send_response(status)

@@ -66,14 +66,15 @@ def looked(run: Run[Profile]) -> Guest:
 
 
 def test_the_stage_finds_the_recorded_facts(record: Recorded, tmp_path: Path) -> None:
-    found = looked(begun(record, tmp_path))
+    run = begun(record, tmp_path)
+    found = looked(run)
     facts = as_json(found, "guest")
     later = {"health": None, "console": False}  # of a later version than the record's
     assert facts | later == record.facts["guest"] | later
     assert found.health is not None
     assert found.health.driver == record.facts["guest"]["health"]["driver"]
     assert found.argv("nvidia-smi") == ["nvidia-smi"], "no ctr in between"
-    assert found.errors([]) == []
+    assert found.errors(run) == []
 
 
 def test_its_parts_are_seen_to_be_real(record: Recorded, tmp_path: Path) -> None:
@@ -102,8 +103,9 @@ def test_a_container_that_hides_its_kernels_log_has_it_on_the_console(lab: Lab) 
     guest = lab.bring("guest")
     assert guest.newest is None
     assert guest.console
-    [error] = guest.errors([])
-    assert error.startswith("Xid 79 of the GPU at PCI:0000:01:00")
+    lab.host.reply("ctr task exec", "CLOCK_MONOTONIC_RAW", out="10.0\n")
+    [error] = guest.errors(lab.run)
+    assert error.startswith("during stage 'guest': Xid 79 of the GPU at PCI:0000:01:00")
 
 
 def test_what_was_computed_is_read_and_passes(record: Recorded, folder: Path) -> None:
