@@ -16,6 +16,7 @@ pytest_plugins = [
     "fixtures.guest.access",
     "fixtures.platform.host_log",
     "reports.plugin",
+    "suites.checklist",
     *STAGES,
 ]
 
