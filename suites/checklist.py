@@ -27,7 +27,6 @@ from harness import exits
 from harness.errors import BadUsage, LabError, Refused, sentence
 from harness.host.command import HostUnreachable
 from harness.host.host import Host, open_host
-from harness.plugin import options
 from harness.plugin.session import Session
 from harness.profile.source import path_of
 from harness.record.facts import as_json
@@ -35,8 +34,8 @@ from harness.record.trace import at_stage
 from harness.undo.journal import Journal, load_all
 
 ABOUT = (
-    "read a host, print its first profile and what stands in the way; changes nothing, and asks for"
-    " no consent. The host is that of --ssh, or of a profile, which is then extended; else this one"
+    "read a host (this machine, or that of --ssh or --profile), and print its first profile and"
+    " what stands in the way of a run; changes nothing, and asks for no consent"
 )
 FIRST = "kunpeng-virtcca"  # the template of the profile by which the host is reached
 PREFLIGHT = "platform.preflight"  # what stages foresee is told one by one, by their own clauses
@@ -49,8 +48,12 @@ def pytest_acceptance_commands(
     """Add `python -m harness profile init`."""
     parser = add_to_profile("init", help=ABOUT, description=ABOUT)
     parser.add_argument("--ssh", metavar="USER@HOST[:PORT]", help="the host, not this machine")
-    # That of `profile` itself holds where none is given here.
-    options.which_lab(parser.add_argument, default=argparse.SUPPRESS)
+    parser.add_argument(
+        "--profile",
+        default=argparse.SUPPRESS,  # that of `profile` itself holds where none is given here
+        metavar="NAME|PATH",
+        help="the host of this profile, which is extended; with --check it is judged as it is",
+    )
     parser.add_argument(
         "--sudo", action="store_true", help="read as root, by sudo -n, as a run does"
     )
@@ -70,7 +73,7 @@ class Found:
     extends: str
     seen: Seen
     changed: Sequence[Setting]
-    platform: Platform | None  # None: it could not be read, which is an obstacle
+    platform: Platform | None  # None: it could not be read (an obstacle), or is not looked at
     obstacles: Sequence[Obstacle]
 
 
@@ -169,9 +172,10 @@ def _read(session: Session, host: Host, folder: Path) -> tuple[Found, str]:
     run = looking(host, profile, folder, earlier, session.say)
     platform = None
     try:
-        with at_stage(PlatformStage.name):
-            platform = PlatformStage(run, check=False).verify()
-        obstacles += judged(platform, profile)
+        if profile.container.access == "ctr":  # else the host of a guest, which no suite looks at
+            with at_stage(PlatformStage.name):
+                platform = PlatformStage(run, check=False).verify()
+            obstacles += judged(platform, profile)
     except HostUnreachable:
         raise
     except LabError as error:  # with which a run would end, too
@@ -218,7 +222,7 @@ def _tell(session: Session, found: Found, text: str) -> None:
     if given.json:
         session.say(json.dumps(_as_json(found), ensure_ascii=False, indent=2))
         return
-    lines = "\n".join(written.checklist(found.obstacles, found.platform))
+    lines = "\n".join(written.checklist(found.obstacles, found.seen, found.platform))
     if given.check or out is not None:
         session.say(lines)
     else:  # all of it is a profile, whatever it is written into

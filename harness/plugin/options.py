@@ -17,11 +17,11 @@ DEFAULT_PROFILE = "vlab"
 Add = Callable[..., object]
 
 
-def which_lab(add: Add, default: str | None = None) -> None:
+def which_lab(add: Add) -> None:
     """Declare the option that chooses the profile."""
     add(
         "--profile",
-        default=default,
+        default=None,
         metavar="NAME|PATH",
         help=f"the lab: profiles/NAME.toml, or a TOML file (default: {DEFAULT_PROFILE}); for pytest"
         " a path takes the equals sign, --profile=/etc/mylab.toml; any of its values can be given"

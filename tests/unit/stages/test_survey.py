@@ -251,6 +251,24 @@ def test_a_platform_that_cannot_be_read_is_an_obstacle(init: Init, lab: Lab) -> 
     assert "Command 'cat -- /proc/cmdline' on 'lab' ended with exit status 1" in flat(text)
 
 
+def test_a_user_who_is_not_root_is_told_so(init: Init, lab: Lab) -> None:
+    lab.host.reply("docker info", out="user lab\nname vlab\n")
+    # Nobody but root is told which program of root's a process runs.
+    lab.host.reply("/cmdline", out="program \nword /usr/bin/containerd\nword --log-level\n")
+    status, said = init(profile="vlab", check=True)
+    assert status == exits.PASSED
+    assert "'lab' may not read all of it" in flat(said)
+
+
+def test_of_a_guest_itself_no_host_is_judged(init: Init, lab: Lab, tmp_path: Path) -> None:
+    path = tmp_path / "guest.toml"
+    path.write_text(f'extends = "{ROOT}/profiles/in-guest.toml"\n')
+    status, said = init(profile=str(path), check=True)
+    assert status == exits.PASSED
+    assert "worst first: nothing that can be seen" in said
+    assert not [words for words in lab.host.asked if "ctr" in words]
+
+
 def test_an_inventory_has_all_of_it(init: Init) -> None:
     status, said = init(profile="vlab", json=True)
     assert status == exits.PASSED
