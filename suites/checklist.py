@@ -157,7 +157,7 @@ def _opened(session: Session, target: Profile, folder: Path) -> AbstractContextM
 def _read(session: Session, host: Host, folder: Path) -> tuple[Found, str]:
     """Read a host, and judge it by the profile that comes of that."""
     given = session.options.profile
-    profiles = session.root / "profiles"
+    profiles = (session.root / "profiles").resolve()
     base_path = path_of(given or template(host), profiles).resolve()
     base = _ours(session.load(str(base_path)))
     seen = look(host, base)
