@@ -38,7 +38,6 @@ ABOUT = (
     " what stands in the way of a run; changes nothing, and asks for no consent"
 )
 FIRST = "kunpeng-virtcca"  # the template of the profile by which the host is reached
-PREFLIGHT = "platform.preflight"  # what stages foresee is told one by one, by their own clauses
 
 
 def pytest_acceptance_commands(
@@ -103,22 +102,22 @@ def init(session: Session) -> int:
 def judged(platform: Platform, profile: Profile) -> Iterator[Obstacle]:
     """What of the platform suite fails by these facts, and what stages foresee.
 
-    A test that takes more than facts, profile and TEE is not asked, nor one that takes the TEE
-    where the profile expects none.
+    A test that takes more than facts, profile and TEE is not asked (the one about preflight: what
+    stages foresee is told one by one), nor one of the TEE where the profile expects none.
     """
     from suites import test_platform
 
     known = {"platform": platform, "profile": profile, "tee": platform.tee}
     given = {name: value for name, value in known.items() if value is not None}
-    for name, test in vars(test_platform).items():
-        clause = _clause(test) if name.startswith("test_") else PREFLIGHT
-        needs = inspect.signature(test).parameters if clause != PREFLIGHT else {"nothing": None}
+    tests = [test for name, test in vars(test_platform).items() if name.startswith("test_")]
+    for test in tests:
+        needs = inspect.signature(test).parameters
         if not {*needs} <= {*given}:
             continue
         try:
             test(**{key: given[key] for key in needs})
         except AssertionError as error:
-            yield Obstacle(clause, sentence(error))
+            yield Obstacle(_clause(test), sentence(error))
         except pytest.skip.Exception:
             pass  # not assessed
     for one in platform.foreseen:

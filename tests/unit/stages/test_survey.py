@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from harness import exits
 from harness.errors import BadUsage
 from harness.plugin.session import Session
 from harness.profile.schema import load
-from suites import checklist
+from suites import checklist, test_platform
 from tests.unit.mini import ROOT
 from tests.unit.stages.lab import Lab
 
@@ -291,6 +292,13 @@ def test_a_file_that_is_there_is_not_written_over(init: Init, tmp_path: Path) ->
         init(profile="vlab", out=path)
     with pytest.raises(BadUsage, match="both are given"):
         init(profile="vlab", ssh="root@host")
+
+
+def test_every_test_of_the_platform_suite_is_asked_but_one() -> None:
+    known = {"platform", "profile", "tee"}
+    tests = {k: v for k, v in vars(test_platform).items() if k.startswith("test_")}
+    left = [k for k, v in tests.items() if not {*inspect.signature(v).parameters} <= known]
+    assert left == ["test_nothing_stands_in_the_way_of_later_stages"]
 
 
 def test_every_clause_of_the_order_is_one() -> None:
