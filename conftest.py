@@ -17,6 +17,7 @@ pytest_plugins = [
     "fixtures.platform.host_log",
     "fixtures.soak.plugin",
     "reports.plugin",
+    "suites.checklist",
     *STAGES,
 ]
 

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -68,6 +69,7 @@ def _parser(hook: Any, words: Sequence[str]) -> argparse.ArgumentParser:
     profile = commands.add_parser("profile", help=PROFILE, description=PROFILE)
     options.which_lab(profile.add_argument)
     profile.set_defaults(work=_with_session(hook, words, Session.show_profile))
+    below = profile.add_subparsers(metavar="init")
 
     plan = commands.add_parser("plan", help=PLAN, description=PLAN)
     options.which_lab(plan.add_argument)
@@ -87,7 +89,11 @@ def _parser(hook: Any, words: Sequence[str]) -> argparse.ArgumentParser:
     options.what_to_undo(recover.add_argument)
     recover.set_defaults(work=_with_session(hook, words, recovery.run))
 
-    hook.pytest_acceptance_commands(add=commands.add_parser)
+    hook.pytest_acceptance_commands(
+        add=commands.add_parser,
+        add_to_profile=below.add_parser,
+        with_session=partial(_with_session, hook, words),
+    )
     return parser
 
 

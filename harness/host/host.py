@@ -332,13 +332,13 @@ def open_ssh(
 
 
 def open_host(
-    target: Target, *, trace: Trace | None = None
+    target: Target, *, trace: Trace | None = None, become: bool | None = None
 ) -> contextlib.AbstractContextManager[Host]:
-    """The host of a profile's target; kinds 'local' and 'ssh'."""
+    """The host of a profile's target; kinds 'local' and 'ssh'. `become` as `open_local`."""
     if target.kind == "local":
-        return open_local(trace)
+        return open_local(trace, become=become)
     if target.kind == "ssh":
-        return open_ssh(target.endpoint(), trace=trace)
+        return open_ssh(target.endpoint(), trace=trace, become=become)
     raise LabError(
         f"Target '{target.kind}' has to be resolved to an ssh endpoint before it is opened."
     )

@@ -74,10 +74,15 @@ def pytest_acceptance_recovered(host: Host, state: str) -> None:
 
 
 @pytest.hookspec
-def pytest_acceptance_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+def pytest_acceptance_commands(
+    add: Callable[..., argparse.ArgumentParser],
+    add_to_profile: Callable[..., argparse.ArgumentParser],
+    with_session: Callable[[Callable[[Session], int]], Callable[[argparse.Namespace], int]],
+) -> None:
     """Add commands to `python -m harness` by `add`, which is argparse's `add_parser`.
 
-    A command's default `work` takes the parsed arguments and returns the exit status.
+    `add_to_profile` adds one below `profile`. A command's default `work` takes the parsed arguments
+    and returns the exit status; `with_session` makes one of what takes a session.
     """
 
 

@@ -83,12 +83,15 @@ class Session:
     def profile(self) -> BaseProfile:
         """The profile, read when first asked; BadUsage when it is not as it should be."""
         if self._profile is None:
-            schema: type[BaseProfile] = self._required("schema")
-            budgets = {name: declared.budget for name, declared in DECLARED.items()}
-            name, folder = profile_name(self.options), self.root / "profiles"
-            self._profile = load(name, schema, os.environ, folder, budgets)
+            self._profile = self.load(profile_name(self.options))
             self.trace = Trace(None, self._profile.secret_values(os.environ))
         return self._profile
+
+    def load(self, name: str) -> BaseProfile:
+        """A profile of this project, by its name or path; BadUsage when it is not as it should."""
+        schema: type[BaseProfile] = self._required("schema")
+        budgets = {name: declared.budget for name, declared in DECLARED.items()}
+        return load(name, schema, os.environ, self.root / "profiles", budgets)
 
     @property
     def choices(self) -> Choices:
@@ -193,7 +196,7 @@ class Session:
             host.trace = self.trace
             stack.enter_context(lock.locked(host, run_id, self.state_dir))
             earlier = load_all(host, self.state_dir)
-            self._refuse_leftovers(host, earlier)
+            self.refuse_leftovers(host, earlier)
             journal = Journal.create(host, run_id, self.state_dir)
             self._stack = stack.pop_all()
         self.host, self.login = host, host.login
@@ -218,7 +221,8 @@ class Session:
         self.hook.pytest_acceptance_opened(run=self.run)
         return host
 
-    def _refuse_leftovers(self, host: Host, earlier: list[Journal]) -> None:
+    def refuse_leftovers(self, host: Host, earlier: list[Journal]) -> None:
+        """Raise Refused where a run that left one of these journals has changes to undo."""
         left = [journal for journal in earlier if journal.pending(durable=False)]
         if left:
             ids = ", ".join(f"'{journal.run_id}'" for journal in left)

@@ -91,10 +91,20 @@ class Source:
         return json.dumps(self.tree, default=lambda value: value.isoformat())
 
 
+def path_of(name_or_path: str, search: Path) -> Path:
+    """The file of a profile that is given by its name, or by its path."""
+    named = _is_name(name_or_path)
+    return search / f"{name_or_path}.toml" if named else Path(os.path.expanduser(name_or_path))
+
+
+def _is_name(text: str) -> bool:
+    return "/" not in text and not text.endswith(".toml")
+
+
 def read(name_or_path: str, environ: Mapping[str, str], search: Path) -> Source:
     """Read a profile with all that it extends, and the environment's ACCEPT_* variables."""
-    is_name = "/" not in name_or_path and not name_or_path.endswith(".toml")
-    path = search / f"{name_or_path}.toml" if is_name else Path(os.path.expanduser(name_or_path))
+    is_name = _is_name(name_or_path)
+    path = path_of(name_or_path, search)
     source = Source(str(path))
     try:
         there = path.exists()

@@ -18,6 +18,7 @@ ARROWS = {
     "fixtures.kata": "harness.outcome",  # another kata than the one it knows is not assessed
     "fixtures.soak.plugin": "harness.plugin",  # likewise
     "fixtures.lab": "harness.plugin vlab",  # the way to the host
+    "suites.checklist": "harness.exits harness.plugin harness.profile harness.record harness.undo",
     "harness": "",
     "reports": "harness.exits harness.record harness.text",
     "reports.plugin": "harness.plugin",  # the reports' part in a pytest run
