@@ -13,6 +13,7 @@ from reports.record.record import Record
 
 FACT = "baseline"  # what a run's record has of all this
 LAST = 50  # runs of the lab among which good ones are looked for
+GOOD = 10  # of these, the newest, whose spread is what is usual
 
 Fact = dict[str, Any]
 
@@ -23,9 +24,8 @@ def judge(record: Record, history: History, today: date) -> Fact:
     A figure fails that is worse than its band, unless a waiver of the profile names it. A waiver
     that has expired fails by itself; one that names no figure is told.
     """
-    lab = history.lab(record)
-    good = [run.id for run in history.runs(lab, LAST) if run.good and run.id != record.id]
-    usual = history.usual(lab, good, LAST)
+    good = good_runs(record, history)
+    usual = history.usual(history.lab(record), good, LAST)
     now = measures(record)
     waivers = record.profile.get("waiver", ())
     valid = {w["what"]: w for w in waivers if date.fromisoformat(w["expires"]) >= today}
@@ -41,6 +41,12 @@ def judge(record: Record, history: History, today: date) -> Fact:
         "said": list(_lines(record, rows, expired, unknown, len(good))),
         "regression": bool(expired) or any(row["state"] == "regression" for row in rows),
     }
+
+
+def good_runs(record: Record, history: History) -> list[str]:
+    """The ids of the newest good runs of a run's lab, the oldest first; itself left out."""
+    runs = history.runs(history.lab(record), LAST)
+    return [run.id for run in runs if run.good and run.id != record.id][-GOOD:]
 
 
 def _row(name: str, value: float, usual: bands.Band | None, waiver: Fact | None) -> Fact:
