@@ -128,6 +128,10 @@ def _news(record: Record) -> Iterator[str]:
     if known := news["known"]:
         let = ", which do not fail this run (--fail-on new)" if news["tolerated"] else ""
         yield f"failed before, too: {', '.join(known)}{let}"
+    if "baseline" not in record.facts:  # which says it
+        for one in news["slower"]:
+            said = f"{one['value']:g}, usually {one['low']:g} to {one['high']:g}"
+            yield f"worse than usual: {one['name']} is {said}"
 
 
 def _findings(record: Record) -> Iterator[str]:

@@ -49,11 +49,16 @@ def good_runs(record: Record, history: History) -> list[str]:
     return [run.id for run in runs if run.good and run.id != record.id][-GOOD:]
 
 
+def rounded(usual: bands.Band) -> Fact:
+    """A band as a record has it."""
+    return {"low": round(usual.low, 3), "high": round(usual.high, 3)}
+
+
 def _row(name: str, value: float, usual: bands.Band | None, waiver: Fact | None) -> Fact:
     row: Fact = {"name": name, "value": value, "low": None, "high": None, "state": "no band"}
     if usual is None:
         return row
-    row |= {"low": round(usual.low, 3), "high": round(usual.high, 3), "state": "ok"}
+    row |= {**rounded(usual), "state": "ok"}
     if usual.left_by(name, value):
         row["state"] = "waived" if waiver else "regression"
         row["waiver"] = waiver

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.history.gate import LAST, good_runs
+from reports.history.gate import LAST, good_runs, rounded
 from reports.history.history import History
 from reports.record.measures import measures
 from reports.record.record import Record
@@ -34,7 +34,7 @@ def find(record: Record, history: History) -> Fact:
         "known": [name for name in bad if before.get(name) in BAD],
         "passes": [n for n, status in record.steps if status in FINE and before.get(n) in BAD],
         "slower": [
-            {"name": name, "value": value, "low": usual[name].low, "high": usual[name].high}
+            {"name": name, "value": value, **rounded(usual[name])}
             for name, value in measures(record).items()
             if name in usual and usual[name].left_by(name, value)
         ],

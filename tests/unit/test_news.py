@@ -123,11 +123,17 @@ def test_a_run_ends_well_where_only_known_failures_are_left(tmp_path: Path) -> N
     with opened(mini.last.parent / "history.sqlite") as history:
         assert [past.good for past in history.runs("mini")] == [False, False]
     assert mini.pytest("-m", "acceptance")[0] == exits.FAILED, "unless it is asked for"
+    assert "Failed before, too: `stage two`" in (mini.last / "summary.md").read_text()
+    assert "<dt>Failed before, too</dt><dd><code>stage two</code></dd>" in _page(mini)
     # What is no test of ours is in no record, and is never known.
     (mini.folder / "test_other.py").write_text(
         'import pytest\n\n@pytest.mark.clause("x")\ndef test_other():\n    assert 0\n'
     )
     assert mini.pytest(*NEW)[0] == exits.FAILED
+
+
+def _page(mini: Mini) -> str:
+    return (mini.last / "report.html").read_text("utf-8")
 
 
 def test_a_history_that_cannot_be_read_lets_nothing_pass(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ import pytest
 
 from harness.record.trace import Trace
 from reports.__main__ import main
-from reports.history import retention
 from reports.record.record import Record
 from tests.unit import kept, records
 
@@ -152,7 +151,7 @@ def test_what_was_being_deleted_goes_the_next_time(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(retention.shutil, "rmtree", killed)
+        patch.setattr("shutil.rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
             prune("--keep", "0")
     assert sorted(path.name for path in runs.glob("*[12]")) == [".pruned-1", "2"]
