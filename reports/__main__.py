@@ -152,6 +152,9 @@ def _prune(arguments: argparse.Namespace) -> int:
     if arguments.keep is None and days is None:
         print("reports: say which runs stay: --keep N, --days N, or both", file=sys.stderr)
         return 2
+    if not place.is_dir():
+        print(f"reports: there are no runs in '{place}'", file=sys.stderr)
+        return 2
     since = None if days is None else datetime.now(UTC) - timedelta(days=days)
     with history.opened(place / history.FILE.name) as known:
         problems = history.feed(known, place)

@@ -29,7 +29,7 @@ from reports.documents import NAMES
 from reports.record import verdict
 from reports.record.integrity import check
 from reports.record.measures import conditions, host
-from reports.record.reading import folder, load
+from reports.record.reading import RUNS, folder, load
 from reports.record.record import Record, RecordError
 
 HELP = "put a run into one masked archive for a colleague: record, evidence, documents, profile"
@@ -49,7 +49,8 @@ def _collect(arguments: argparse.Namespace) -> int:
     try:
         record = load(folder(arguments.run))
     except RecordError as error:
-        raise BadUsage(f"There is nothing to collect: {error}") from None
+        hint = f"RUN is an id or a folder; runs are in '{RUNS}'"
+        raise BadUsage(f"There is nothing to collect: {error}", hint=hint) from None
     members, masked, left_out = gathered(record)
     name = re.sub(r"[^\w.+-]", "_", record.id).lstrip(".") or "run"
     data = archive(name, members, int(record.started.timestamp()))

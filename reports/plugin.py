@@ -93,7 +93,8 @@ def pytest_acceptance_ending(config: pytest.Config, folder: Path) -> None:
             raise
         return  # it is told when the run is put into it
     tests: Any = config.pluginmanager.get_plugin("session")  # pytest's own
-    known_alone = news.tolerable(run, found, tests.testsfailed)
+    whole = not tests.shouldfail  # as -x has it
+    known_alone = whole and news.tolerable(run, found, tests.testsfailed)
     mine.outcome.tolerated = option.fail_on == "new" and known_alone
     mine.trace.event("fact", name=news.FACT, value=found | {"tolerated": mine.outcome.tolerated})
     if judged:

@@ -13,7 +13,6 @@ from reports.record.record import Record
 
 FACT = "baseline"  # what a run's record has of all this
 LAST = 50  # runs of the lab among which good ones are looked for
-GOOD = 10  # of these, the newest, whose spread is what is usual
 
 Fact = dict[str, Any]
 
@@ -44,9 +43,9 @@ def judge(record: Record, history: History, today: date) -> Fact:
 
 
 def good_runs(record: Record, history: History) -> list[str]:
-    """The ids of the newest good runs of a run's lab, the oldest first; itself left out."""
+    """The ids of the good runs of a run's lab, the oldest first; itself left out."""
     runs = history.runs(history.lab(record), LAST)
-    return [run.id for run in runs if run.good and run.id != record.id][-GOOD:]
+    return [run.id for run in runs if run.good and run.id != record.id]
 
 
 def rounded(usual: bands.Band) -> Fact:

@@ -19,6 +19,7 @@ ARROWS = {
     "fixtures.lab": "harness.plugin vlab",  # the way to the host
     "harness": "",
     "reports": "harness.exits harness.record harness.text",
+    "reports.collect": "harness.errors",  # a command of `python -m harness`
     "reports.plugin": "harness.plugin",  # the reports' part in a pytest run
     "vlab": "",
 }

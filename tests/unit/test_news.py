@@ -123,6 +123,7 @@ def test_a_run_ends_well_where_only_known_failures_are_left(tmp_path: Path) -> N
     with opened(mini.last.parent / "history.sqlite") as history:
         assert [past.good for past in history.runs("mini")] == [False, False]
     assert mini.pytest("-m", "acceptance")[0] == exits.FAILED, "unless it is asked for"
+    assert mini.pytest(*NEW, "-x")[0] == exits.FAILED, "what comes after it was not looked at"
     assert "Failed before, too: `stage two`" in (mini.last / "summary.md").read_text()
     assert "<dt>Failed before, too</dt><dd><code>stage two</code></dd>" in _page(mini)
     # What is no test of ours is in no record, and is never known.

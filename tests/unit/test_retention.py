@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -172,7 +173,24 @@ def vlab() -> dict[str, object]:
     return {"kind": "vlab", "address": None}
 
 
-@pytest.mark.parametrize("words", [[], ["--keep", "-1"], ["--days", "ten"]])
+def test_the_trend_page_leads_to_what_is_there(
+    runs: Path, prune: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("1", "2"):
+        records.write(runs / name)
+        (runs / name / "report.html").touch()
+    prune("--keep", "1")
+    page = runs / "trend.html"
+    where = ["--history", str(runs / "history.sqlite"), "--out", str(page)]
+    monkeypatch.setattr("sys.argv", ["reports", "trend", *where])
+    assert main() == 0
+    assert "<code>1</code>" in page.read_text("utf-8")
+    assert re.findall('href="(.*)/report.html"', page.read_text("utf-8")) == ["2", "2"]
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--keep", "-1"], ["--days", "ten"], ["--keep", "1", "--runs", "/nowhere"]]
+)
 def test_how_many_stay_has_to_be_said(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,4 +200,4 @@ def test_how_many_stay_has_to_be_said(
     except SystemExit as end:
         status = end.code
     assert status == 2
-    assert "N" in capsys.readouterr().err
+    assert re.search("--keep N|no runs in '/nowhere'", capsys.readouterr().err)
