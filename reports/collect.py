@@ -55,11 +55,14 @@ def _collect(arguments: argparse.Namespace) -> int:
     name = re.sub(r"[^\w.+-]", "_", record.id).lstrip(".") or "run"
     data = archive(name, members, int(record.started.timestamp()))
     out = arguments.out or Path(f"{name}.tar.gz")
+    before = os.umask(0o077)  # as the run's folder has it: this shows what root sees on the host
     try:
         replace(out, data)
     except OSError as error:
         hint = "name another place with -o FILE"
         raise BadUsage(f"'{out}' cannot be written: {error.strerror}.", hint=hint) from error
+    finally:
+        os.umask(before)
     print(readable("\n".join(_said(record, members, masked, left_out))))
     print(f"{out}: {len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}")
     return exits.PASSED

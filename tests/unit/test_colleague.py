@@ -59,6 +59,7 @@ def test_a_run_as_one_archive(mini: Mini, tmp_path: Path) -> None:
     assert said["secrets"] == ["***", "MINI_SECRET"]
     assert json.loads(found[f"{run}/versions.json"])["run"] == run
     data = (tmp_path / "a.tar.gz").read_bytes()
+    assert (tmp_path / "a.tar.gz").stat().st_mode & 0o777 == 0o600
     assert f"{len(data)} bytes, sha256 {hashlib.sha256(data).hexdigest()}" in out
     for left in ("notes.txt", "evidence/passwd"):
         assert f"left out, being no file of a run's: {left}\n" in out

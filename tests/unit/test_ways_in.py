@@ -12,7 +12,7 @@ from fixtures.container import ways_in
 from harness.errors import LabError
 
 RUN = "20261127T211513Z-a18913"
-# As ctr 1.7.24 lists them (tests/data/run-passed has these ids), another's among them.
+# The ids alone, as ctr prints them (containerd, cmd/ctr/commands/tasks/list.go); one is another's.
 CTR = f"#!/bin/sh\n[ \"$*\" = 'task ls -q' ] && echo arch-{RUN} && echo other-20260101T000000Z-1\n"
 
 
@@ -44,7 +44,7 @@ def lines(host: object, access: str = "ctr") -> list[str]:
 
 
 def test_the_container_its_qemu_and_its_console(tmp_path: Path) -> None:
-    for name in ("qmp.sock", "console.sock", "extra-monitor.sock", "pid"):
+    for name in ("qmp.sock", "console.sock", "extra-monitor.sock", "vhost-fs.sock", "pid"):
         path = tmp_path / "vm" / f"arch-{RUN}" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -52,9 +52,9 @@ def test_the_container_its_qemu_and_its_console(tmp_path: Path) -> None:
     assert lines(Asked(tmp_path)) == [
         f"into the container, there: ctr task exec -t --exec-id look arch-{RUN} sh",
         f"guest's console and agent's log, there: journalctl -t kata | grep sandbox=arch-{RUN}",
-        f"QEMU's socket, there: socat - UNIX-CONNECT:{vm}/console.sock {held}",
-        f"QEMU's socket, there: socat - UNIX-CONNECT:{vm}/extra-monitor.sock",
         f"QEMU's socket, there: socat - UNIX-CONNECT:{vm}/qmp.sock {held}",
+        f"QEMU's socket, there: socat - UNIX-CONNECT:{vm}/extra-monitor.sock",
+        f"QEMU's socket, there: socat - UNIX-CONNECT:{vm}/console.sock {held}",
     ]
 
 
