@@ -14,6 +14,7 @@ pytest_plugins = [
     "fixtures.lab",
     "fixtures.guide.plugin",
     "fixtures.guest.access",
+    "fixtures.container.ways_in",
     "fixtures.platform.host_log",
     "fixtures.soak.plugin",
     "reports.plugin",

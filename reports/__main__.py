@@ -1,4 +1,4 @@
-"""``python -m reports``: make a run's documents again, or the page of all runs over time."""
+"""``python -m reports``: a run's documents again, the page of all runs over time, old runs gone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 import io
 import os
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,13 +15,12 @@ from harness.record.files import replace
 from harness.record.revision import Version
 from reports import documents
 from reports.formats import summary
-from reports.history import history, trend
+from reports.history import history, retention, trend
 from reports.record.integrity import check, noted
-from reports.record.reading import load
+from reports.record.reading import RUNS, folder, load
 from reports.record.record import Record, RecordError
 from reports.texts.texts import LANGUAGES
 
-RUNS = Path(__file__).parent / "runs"
 HISTORY = Path(__file__).parent / history.FILE
 
 
@@ -31,9 +32,10 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):  # whatever the terminal's encoding lacks
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    work = {"render": _render, "trend": _trend, "prune": _prune}
     arguments = _parser().parse_args()
     try:
-        return _render(arguments) if arguments.command == "render" else _trend(arguments)
+        return work[arguments.command](arguments)
     except (RecordError, history.HistoryError) as error:
         print(f"reports: {error}", file=sys.stderr)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -71,19 +73,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     over_time.add_argument("--lab", help="default: the one that ran last; the page names all")
     over_time.add_argument("--add", nargs="*", default=[], metavar="RUN", help="runs to put in")
+    prune = commands.add_parser(
+        "prune",
+        help="delete old runs; what is still needed stays, and is named",
+        description="Delete the folders of old runs. One stays that may have changes on its host,"
+        " that the history does not have, or to which the trend page leads, as to the last good.",
+    )
+    prune.add_argument("--keep", type=_count, metavar="N", help="the newest N of each lab stay")
+    prune.add_argument("--days", type=_count, metavar="N", help="those of the last N days stay")
+    prune.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+    prune.add_argument("--runs", type=Path, default=RUNS, help="default: reports/runs")
     for command in (render, over_time):
         command.add_argument("--lang", choices=LANGUAGES, default="en", help="default: en")
         command.add_argument("--history", type=Path, default=HISTORY, help="the SQLite file")
     return parser
 
 
-def _folder(run: str) -> Path:
-    """A run by its id under reports/runs, or by its path."""
-    return RUNS / run if (RUNS / run).exists() else Path(run)
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"expected a number such as 30, found '{text}'")
+    return int(text)
 
 
 def _render(arguments: argparse.Namespace) -> int:
-    record = load(_folder(arguments.run))
+    record = load(folder(arguments.run))
     out = arguments.out or record.folder
     integrity = check(record, _known(record, out, arguments.history))
     written = documents.write(record, integrity, out, arguments.lang)
@@ -118,13 +131,49 @@ def _known(record: Record, out: Path, path: Path) -> dict[str, str]:
 def _trend(arguments: argparse.Namespace) -> int:
     with history.opened(arguments.history) as known:
         for run in arguments.add:
-            known.add(load(_folder(run)))
+            known.add(load(folder(run)))
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         way = os.path.relpath(arguments.history.parent.resolve(), arguments.out.parent.resolve())
         base = "" if way == "." else f"{quote(os.fsencode(way))}/"
-        text = trend.page(known, arguments.lang, arguments.lab, base=base)
+        text = trend.page(known, arguments.lang, arguments.lab, base=base, there=_there(arguments))
         replace(arguments.out, text.encode())
     print(arguments.out)
+    return 0
+
+
+def _there(arguments: argparse.Namespace) -> Callable[[str], bool]:
+    """Whether a run's report is there, and was not pruned."""
+    place: Path = arguments.history.parent
+    return lambda run: (place / run / "report.html").exists()
+
+
+def _prune(arguments: argparse.Namespace) -> int:
+    place, days = arguments.runs, arguments.days
+    if arguments.keep is None and days is None:
+        print("reports: say which runs stay: --keep N, --days N, or both", file=sys.stderr)
+        return 2
+    if not place.is_dir():
+        print(f"reports: there are no runs in '{place}'", file=sys.stderr)
+        return 2
+    since = None if days is None else datetime.now(UTC) - timedelta(days=days)
+    with history.opened(place / history.FILE.name) as known:
+        problems = history.feed(known, place)
+        found = retention.choose(place, known, arguments.keep or 0, since)
+    going = [run for run in found if not run.why]
+    if not arguments.dry_run:
+        retention.sweep(place)
+    for run in going:
+        if not arguments.dry_run:
+            retention.delete(run.folder)
+        print(f"{'would be deleted' if arguments.dry_run else 'deleted'}: {run.folder.name}")
+    for run in found:
+        if run.why not in ("", retention.NEWEST):
+            print(f"stays: {run.folder.name}: {run.why}")
+    for problem in problems:
+        print(f"reports: {problem}", file=sys.stderr)
+    freed = sum(run.size for run in going) / 1e6
+    would = "would go, and free" if arguments.dry_run else "deleted, which freed"
+    print(f"{len(going)} of {len(found)} runs {would} {freed:.1f} MB")
     return 0
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 from urllib.parse import quote
 
 from harness.record.files import replace
-from reports.formats import junit, ocp, summary
+from reports.formats import junit, markdown, ocp, summary
 from reports.html import html
 from reports.record.integrity import Integrity
 from reports.record.record import Record
+
+NAMES = ("summary.json", "junit.xml", "ocp.jsonl", "report.html", "summary.md")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ def write(record: Record, integrity: Integrity, out: Path, language: str = "en")
         "junit.xml": lambda: junit.document(record),
         "ocp.jsonl": lambda: ocp.document(record, base),
         "report.html": lambda: html.page(record, integrity, language, base),
+        "summary.md": lambda: markdown.document(record, language, out.resolve() / "report.html"),
     }
     if integrity.problems:  # else its digest would take the place of the one that tells
         del made["summary.json"]

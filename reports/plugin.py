@@ -1,13 +1,16 @@
-"""The reports' part in a pytest run: documents and history when it ends, the regression gate.
+"""The reports' part in a pytest run: documents and history when it ends, and what earlier runs say.
 
 Libraries for documents are imported when one is made: collecting tests needs none of them.
 """
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 
@@ -25,13 +28,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--report-lang",
         choices=LANGUAGES,
         default=LANGUAGES[0],
-        help="the language of report.html (default: en); 'python -m reports render' has the others",
+        help="the language of report.html and summary.md (default: en); 'python -m reports render'"
+        " has the others",
     )
     group.addoption(
         "--baseline",
         choices=BASELINES,
         help="fail a run that passed when a time or a rate is worse than in the good runs before",
     )
+    group.addoption(
+        "--fail-on",
+        choices=("all", "new"),
+        default="all",
+        help="which failures end a run with 1: all of them, or new alone: what had not failed when"
+        " this lab was last looked at",
+    )
+
+
+def pytest_acceptance_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add `python -m harness collect`."""
+    from reports import collect
+
+    collect.declare(add("collect", help=collect.HELP, description=collect.HELP))
 
 
 def pytest_runtestloop(session: pytest.Session) -> None:
@@ -60,17 +78,28 @@ def pytest_runtestloop(session: pytest.Session) -> None:
             mine.say(f"{names}: summary.json has their names")
 
 
-def pytest_acceptance_ending(config: pytest.Config, folder: Path) -> bool | None:
+def pytest_acceptance_ending(config: pytest.Config, folder: Path) -> None:
     """Hold the run against those before it, and put into its record what came of it."""
-    if config.option.baseline is None:
-        return None
-    from reports.history import gate, history
+    from reports.history import gate, history, news
     from reports.record import reading
 
-    with history.opened(folder.parents[1] / history.FILE) as known:
-        found = gate.judge(reading.load(folder), known, datetime.now(UTC).date())
-    session_of(config).trace.event("fact", name=gate.FACT, value=found)
-    return bool(found["regression"])
+    option, mine, run = config.option, session_of(config), reading.load(folder)
+    try:
+        with history.opened(folder.parents[1] / history.FILE) as known:
+            found = news.find(run, known)
+            judged = option.baseline and gate.judge(run, known, datetime.now(UTC).date())
+    except history.HistoryError:
+        if option.baseline or option.fail_on == "new":
+            raise
+        return  # it is told when the run is put into it
+    tests: Any = config.pluginmanager.get_plugin("session")  # pytest's own
+    whole = not tests.shouldfail  # as -x has it
+    known_alone = whole and news.tolerable(run, found, tests.testsfailed)
+    mine.outcome.tolerated = option.fail_on == "new" and known_alone
+    mine.trace.event("fact", name=news.FACT, value=found | {"tolerated": mine.outcome.tolerated})
+    if judged:
+        mine.trace.event("fact", name=gate.FACT, value=judged)
+        mine.outcome.regression = bool(judged["regression"])
 
 
 def pytest_acceptance_ended(config: pytest.Config, folder: Path) -> None:

@@ -53,20 +53,19 @@ class Ending:
         with deferred_signals(mine.say):
             mine.outcome.pytest_status = own
             mine.close()
-            mine.outcome.regression = bool(self._call(hook.pytest_acceptance_ending))
+            self._call(hook.pytest_acceptance_ending)
             mine.end()
             self._call(hook.pytest_acceptance_ended)
             return mine.exit_status
 
-    def _call(self, hook: Callable[..., object]) -> object:
+    def _call(self, hook: Callable[..., object]) -> None:
         """Call a hook of the reports; its error becomes a harness error and stops nothing."""
         try:
-            return hook(config=self.config, folder=self.session.run_dir)
+            hook(config=self.config, folder=self.session.run_dir)
         except Exception as error:
             where = traceback.format_tb(error.__traceback__)[-1].rstrip()
             text = f"REPORTS: {type(error).__name__}: {error}\n{where}"
             self.session.outcome.note_harness_error(text)
-            return None
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print where record and evidence are, and the changes that are left on the host."""

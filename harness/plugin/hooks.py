@@ -86,9 +86,17 @@ def pytest_acceptance_commands(
     """
 
 
-@pytest.hookspec(firstresult=True)
-def pytest_acceptance_ending(config: pytest.Config, folder: Path) -> bool | None:
-    """The host is put back, and the record is still open for facts; true: a regression."""
+@pytest.hookspec
+def pytest_acceptance_kept(run: Run[Any]) -> list[str] | None:
+    """The host is left as it is, and still open: lines that lead to what stands on it."""
+
+
+@pytest.hookspec
+def pytest_acceptance_ending(config: pytest.Config, folder: Path) -> None:
+    """The host is put back, and the record is still open for facts.
+
+    What earlier runs say of this one goes into the session's outcome: `regression`, `tolerated`.
+    """
 
 
 @pytest.hookspec

@@ -54,12 +54,18 @@ def what_to_undo(add: Add) -> None:
 
 
 def what_to_keep(add: Add) -> None:
-    """Declare the option that leaves the host as it is."""
+    """Declare the options that leave the host as it is."""
     add(
         "--keep",
         choices=("never", "on-failure", "always"),
         default=None,
         help=f"when to leave the host as it is at the end, for a look; {RECOVER} cleans up",
+    )
+    add(
+        "--stop-at-first",
+        action="store_true",
+        help="end at the first failure with all still up, as -x --keep on-failure, and say the ways"
+        " in: host, container, QEMU, console",
     )
 
 
@@ -95,9 +101,12 @@ class Choices:
     def effective(cls, options: argparse.Namespace, profile: BaseProfile) -> Choices:
         """Combine a command line and a profile; a command need not have every option."""
         given = vars(options)
+        keep = given.get("keep") or profile.policy.keep
+        if given.get("stop_at_first") and keep == "never":  # of the profile
+            keep = "on-failure"
         return cls(
             provision=cast(Provision, given.get("provision") or profile.policy.provision),
-            keep=given.get("keep") or profile.policy.keep,
+            keep=keep,
             restore=bool(given.get("restore")),
         )
 

@@ -90,6 +90,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(part)
     config.stash[_BROKEN] = {}
     config.stash[_CLOSED] = set()
+    if config.option.stop_at_first:
+        if config.option.keep == "never":
+            raise pytest.UsageError("--stop-at-first keeps the host, and --keep never does not.")
+        config.option.maxfail = 1
     with usage_errors():
         if options.may_run_acceptance(config.option) or config.option.profile is not None:
             _ = session.profile

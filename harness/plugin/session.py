@@ -63,6 +63,7 @@ class Session:
     stages: int = 0  # how many there are to be
     login: str = ""  # how a person gets to the host
     cleanup_hints: list[str] = field(default_factory=list)  # in place of `cleanup_instructions`
+    ways_in: list[str] = field(default_factory=list)  # to what stands on a host that is kept
     ended: bool = False
     screen: Screen = field(init=False)
     interrupts: Interrupts = field(default_factory=lambda: Interrupts())
@@ -258,7 +259,10 @@ class Session:
 
     def _put_back(self, run: Run[BaseProfile], restore: bool) -> None:
         run.close()
-        if not self.outcome.kept:
+        if self.outcome.kept:
+            for lines in self.hook.pytest_acceptance_kept(run=run):
+                self.ways_in += lines
+        else:
             undo(run.journal, restore, self.outcome.undo.append)
             if restore:
                 recover(run.host, self.state_dir, durable=True, tell=self.outcome.undo.append)
@@ -274,11 +278,12 @@ class Session:
         return self.outcome.exit_status
 
     def cleanup_instructions(self) -> list[str]:
-        """The lines for a host that is not as it was: how to log in, and how to clean up."""
-        return self.cleanup_hints or [
+        """The lines for a host that is not as it was: the ways in, and how to clean up."""
+        enter, *clean = self.cleanup_hints or [
             f"to get in: {self.login}",
             f"to clean up: {recover_line(self.options, os.environ)}",
         ]
+        return [enter, *self.ways_in, *clean]
 
     def end(self, exit_status: int | None = None) -> None:
         """Finish the record, and mask what others wrote for this run: junit, a lab's console.

@@ -82,6 +82,7 @@ def document(record: Record) -> dict[str, Any]:
             }
             for one in figures(record)
         ],
+        "news": record.facts.get("news"),
         "baseline": record.facts.get("baseline"),
         "record_sha256": record.digest,
     }
@@ -100,6 +101,8 @@ def lines(record: Record) -> Iterator[str]:
         yield from wrapped(f"first failure: {failure.subject}", WIDTH, "  ")
         for line in _cause(failure, record):
             yield from wrapped(f"  {line}", WIDTH, "  ")
+    for line in _news(record):
+        yield from wrapped(line, WIDTH, "  ")
     for line in record.facts.get("baseline", {}).get("said", []):
         yield from wrapped(f"baseline: {line}", WIDTH, "  ")
     whole = verdict.overall(record)
@@ -110,6 +113,25 @@ def lines(record: Record) -> Iterator[str]:
         yield from wrapped(str(reason), WIDTH, "  ")
     said = f"{'verdict':<16} {whole.verdict}: {MEANS[whole.verdict]}"
     yield from wrapped(said, WIDTH, " " * 17)
+
+
+def _news(record: Record) -> Iterator[str]:
+    """What had not failed when it was last looked at, what had, and what fails no more."""
+    news = record.facts.get("news")
+    if news is None:
+        return
+    if news["failures"] and not news["earlier"]:
+        yield "there is no earlier run of this lab: every failure is a new one"
+    for kind, names in (("new failures", "failures"), ("new passes", "passes")):
+        if news[names]:
+            yield f"{kind}: {', '.join(news[names])}"
+    if known := news["known"]:
+        let = ", which do not fail this run (--fail-on new)" if news["tolerated"] else ""
+        yield f"failed before, too: {', '.join(known)}{let}"
+    if "baseline" not in record.facts:  # which says it
+        for one in news["slower"]:
+            said = f"{one['value']:g}, usually {one['low']:g} to {one['high']:g}"
+            yield f"worse than usual: {one['name']} is {said}"
 
 
 def _findings(record: Record) -> Iterator[str]:

@@ -9,6 +9,7 @@ from statistics import median
 from reports.record.measures import more_is_better
 
 ENOUGH = 3  # values below which there is no band: nothing can be said
+NEWEST = 10  # of more values those that count: what is usual moves with a lab
 WIDTH = 4.0  # in median absolute deviations, which one outlier cannot move
 SLACK = 0.25  # of the median: machines differ by this much from day to day
 LEAST_STAGE = 2.0  # seconds: below this a difference of a stage is noise
@@ -36,7 +37,8 @@ def least(name: str) -> float:
 
 
 def band(values: Sequence[float], least: float = LEAST_STAGE) -> Band | None:
-    """The band of earlier values; None where there are too few."""
+    """The band of the newest of earlier values, the oldest first; None where there are too few."""
+    values = values[-NEWEST:]
     if len(values) < ENOUGH:
         return None
     middle = median(values)

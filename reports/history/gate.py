@@ -23,9 +23,8 @@ def judge(record: Record, history: History, today: date) -> Fact:
     A figure fails that is worse than its band, unless a waiver of the profile names it. A waiver
     that has expired fails by itself; one that names no figure is told.
     """
-    lab = history.lab(record)
-    good = [run.id for run in history.runs(lab, LAST) if run.good and run.id != record.id]
-    usual = history.usual(lab, good, LAST)
+    good = good_runs(record, history)
+    usual = history.usual(history.lab(record), good, LAST)
     now = measures(record)
     waivers = record.profile.get("waiver", ())
     valid = {w["what"]: w for w in waivers if date.fromisoformat(w["expires"]) >= today}
@@ -43,11 +42,22 @@ def judge(record: Record, history: History, today: date) -> Fact:
     }
 
 
+def good_runs(record: Record, history: History) -> list[str]:
+    """The ids of the good runs of a run's lab, the oldest first; itself left out."""
+    runs = history.runs(history.lab(record), LAST)
+    return [run.id for run in runs if run.good and run.id != record.id]
+
+
+def rounded(usual: bands.Band) -> Fact:
+    """A band as a record has it."""
+    return {"low": round(usual.low, 3), "high": round(usual.high, 3)}
+
+
 def _row(name: str, value: float, usual: bands.Band | None, waiver: Fact | None) -> Fact:
     row: Fact = {"name": name, "value": value, "low": None, "high": None, "state": "no band"}
     if usual is None:
         return row
-    row |= {"low": round(usual.low, 3), "high": round(usual.high, 3), "state": "ok"}
+    row |= {**rounded(usual), "state": "ok"}
     if usual.left_by(name, value):
         row["state"] = "waived" if waiver else "regression"
         row["waiver"] = waiver

@@ -47,6 +47,10 @@ _COLUMNS = {
 }
 
 
+# How a stage or a test ends that was looked at: all but what was left out, blocked or cut off.
+LOOKED = ("ok", "passed", "failed", "error", "expected failure", "unexpected pass")
+
+
 class HistoryError(Exception):
     """A history that cannot be used, or a run that does not fit into it."""
 
@@ -65,7 +69,8 @@ class Past:
 
     @property
     def good(self) -> bool:
-        return self.exit_status == 0
+        """Whether it ended well; not so where `--fail-on new` has let known failures pass."""
+        return self.exit_status == 0 and self.verdict != verdict.FAILED
 
 
 @dataclass(frozen=True)
@@ -217,6 +222,11 @@ class History:
             if "::" in name:
                 found.setdefault(name, []).append(status)
         return found
+
+    def seen(self, lab: str, last: int, but: str) -> dict[str, str]:
+        """Per stage and test how it went when it was last looked at, run `but` left out."""
+        steps = self._newest(lab, "step", "status", last)
+        return {name: status for name, run, status in steps if run != but and status in LOOKED}
 
     def steps(self, run: str) -> list[tuple[str, str]]:
         """(name, status) of each stage and test of a run, in the order in which they ended."""

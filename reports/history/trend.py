@@ -70,11 +70,12 @@ def page(
     lab: str | None = None,
     last: int = LAST,
     base: str = "",
+    there: Callable[[str], bool] = lambda run: True,
 ) -> str:
     """The page of one lab as HTML, by default of the one that ran last; it names the others.
 
-    `base` leads from where it is to lie to the folder of the runs, whose reports it links to.
-    Raises HistoryError for a lab that there is none of.
+    `base` leads from where it is to lie to the folder of the runs, whose reports it links to, of
+    those that are still `there`. Raises HistoryError for a lab that there is none of.
     """
     text = translator(language)
     labs, labels = history.labs(), history.labels() if language == "zh" else {}
@@ -88,6 +89,7 @@ def page(
             language=language_tag(language),
             t=text,
             base=base,
+            there=there,
             figure=lambda name: figure(name, text),
             label=lambda name: _condition(name, labels, text),
             lab=name and _lab(history, name, last, text),

@@ -23,7 +23,13 @@ from reports.record.record import (
     Test,
 )
 
+RUNS = Path(__file__).parents[1] / "runs"  # a folder for each
 _RANK = ("passed", "skipped", "failed", "error")
+
+
+def folder(run: str) -> Path:
+    """A run by its id, or by its folder's path."""
+    return RUNS / run if (RUNS / run).exists() else Path(run)
 
 
 def load(run: Path) -> Record:

@@ -15,6 +15,7 @@ from typing import Any
 
 from harness import exits
 from harness.record.facts import Shown
+from harness.record.trace import BLOCKED
 
 KEPT = "kept"  # outcome of a change that is kept for later runs
 LEFT = "left"  # ... of one that should have been undone, but was not tried
@@ -196,8 +197,14 @@ class Record:
 
     @property
     def steps(self) -> list[tuple[str, str]]:
-        """(name, status) of each stage and test, in the order in which they ended."""
-        status = {test.nodeid: test.status for test in self.tests}
+        """(name, status) of each stage and test, in the order in which they ended.
+
+        The test that was the first to need a stage that failed is blocked by it, as all others are.
+        """
+        status = {
+            test.nodeid: BLOCKED if test.stage and test.status == "error" else test.status
+            for test in self.tests
+        }
         found: dict[str, str] = {}
         for event in self.events:
             if event["kind"] == "stage" and event["state"] != "started":

@@ -21,6 +21,7 @@ ARROWS = {
     "suites.checklist": "harness.exits harness.plugin harness.profile harness.record harness.undo",
     "harness": "",
     "reports": "harness.exits harness.record harness.text",
+    "reports.collect": "harness.errors",  # a command of `python -m harness`
     "reports.plugin": "harness.plugin",  # the reports' part in a pytest run
     "vlab": "",
 }

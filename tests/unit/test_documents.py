@@ -13,7 +13,7 @@ import pytest
 from harness.record.files import replace
 from reports import documents
 from reports.__main__ import main
-from reports.formats import junit, ocp, summary
+from reports.formats import junit, markdown, ocp, summary
 from reports.html import html
 from reports.record.integrity import check
 from reports.record.record import Record
@@ -24,6 +24,7 @@ MAKERS = {
     "junit.xml": (junit, "document"),
     "ocp.jsonl": (ocp, "document"),
     "report.html": (html, "page"),
+    "summary.md": (markdown, "document"),
 }
 
 

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from harness import exits
+from reports import documents
 from reports.__main__ import main
 from reports.history.history import opened
 from tests.sample import during
 from tests.unit.mini import PLUGINS, REPORTS, ROOT, Mini
 
-DOCUMENTS = {"record.jsonl", "junit.xml", "report.html", "summary.json", "ocp.jsonl"}
+DOCUMENTS = {"record.jsonl", *documents.NAMES}
 NOWHERE = {
     "ACCEPT_TARGET__KIND": "ssh",
     "ACCEPT_TARGET__ADDRESS": "ssh://root@127.0.0.1:1",  # nobody listens on port 1

@@ -56,6 +56,7 @@ def test_a_band() -> None:
     assert band([1, 1, 1]) == Band(1, 0, 3), "below two seconds there is noise alone"
     assert band([0.25] * 3, least("streamed seconds")) == Band(0.25, 0.1875, 0.3125)
     assert band([8, 10, 12]) == Band(10, 2, 18)
+    assert band([*[90] * 30, *[10] * 10]) == Band(10, 7.5, 12.5), "the last ten are what is usual"
 
 
 def test_a_time_within_its_band_passes(usual: History, tmp_path: Path) -> None:

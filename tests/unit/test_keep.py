@@ -54,6 +54,30 @@ def test_a_kept_host_can_be_entered_and_cleaned_up(sshd: Sshd, tmp_path: Path) -
     assert mini.made() == []
 
 
+def test_stop_at_first_keeps_all_and_says_the_ways_in(sshd: Sshd, tmp_path: Path) -> None:
+    mini = _mini(sshd, tmp_path / "m", during.find_no_card)
+    plugin = "\ndef pytest_acceptance_kept(run):\n    return [f'into it: {run.host.name}']\n"
+    conftest = mini.folder / "conftest.py"
+    conftest.write_text(conftest.read_text() + plugin)
+    status, out = mini.pytest(*REMOTE, "--stop-at-first", local=False)
+    assert status == exits.FAILED
+    assert "stopping after 1 failures" in out
+    assert mini.made() == ["made-one", "made-two"], "the third was not begun, nothing was undone"
+    said = [line for line in out.splitlines() if line.startswith(("to get in", "into", "to clean"))]
+    assert [line.partition(":")[0] for line in said] == ["to get in", "into it", "to clean up"]
+    status, out = mini.harness(*shlex.split(_said(out, "to clean up"))[3:])
+    assert (status, mini.made()) == (exits.PASSED, []), out
+
+
+def test_stop_at_first_and_what_else_is_said(tmp_path: Path) -> None:
+    mini = Mini(tmp_path / "m")
+    status, out = mini.pytest("-m", "acceptance", "--stop-at-first", "--keep", "never")
+    assert status == exits.USAGE
+    assert "--stop-at-first keeps the host, and --keep never does not." in out
+    assert mini.pytest("-m", "acceptance", "--stop-at-first")[0] == exits.PASSED
+    assert mini.made() == [], "nothing failed"
+
+
 def test_a_host_from_the_environment_is_named_by_what_is_said(tmp_path: Path) -> None:
     mini = Mini(tmp_path / "m")
     status, out = mini.pytest(

@@ -14,6 +14,7 @@ import pytest
 
 from harness import exits
 from harness.record.masking import Masker
+from reports import documents
 from tests.sample import during
 from tests.unit.mini import PLUGINS, REPORTS, Mini, sample
 
@@ -148,7 +149,7 @@ def test_a_run_leaves_no_secret(tmp_path: Path) -> None:
         written[str(path.relative_to(folder))] = raw.decode(errors="replace")
     assert len([name for name in written if "/failure" in name]) == 5, written.keys()
     run = mini.last.resolve().relative_to(folder)
-    every = ("record.jsonl", "junit.xml", "report.html", "summary.json", "ocp.jsonl")
+    every = ("record.jsonl", *documents.NAMES)
     full = ["terminal", "junit.xml", "runs/history.sqlite", *(f"{run}/{name}" for name in every)]
     assert all("***" in written[name] for name in full)
     for name, text in written.items():

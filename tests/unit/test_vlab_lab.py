@@ -284,6 +284,7 @@ def test_of_a_lab_that_died_under_a_run_nothing_is_left(up: vlab.Machine, sessio
     assert up.process is not None
     os.kill(up.process.pid, signal.SIGKILL)
     wait_for("it is dead", lambda: not up.alive(), PATIENCE, 0.02)
+    session.ways_in = ["into what was in it"]
     joint._tell(up, vlab.Ending.LEFT, session)
     assert session.cleanup_instructions() == [
         f"nothing is kept: the virtual lab has ended, its console: {up.console}"
