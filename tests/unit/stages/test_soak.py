@@ -103,6 +103,7 @@ def test_a_container_without_its_gpu_is_none(soaked: Lab) -> None:
 def test_an_error_of_the_kernel_is_told_with_its_cycle(soaked: Lab) -> None:
     fault = "[  88.1] DMAR: [DMA Read] Request device [01:00.0] fault addr 0x0\n"
     soaked.host.reply("$(dmesg)", "LAST", by=turns("", fault, ""))
+    soaked.host.reply("CLOCK_MONOTONIC_RAW", out="100.0\n")
     soak = begun(soaked)
     for number in range(1, 4):
         soak.cycle(number)
