@@ -46,8 +46,8 @@ MISSING = [
     ),
     (
         ("kata-runtime check",),
-        {"status": 127, "err": "No such file or directory\n"},
-        {"kata_check": (127, "No such file or directory")},
+        {"status": 127, "err": "timeout: failed to run command 'kata-runtime': No such file\n"},
+        {"kata_check": (127, "there is no program 'kata-runtime'")},
     ),
     (("cd /sys/kernel/iommu_groups",), {"out": ""}, {"iommu_groups": 0, "iommu_domains": {}}),
     (("ls /sys/class/iommu",), {"out": ""}, {"iommu_units": ()}),
