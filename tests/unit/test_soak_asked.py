@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import pytest
 
@@ -12,7 +14,9 @@ from tests.unit.mini import QUICK, ROOT
 from tests.unit.patience import PATIENCE
 
 
-def collected(*words: str, status: int = 0, **environ: str) -> str:
+def collected(
+    *words: str, status: int = 0, environ: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """What pytest says of the tests that it would run."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", *words, *QUICK],
@@ -34,7 +38,7 @@ def test_without_cycles_it_is_no_part_of_a_run() -> None:
     ("words", "environ"), [(["--cycles", "2"], {}), ([], {"ACCEPT_SOAK__CYCLES": "2"})]
 )
 def test_each_cycle_is_a_test(words: list[str], environ: dict[str, str]) -> None:
-    said = collected("-m", "acceptance and soak", *words, **environ)
+    said = collected("-m", "acceptance and soak", *words, environ=environ)
     assert "test_container_comes_up_with_its_gpus[2]" in said
     assert "test_container_comes_up_with_its_gpus[3]" not in said
 
