@@ -23,6 +23,7 @@ KILLED = -9
 # Where a run is killed: with a change in the journal that has not begun, or under way; the latter
 # also with the lab's power cut in the same moment, or with the first recovery killed, too.
 ENTRY, CHANGE, POWER, RECOVERY = "entry", "change", "power", "recovery"
+ANEW = ("file /run/*",)  # a boot makes these
 POINTS = (ENTRY, CHANGE, POWER, RECOVERY)
 
 
@@ -64,7 +65,8 @@ def kill(lab: Lab, suites: str, at: str, seen: Path, only: str = "") -> Killed:
     if at == RECOVERY:
         recover(lab, kill_at=": undone")
     status = recover(lab)
-    left = undeclared(_asked(lab, "compare").differences, _kept())
+    kept = [*_kept(), *(ANEW if at == POWER else ())]
+    left = undeclared(_asked(lab, "compare").differences, kept)
     change = seen.read_text("utf-8").splitlines()[-1]
     return Killed(change, run, status, tuple(map(str, left)))
 
