@@ -23,7 +23,7 @@ from vlab import cli, face
 from vlab.errors import VlabError
 from vlab.faults import Fault, OnLab, command, load, on_lab
 from vlab.faults.on_lab import Found
-from vlab.faults.verdict import suite_of, suites, verdict
+from vlab.faults.verdict import suite_of, verdict
 
 ON_LAB = [fault for fault in load() if fault.lab is not None]
 BORNE = Fault("gpu", "x", "what it is", "", "", [], lab=OnLab(), exit=0)
@@ -179,11 +179,10 @@ def test_a_lab_of_its_own_that_is_spoiled_is_followed_by_another(
     assert [line.split()[0] for line in labs] == ["up", "down", "up", "down"]
 
 
-def test_a_sample_goes_round_all_that_are_cheap() -> None:
+def test_a_sample_goes_round_all_that_were_seen_to_be_caught() -> None:
     seen = {f.name for turn in range(len(ON_LAB)) for f in on_lab.sample(ON_LAB, 2, turn)}
-    cheap = {f.name for f in ON_LAB if {*((f.lab and f.lab.suites) or suites(f))} <= on_lab.CHEAP}
-    assert seen == cheap
-    assert len(cheap) >= 8
+    assert seen == {f.name for f in ON_LAB if f.lab and f.lab.sampled}
+    assert len(seen) >= 5
 
 
 def test_the_list_and_the_help_tell_of_all(capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,7 +56,8 @@ class OnLab:
     `set` is a shell script that root carries out in the lab before the run, `back` one that takes
     it back after it; both end at the first command that fails. With `when`, `set` begins as the run
     prints a line with that text. `suites` are those that run (`verdict.suites` by default).
-    `profile`, `says`, `also` and `exit` take the place of the fault's own.
+    `profile`, `says`, `also` and `exit` take the place of the fault's own. `sampled`: it was seen
+    on a lab to be caught in some minutes, so it is among those that CI tries in turn.
     """
 
     set: str = ""
@@ -67,6 +68,7 @@ class OnLab:
     says: Sequence[str] | None = None
     also: Sequence[str] | None = None
     exit: int | None = None
+    sampled: bool = False
 
 
 @dataclass(frozen=True)

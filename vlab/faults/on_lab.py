@@ -35,7 +35,6 @@ LOOK = f"""
 gpu=$(lspci -Dn -d {GPU_ID} | head -n 1 | cut -d ' ' -f 1)
 echo "$gpu $(basename "$(readlink "/sys/bus/pci/devices/$gpu/iommu_group")")"
 """
-CHEAP = {"platform", "gpu", "network"}  # suites that are through in a minute or two
 
 
 @dataclass(frozen=True)
@@ -57,9 +56,9 @@ class Found:
 
 
 def sample(wanted: Sequence[Fault], count: int, turn: int) -> list[Fault]:
-    """So many of the cheap ones, and with the next `turn` the next ones."""
-    cheap = [f for f in wanted if f.lab and {*(f.lab.suites or suites(f))} <= CHEAP]
-    return [cheap[(turn * count + n) % len(cheap)] for n in range(min(count, len(cheap)))]
+    """So many of those that are `sampled`, and with the next `turn` the next ones."""
+    some = [f for f in wanted if f.lab and f.lab.sampled]
+    return [some[(turn * count + n) % len(some)] for n in range(min(count, len(some)))]
 
 
 def each(wanted: Sequence[Fault], name: str, say: Say) -> Iterator[Found]:
