@@ -126,7 +126,7 @@ def test_starts_that_take_longer_and_longer_are_told(lab: Lab) -> None:
 
 
 def test_memory_that_is_not_given_back_is_told(lab: Lab) -> None:
-    soak = Soak(Look((), FREE), begun)  # type: ignore[arg-type]
+    soak = Soak(Look((), FREE), lambda number: cycles(*[1] * number)[-1])
     leak = replace(cycles(1, 1)[1], after=Look((), FREE - GUEST))
     with pytest.raises(AssertionError, match=f"after cycle 2 the host had {GUEST} MiB less"):
         test_soak.test_memory_is_given_back(soak, (*cycles(1), leak), lab.run.profile)
