@@ -52,6 +52,8 @@ in the lab:
   lspci -nn -d 1af4:1043                 the GPU: 1af4:1043 stands in for NVIDIA's 10de
 
 A pytest run uses a lab that is up, if it has the profile's settings and nobody else is in it.
+The first lab of a kind boots; the next ones go on from the state that it was in then, as long as
+this computer runs (VLAB_BOOT=always boots each).
 Images and labs are kept in ~/.cache/passthrough-acceptance/vlab; VLAB_CACHE moves it. In its folder
 'consoles' is what labs said that ended without 'down': a panic, for one.
 """
@@ -311,6 +313,7 @@ def _probe(arguments: argparse.Namespace) -> int:
     if not ready:
         say("vlab: nothing is measured, since no lab can be started")
         return 1
+    os.environ["VLAB_BOOT"] = "always"  # a boot is among what is measured
     figures = probe.measure(say, anew=arguments.build_anew)
     print(probe.table(figures))
     return 0 if all(figure.met for figure in figures) else 1

@@ -28,9 +28,9 @@ def make_key(folder: Path) -> None:
     )
 
 
-def make_disk(folder: Path, image: Image) -> None:
-    """An overlay over the image's disk, to be thrown away."""
-    backing = ("-b", str(image.disk), "-F", "raw")
+def make_disk(folder: Path, image: Image, saved: Path | None = None) -> None:
+    """An overlay over the image's disk, or over a saved one, to be thrown away."""
+    backing = ("-b", str(saved or image.disk), "-F", "qcow2" if saved else "raw")
     _make(
         "disk",
         *(*image.emulator("qemu-img"), "create", "-q", "-f", "qcow2", *backing),

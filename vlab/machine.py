@@ -6,6 +6,7 @@ Its hardware is in ``vlab.qemu``; who may use it and who keeps it, in ``vlab.reg
 import contextlib
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import time
@@ -14,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from vlab import accel, boot, hold, launch, pace, preflight, qmp, registry
+from vlab import accel, boot, hold, launch, pace, preflight, qmp, registry, saved
 from vlab.errors import VlabError, unusable
 from vlab.image import Image, cache_root
 from vlab.process import Process
@@ -43,25 +44,56 @@ def start(
     life: Life,
     name: str | None = None,
     console: Path | None = None,
+    state: saved.State | None = None,
 ) -> Machine:
     """Start a machine and wait until its services run.
 
     ``life`` says what ends it (see ``Life``). Its console goes to the file ``console``, else to
-    one in the machine's folder. Raises VlabError, with the console's last lines, when it does not
-    come up; nothing is left of it then but the console.
+    one in the machine's folder. It goes on from ``state``, by default from the one that the first
+    of its kind was in after its boot; that one is saved then. Raises VlabError, with the console's
+    last lines, when it does not come up; nothing is left of it then but the console.
     """
     image = Image(image.folder.absolute())  # the emulator starts in a folder of its own
     preflight.check(settings)
     find(say)
     mode = accel.choose(image, settings, say)
-    started = time.monotonic()
     name = name or f"lab-{os.getpid()}-{secrets.token_hex(3)}"
-    machine = registry.enter(name, image, settings, mode)
+
+    def begin(state: saved.State | None) -> Machine:
+        machine = registry.enter(name, image, settings, mode)
+        return _begin(machine, image, life, console, state, say)
+
+    if state is not None:
+        return begin(state)
+    kept = saved.of_boot(image, settings, mode)
+    if kept and (state := saved.read(kept)):
+        try:
+            return begin(state)
+        except VlabError as error:
+            saved.forget(state)
+            say(f"vlab: the lab does not go on from its saved state, and is booted: {error}")
+    machine = begin(None)
+    if kept:
+        saved.keep_boot(machine, kept, say)
+    return machine
+
+
+def _begin(
+    machine: Machine,
+    image: Image,
+    life: Life,
+    console: Path | None,
+    state: saved.State | None,
+    say: Say,
+) -> Machine:
+    """Start a machine that is in the registry, and wait for it."""
+    started, settings = time.monotonic(), machine.settings
+    how = "booting the lab" if state is None else "the lab goes on from a saved state"
     try:
-        say(f"vlab: booting the lab ({mode}, {settings.cpus} cpus, {settings.memory} MiB) ...")
+        say(f"vlab: {how} ({machine.accel}, {settings.cpus} cpus, {settings.memory} MiB) ...")
         _console(machine, console)
-        machine = _launch(machine, image, life)
-        machine = registry.booted(machine, life, boot.wait(machine))
+        machine = _launch(machine, image, life, state)
+        machine = registry.booted(machine, life, _up(machine, state))
     except OSError as error:
         _give_up(machine, unusable(cache_root(), error), say)
     except BaseException as error:
@@ -70,6 +102,15 @@ def start(
     how = f", {slow:g} times slower than usual" if slow > 1 else ""
     say(f"vlab: the lab is up after {time.monotonic() - started:.0f} s{how}")
     return machine
+
+
+def _up(machine: Machine, state: saved.State | None) -> float:
+    """Wait until a machine's services run; the seconds that its boot takes here and now."""
+    if state is None:
+        return boot.wait(machine)
+    saved.load(machine, state)
+    boot.wait(machine)
+    return saved.settle(machine, state)
 
 
 def stop(machine: Machine, tell_console: Say | None = None) -> None:
@@ -196,7 +237,7 @@ def _give_up(machine: Machine, error: BaseException, say: Say) -> NoReturn:
     raise VlabError(f"{error}\nconsole: {console}") from error
 
 
-def _launch(machine: Machine, image: Image, life: Life) -> Machine:
+def _launch(machine: Machine, image: Image, life: Life, state: saved.State | None) -> Machine:
     launched = machine
 
     def started(child: "subprocess.Popen[bytes]", port: int) -> None:
@@ -207,13 +248,19 @@ def _launch(machine: Machine, image: Image, life: Life) -> Machine:
             process = Process.of(child.pid)
             launched = registry.update(machine, child=child, process=process, port=port)
 
-    launch.make_key(machine.folder)
-    launch.make_disk(machine.folder, image)
+    if state is None:
+        launch.make_key(machine.folder)
+    else:
+        for name in saved.KEYS:  # what it lets in stands in its memory and on its disk
+            shutil.copy(state.folder / name, machine.folder / name)
+    launch.make_disk(machine.folder, image, state.disk if state else None)
+    waiting = saved.INCOMING if state else ()
     launch.launch(
         machine.folder,
-        lambda port, sockets: command_line(
-            image, machine.settings, machine.accel, machine.folder, port, sockets
-        ),
+        lambda port, sockets: [
+            *command_line(image, machine.settings, machine.accel, machine.folder, port, sockets),
+            *waiting,
+        ],
         bound=life is Life.BOUND,
         plugged=lambda: gpu.plugged(image.folder, machine.folder, machine.settings.gpus),
         started=started,

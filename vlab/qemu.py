@@ -76,6 +76,9 @@ def command_line(
         *network(port),
         *("-device", "virtio-net-pci,netdev=net"),
         *("-device", "virtio-rng-pci"),
+        # Another one in each lab, so that a kernel which goes on from a saved state begins its
+        # random numbers anew (drivers/virt/vmgenid.c).
+        *("-device", "vmgenid,guid=auto"),
         *("-serial", f"file:{folder / CONSOLE}"),
         *monitor(),
         *(

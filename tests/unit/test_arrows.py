@@ -32,7 +32,7 @@ ORDER = {
     "vlab": "errors process hold "
     "namespace packages sources manifest build debs emulator parts standins "
     "recipe image "  # the disk image
-    "qmp qemu accel preflight registry pace launch boot machine "  # the machine
+    "qmp qemu accel preflight registry pace launch boot saved machine "  # the machine
     "face faults probe cli __main__",
 }
 # `python -m harness` has these with no pytest session.

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from vlab.process import Process
 from vlab.qemu import Settings
 
 pytestmark = pytest.mark.timeout(3600)
+
+CLOCK = 60  # seconds that an answer may take on a busy computer; a clock that was not set is behind
 
 
 def test_a_lab_that_panics_is_named_with_its_console_and_leaves_nothing() -> None:
@@ -37,6 +40,22 @@ def test_a_lab_that_panics_is_named_with_its_console_and_leaves_nothing() -> Non
     assert "sysrq triggered crash" in Path(told[1]).read_text(errors="replace")
     assert name not in status.stdout
     assert not (registry.machines_root() / name).exists()
+
+
+def test_the_next_lab_goes_on_where_the_first_had_booted() -> None:
+    names = [f"lab-{number}-of-{os.getpid()}" for number in (1, 2)]
+    look = "cat /etc/machine-id; date +%s; journalctl -q -n 1 -o cat; ls /dev/virtio-ports"
+    seen = []
+    for name in names:
+        up = command("up", "--name", name, timeout=None)
+        assert up.returncode == 0, up.stderr
+        seen.append(command("ssh", name, "--", look).stdout.splitlines())
+        now = time.time()
+        assert command("down", name).returncode == 0
+        assert abs(now - int(seen[-1][1])) < CLOCK, "its clock is right"
+        assert seen[-1][2:] == [seen[-1][2], "gpu0"], "its journal is read, its GPU is there"
+    assert "goes on from a saved state" in up.stderr
+    assert seen[0][0] != seen[1][0], "each is a machine of its own"
 
 
 # A boot sector that writes itself to the next one, and halts (BIOS, int 13h, function 3).

@@ -1,0 +1,203 @@
+"""A lab's state on disk, from which another lab goes on: the next one need not boot.
+
+What QEMU writes when a machine is migrated to a file (memory, processors, devices), with the disk
+as it was in that moment, and the key that logs in. A boot is much the same work each time; so the
+first lab of a kind is saved when it has booted, and others of that kind begin there, as long as
+this computer has not been restarted. What differs by then is set right: the clock, the machine
+id, and the kernel's random numbers (the device vmgenid tells it to begin anew). The GPUs' processes
+begin anew, too; the connections that the saved machine had are dead.
+
+Only what is emulated in software is saved: under KVM a boot takes seconds, and a processor's state
+fits no other processor. VLAB_BOOT=always boots each lab.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from vlab import hold, qmp
+from vlab.errors import VlabError
+from vlab.image import Image, cache_root
+from vlab.qemu import Settings
+from vlab.registry import Machine
+
+MEMORY, DISK, KEYS, ABOUT = "memory", "disk.qcow2", ("key", "key.pub"), "about.json"
+INCOMING = ("-incoming", "defer")  # QEMU's words for a machine that waits for its state
+KEPT = 4  # states of labs that have booted; the one used longest ago goes first
+ROOM = 4 << 30  # bytes that must be free for a state: half a gigabyte is usual
+DEADLINE = 300.0  # seconds for QEMU to write or read one; 3 are usual
+# A login and some thousand turns of a shell: emulated work, of which the same amount was done when
+# the state was saved.
+WORK = "i=0; while [ $i -lt 5000 ]; do i=$((i+1)); done"
+# journalctl looks for its files under the machine id; journald has them open, and writes on.
+SETTLE = """
+date -u -s @{now:.3f} >/dev/null
+for logs in /var/log/journal /run/log/journal; do
+    if [ -d "$logs/$(cat /etc/machine-id)" ]; then
+        mv "$logs/$(cat /etc/machine-id)" "$logs/{id}"
+    fi
+done
+echo {id} > /etc/machine-id
+"""
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class State:
+    """A state that is whole: its folder; the boot of the lab and ``WORK`` in it, in seconds."""
+
+    folder: Path
+    ssh_after: float
+    work: float
+    computer: str
+
+    @property
+    def disk(self) -> Path:
+        return self.folder / DISK
+
+
+def of_boot(image: Image, settings: Settings, mode: str) -> Path | None:
+    """The folder for the state of a lab of this kind after its boot; None where none is kept."""
+    if mode == "kvm" or os.environ.get("VLAB_BOOT") == "always":
+        return None
+    kind = json.dumps([image.folder.name, asdict(replace(settings, accel=mode, kata=""))])
+    return cache_root() / "states" / hashlib.sha256(kind.encode()).hexdigest()[:16]
+
+
+def read(folder: Path) -> State | None:
+    """The state in a folder, if one of this boot of the computer is there, and whole."""
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        state = State(folder, **json.loads((folder / ABOUT).read_text("utf-8")))
+        # What a crash of the computer left of files is not known.
+        if state.computer == BOOT_ID.read_text("ascii").strip():
+            os.utime(folder)  # "last used", for prune
+            return state
+    return None
+
+
+def keep_boot(machine: Machine, folder: Path, say: Say) -> None:
+    """Save a lab that has just booted, for others; where that cannot be, say why."""
+    began = time.monotonic()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        prune(folder.parent, KEPT - 1)
+        if (free := shutil.disk_usage(folder.parent).free) < ROOM:
+            raise VlabError(f"only {free >> 20} MiB are free there")
+        save(machine, folder)
+    except (VlabError, OSError) as error:
+        say(f"vlab: its state is not kept in {folder.parent} for the next lab: {error}")
+    else:
+        say(f"vlab: its state is kept for the next lab ({time.monotonic() - began:.0f} s)")
+
+
+def save(machine: Machine, folder: Path) -> State:
+    """Write a lab's state into a new folder; meanwhile it stands still, some seconds.
+
+    Raises VlabError where QEMU cannot; the lab goes on as before.
+    """
+    state = State(
+        folder,
+        ssh_after=machine.ssh_after,
+        work=round(_timed_work(machine), 3),
+        computer=BOOT_ID.read_text("ascii").strip(),
+    )
+    partial = folder.with_name(f"{folder.name}-{secrets.token_hex(4)}.partial")
+    partial.mkdir(mode=0o700)
+    try:
+        with hold.inherited(partial / hold.OWNER), _still(machine):
+            _move(machine, "migrate", f"file:{partial / MEMORY}")
+            for name in (DISK, *KEYS):
+                shutil.copy(machine.folder / name, partial / name)
+            about = {key: value for key, value in asdict(state).items() if key != "folder"}
+            (partial / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+        with contextlib.suppress(OSError):  # another one was as quick
+            partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return state
+
+
+def forget(state: State) -> None:
+    """Delete a state."""
+    shutil.rmtree(state.folder, ignore_errors=True)
+
+
+def load(machine: Machine, state: State) -> None:
+    """Give a machine that waits for it the state; it goes on at once. Raises VlabError."""
+    _move(machine, "migrate-incoming", f"file:{state.folder / MEMORY}")
+    qmp.ask(machine.folder, "cont")  # it was saved standing still
+
+
+def settle(machine: Machine, state: State) -> float:
+    """Set right what is otherwise now; how long its boot would have taken here and now, in seconds.
+
+    That is told by work that took so long when the state was saved. Raises VlabError.
+    """
+    _do(machine, SETTLE.format(now=time.time(), id=secrets.token_hex(16)))
+    return state.ssh_after * _timed_work(machine) / state.work
+
+
+def prune(root: Path, kept: int) -> None:
+    """Delete the states in a folder but for those used last, and what killed savers left."""
+    whole = []
+    for folder in root.iterdir():
+        if folder.suffix == ".partial":
+            if not hold.held(folder / hold.OWNER):
+                shutil.rmtree(folder, ignore_errors=True)
+        else:
+            whole.append((folder.stat().st_mtime, folder))
+    for _, folder in sorted(whole, reverse=True)[kept:]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _timed_work(machine: Machine) -> float:
+    began = time.monotonic()
+    _do(machine, WORK)
+    return time.monotonic() - began
+
+
+def _do(machine: Machine, script: str) -> None:
+    command = [*machine.ssh, shlex.join(["sh", "-ec", script])]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        raise VlabError(f"'{script}' ended with {done.returncode} in the lab: {done.stderr}")
+
+
+@contextlib.contextmanager
+def _still(machine: Machine) -> Iterator[None]:
+    qmp.ask(machine.folder, "stop")
+    try:
+        yield
+    finally:
+        qmp.ask(machine.folder, "cont")
+
+
+def _move(machine: Machine, command: str, uri: str) -> None:
+    """Let QEMU write or read a state, and wait for it. Raises VlabError."""
+    folder = machine.folder
+    # Pages at places of their own: those of nothing but zeros take no room, and none is read twice.
+    mapped = [{"capability": "mapped-ram", "state": True}]
+    qmp.ask(folder, "migrate-set-capabilities", capabilities=mapped)
+    qmp.ask(folder, "migrate-set-parameters", **{"max-bandwidth": 0})
+    qmp.ask(folder, command, uri=uri)
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        with contextlib.suppress(qmp.Silent):  # while it reads it may not answer
+            told = qmp.ask(folder, "query-migrate")
+            if told.get("status") == "completed":
+                return
+            if told.get("status") == "failed":
+                raise VlabError(f"QEMU: {told.get('error-desc', 'the state cannot be moved')}")
+        time.sleep(0.05)
+    raise VlabError(f"QEMU has not moved the state in {DEADLINE:.0f} s")
