@@ -88,7 +88,8 @@ def _begin(
 ) -> Machine:
     """Start a machine that is in the registry, and wait for it."""
     started, settings = time.monotonic(), machine.settings
-    how = "booting the lab" if state is None else "the lab goes on from a saved state"
+    boots = state is None or state.cold
+    how = "booting the lab" if boots else "the lab goes on from a saved state"
     try:
         say(f"vlab: {how} ({machine.accel}, {settings.cpus} cpus, {settings.memory} MiB) ...")
         _console(machine, console)
@@ -106,7 +107,7 @@ def _begin(
 
 def _up(machine: Machine, state: saved.State | None) -> float:
     """Wait until a machine's services run; the seconds that its boot takes here and now."""
-    if state is None:
+    if state is None or state.cold:
         return boot.wait(machine)
     saved.load(machine, state)
     boot.wait(machine)
@@ -254,7 +255,7 @@ def _launch(machine: Machine, image: Image, life: Life, state: saved.State | Non
         for name in saved.KEYS:  # what it lets in stands in its memory and on its disk
             shutil.copy(state.folder / name, machine.folder / name)
     launch.make_disk(machine.folder, image, state.disk if state else None)
-    waiting = saved.INCOMING if state else ()
+    waiting = saved.INCOMING if state and not state.cold else ()
     launch.launch(
         machine.folder,
         lambda port, sockets: [

@@ -39,8 +39,7 @@ DEADLINE = 300.0  # seconds for QEMU to write or read one; 3 are usual
 # the state was saved.
 WORK = "i=0; while [ $i -lt 5000 ]; do i=$((i+1)); done"
 # journalctl looks for its files under the machine id; journald has them open, and writes on.
-SETTLE = """
-date -u -s @{now:.3f} >/dev/null
+ANEW = """
 for logs in /var/log/journal /run/log/journal; do
     if [ -d "$logs/$(cat /etc/machine-id)" ]; then
         mv "$logs/$(cat /etc/machine-id)" "$logs/{id}"
@@ -55,12 +54,18 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class State:
-    """A state that is whole: its folder; the boot of the lab and ``WORK`` in it, in seconds."""
+    """A state that is whole: its folder; the boot of the lab and ``WORK`` in it, in seconds.
+
+    What goes on from it is another machine (``anew``), or the same one at another time. A ``cold``
+    one is its disk alone: the machine boots from that, as after a power cut.
+    """
 
     folder: Path
     ssh_after: float
     work: float
     computer: str
+    anew: bool = True
+    cold: bool = False
 
     @property
     def disk(self) -> Path:
@@ -94,24 +99,21 @@ def keep_boot(machine: Machine, folder: Path, say: Say) -> None:
         prune(folder.parent, KEPT - 1)
         if (free := shutil.disk_usage(folder.parent).free) < ROOM:
             raise VlabError(f"only {free >> 20} MiB are free there")
-        save(machine, folder)
+        save(machine, folder, work_of(machine))
     except (VlabError, OSError) as error:
         say(f"vlab: its state is not kept in {folder.parent} for the next lab: {error}")
     else:
         say(f"vlab: its state is kept for the next lab ({time.monotonic() - began:.0f} s)")
 
 
-def save(machine: Machine, folder: Path) -> State:
+def save(machine: Machine, folder: Path, work: float, *, anew: bool = True) -> State:
     """Write a lab's state into a new folder; meanwhile it stands still, some seconds.
 
-    Raises VlabError where QEMU cannot; the lab goes on as before.
+    ``work`` is what ``work_of`` told at the time of the lab's boot. Raises VlabError where QEMU
+    cannot; the lab goes on as before.
     """
-    state = State(
-        folder,
-        ssh_after=machine.ssh_after,
-        work=round(_timed_work(machine), 3),
-        computer=BOOT_ID.read_text("ascii").strip(),
-    )
+    computer = BOOT_ID.read_text("ascii").strip()
+    state = State(folder, machine.ssh_after, work, computer, anew)
     partial = folder.with_name(f"{folder.name}-{secrets.token_hex(4)}.partial")
     partial.mkdir(mode=0o700)
     try:
@@ -144,8 +146,17 @@ def settle(machine: Machine, state: State) -> float:
 
     That is told by work that took so long when the state was saved. Raises VlabError.
     """
-    _do(machine, SETTLE.format(now=time.time(), id=secrets.token_hex(16)))
-    return state.ssh_after * _timed_work(machine) / state.work
+    _do(machine, f"date -u -s @{time.time():.3f} >/dev/null")
+    if state.anew:
+        _do(machine, ANEW.format(id=secrets.token_hex(16)))
+    return state.ssh_after * work_of(machine) / state.work
+
+
+def work_of(machine: Machine) -> float:
+    """How long ``WORK`` takes in a lab at the moment, with the login for it, in seconds."""
+    began = time.monotonic()
+    _do(machine, WORK)
+    return round(time.monotonic() - began, 3)
 
 
 def prune(root: Path, kept: int) -> None:
@@ -159,12 +170,6 @@ def prune(root: Path, kept: int) -> None:
             whole.append((folder.stat().st_mtime, folder))
     for _, folder in sorted(whole, reverse=True)[kept:]:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _timed_work(machine: Machine) -> float:
-    began = time.monotonic()
-    _do(machine, WORK)
-    return time.monotonic() - began
 
 
 def _do(machine: Machine, script: str) -> None:

@@ -1,10 +1,12 @@
-"""One killed run: at which change, how the recovery ended, and what is left on the lab."""
+"""Runs that are killed: how the recovery ended, and what is left on the lab."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +22,8 @@ from tests.vlab.lab import ROOT, Finished, Lab, accept
 PROGRAM = ROOT / "fixtures" / "fingerprint" / "program.py"
 THERE, NOTE = "/root/fingerprint.py", "/root/fingerprint/note.json"
 KILLED = -9
-# Where a run is killed: with a change in the journal that has not begun, or under way; the latter
-# also with the lab's power cut in the same moment, or with the first recovery killed, too.
-ENTRY, CHANGE, POWER, RECOVERY = "entry", "change", "power", "recovery"
+POWER, RECOVERY = "power", "recovery"  # see tests/sweep/points.py
 ANEW = ("file /run/*",)  # a boot makes these
-POINTS = (ENTRY, CHANGE, POWER, RECOVERY)
 
 
 @dataclass(frozen=True)
@@ -36,39 +35,56 @@ class Killed:
     recovered: int = 0
     left: tuple[str, ...] = ()
 
-    @property
-    def clean(self) -> bool:
-        """Whether the recovery has put back all."""
-        return self.recovered == 0 and not self.left
 
+def kill(lab: Lab, suites: str, seen: Path, only: str) -> Killed:
+    """Kill a run on a lab in the midst of the change that has the text ``only``, and recover.
 
-def kill(lab: Lab, suites: str, at: str, seen: Path, only: str = "") -> Killed:
-    """Kill a run on a lab at its first change that is not in the file ``seen``, and recover.
-
-    ``at`` is one of POINTS; ``only``: a text of the change that is meant. For POWER the lab should
-    have done nothing since it booted, as what a boot makes anew is no difference then.
+    The change is written to the file ``seen``.
     """
-    lab.put(PROGRAM, THERE)
-    _asked(lab, "note")
-    lab.do("sync")
+    note(lab)
     run = accept(
         suites,
         options=["-p", "tests.sweep.killer"],
-        environ={"SWEEP_SEEN": str(seen), "SWEEP_AT": at, "SWEEP_ONLY": only},
+        environ={"SWEEP_SEEN": str(seen), "SWEEP_ONLY": only},
         VLAB__NAME=lab.machine.name,
         VLAB__FRESH="false",
     )
     if run.status != KILLED:
         return Killed("", run)
-    if at == POWER:
-        vlab.reset(lab.machine)
+    status, left = taken_back(lab)
+    return Killed(seen.read_text("utf-8").strip(), run, status, left)
+
+
+@contextmanager
+def tried(name: str) -> Iterator[Lab]:
+    """A lab for the block, with its fingerprint noted on it."""
+    up = vlab.up(vlab.Settings(), name=name, say=print)
+    try:
+        lab = Lab(up)
+        note(lab)
+        yield lab
+    finally:
+        vlab.down(up, force=True)
+
+
+def note(lab: Lab) -> None:
+    """Take the lab's fingerprint, and leave it there."""
+    lab.put(PROGRAM, THERE)
+    _asked(lab, "note")
+    lab.do("sync")
+
+
+def taken_back(lab: Lab, at: str = "") -> tuple[int, tuple[str, ...]]:
+    """Recover a lab: how that ended, and what is otherwise than was noted.
+
+    ``at``: the power of the lab has been cut, or the first recovery is killed.
+    """
     if at == RECOVERY:
         recover(lab, kill_at=": undone")
     status = recover(lab)
     kept = [*_kept(), *(ANEW if at == POWER else ())]
     left = undeclared(_asked(lab, "compare").differences, kept)
-    change = seen.read_text("utf-8").splitlines()[-1]
-    return Killed(change, run, status, tuple(map(str, left)))
+    return status, tuple(map(str, left))
 
 
 def recover(lab: Lab, kill_at: str = "") -> int:

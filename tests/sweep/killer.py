@@ -1,8 +1,6 @@
-"""A plugin that kills the run which loads it, as ``kill -9`` does, at its next change.
+"""A plugin that kills the run which loads it, as ``kill -9`` does, in the midst of a change.
 
-SWEEP_SEEN names a file of changes at which runs were killed before: the first that is not among
-them is added to it. SWEEP_AT is 'entry' (it is in the journal, and has not begun) or anything else
-(it is under way). SWEEP_ONLY is a text that the change has to have.
+SWEEP_ONLY is a text that the change has to have; SWEEP_SEEN names a file to write it to.
 """
 
 from __future__ import annotations
@@ -21,22 +19,13 @@ UNDER_WAY = 1.0  # seconds; no change on an emulated lab is done by then, and ea
 _record = Journal.record
 
 
-def _kill() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 def _recorded(journal: Journal, stage: str, what: str, *words: Any, **more: Any) -> Any:
     entry = _record(journal, stage, what, *words, **more)
-    seen = Path(os.environ["SWEEP_SEEN"])
     change = f"[{stage}] {re.sub(journal.run_id, 'RUN', what, flags=re.IGNORECASE)}"
-    meant = os.environ.get("SWEEP_ONLY", "") in change
-    if meant and change not in seen.read_text("utf-8").splitlines():
-        with seen.open("a", encoding="utf-8") as file:
-            file.write(f"{change}\n")
-        if os.environ["SWEEP_AT"] == "entry":
-            _kill()
-        Journal.record = _record  # type: ignore[method-assign]  # this one is the next
-        threading.Timer(UNDER_WAY, _kill).start()
+    if os.environ["SWEEP_ONLY"] in change:
+        Path(os.environ["SWEEP_SEEN"]).write_text(change, encoding="utf-8")
+        Journal.record = _record  # type: ignore[method-assign]  # this one is the first
+        threading.Timer(UNDER_WAY, os.kill, (os.getpid(), signal.SIGKILL)).start()
     return entry
 
 

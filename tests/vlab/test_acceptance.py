@@ -114,9 +114,8 @@ def test_of_a_run_that_was_killed_nothing_is_left(
     kept_lab: Lab, shown: Shown, tmp_path: Path, suite: str, change: str
 ) -> None:
     seen = tmp_path / "seen"
-    seen.write_text("")
     with shown():
-        killed = kill(kept_lab, f"acceptance and {suite}", "change", seen, only=change)
+        killed = kill(kept_lab, f"acceptance and {suite}", seen, change)
     assert change in killed.change, killed.run.output[-3000:]
     assert killed.left == ()
     assert killed.recovered == 0
