@@ -14,7 +14,7 @@ runs, kept, status, noted = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3
 folder = runs / "run"
 folder.mkdir()
 shutil.copy(kept / "record.jsonl", folder)
-(runs / "last").symlink_to(folder)
+print("lab vlab (a virtual lab), run run: 2 tests, 1 stages", flush=True)
 for line in (kept / "record.jsonl").read_text("utf-8").splitlines():
     event = json.loads(line)
     if event["kind"] == "progress":

@@ -93,7 +93,7 @@ def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Foun
     runs.mkdir()
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("ACCEPT_VLAB__GPUS", "3")
-    monkeypatch.setattr(on_lab, "LAST", runs / "last")
+    monkeypatch.setattr(on_lab, "RUNS", runs)
     monkeypatch.setattr(on_lab, "LOOK", "echo 0000:01:00.0 6")
     monkeypatch.setattr(face, "pace_of", lambda lab: 1.0)
 

@@ -11,6 +11,8 @@ import pytest
 
 from tests.conftest import Shown
 from tests.vlab.lab import ROOT, Finished, Lab, accept
+from vlab.preflight import OVERHEAD, available_memory
+from vlab.qemu import GPU_ID, Settings
 
 
 def started(shown: Shown, lab: AbstractContextManager[Lab]) -> Iterator[Lab]:
@@ -67,6 +69,14 @@ def test_own_that_fails(host):
 """
 
 
+MOST = 2  # labs at once: the files that the tests are in are not to be divided further
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """How many labs at once have room in this computer's memory."""
+    return max(1, min(MOST, available_memory() // (Settings().memory + OVERHEAD)))
+
+
 @contextmanager
 def own_tests(text: str) -> Iterator[None]:
     """A file of tests in suites/local, as a lab may have one; gone afterwards."""
@@ -103,11 +113,15 @@ def second_run(shown: Shown, kept_lab: Lab, after: list[str]) -> Finished:
         return kept_lab.accept("rootfs or image or gpu or network or local")
 
 
-@pytest.fixture(scope="session")
-def run_without_gpu(shown: Shown) -> Finished:
-    """The same suites with the device left out of the lab."""
+@pytest.fixture(scope="module")
+def run_without_gpu(shown: Shown, kept_lab: Lab, second_run: Finished) -> Finished:
+    """The same suites with the device taken out of the lab, and put back after them."""
+    gpu = kept_lab.do(f"lspci -Dn -d {GPU_ID}").split()[0]
+    kept_lab.do(f"echo 1 > /sys/bus/pci/devices/{gpu}/remove")
     with shown():
-        return accept("gpu or model", VLAB__GPUS="0")
+        run = kept_lab.accept("gpu or model")
+    kept_lab.do("echo 1 > /sys/bus/pci/rescan")
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ from vlab.registry import machines_root
 
 ROOT = Path(__file__).parents[2]
 RUNS = ROOT / "reports" / "runs"
+BEGUN = re.compile(r"^lab .*, run (\S+): ", re.MULTILINE)  # others may run beside it
 
 SCRIPT = ROOT / "vlab" / "by_hand.sh"
 REMOTE = "/root/by_hand.sh"
@@ -73,11 +74,12 @@ true
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that ended: its exit status, its folder, what it printed."""
+    """A run that ended: its exit status, its folder, what it printed; its process's id."""
 
     status: int
     folder: Path
     output: str
+    pid: int
 
     @property
     def record(self) -> list[dict[str, Any]]:
@@ -251,11 +253,13 @@ def accept(
                     process.wait(120)
                 finally:
                     process.kill()
-    return Finished(status, (RUNS / "last").resolve(), "".join(seen))
+    output = "".join(seen)
+    begun = BEGUN.search(output)
+    return Finished(status, RUNS / (begun[1] if begun else "none"), output, process.pid)
 
 
-def nothing_runs(lab: str = "lab-") -> None:
-    """No process names a file of a machine of this name, or soon does not; else an error."""
+def nothing_runs(lab: str) -> None:
+    """No process names a file of the machine of this name, or soon does not; else an error."""
 
     def none() -> bool:
         if found := _naming(f"{machines_root()}/{lab}"):

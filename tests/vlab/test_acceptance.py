@@ -129,8 +129,27 @@ def sampled() -> list[faults.Fault]:
     return [f for f in known if f.name in named] or on_lab.sample(known, 2, today)
 
 
+def test_without_the_device_the_gpu_stage_fails(run_without_gpu: Finished) -> None:
+    assert run_without_gpu.status == 1
+    (failed,) = run_without_gpu.events("stage", state="failed")
+    assert failed["name"] == "gpu"
+    assert "no GPU to pass through" in failed["error"]
+    assert "lspci" in failed["error"], "the message says where to look"
+
+
+def test_without_the_device_what_depends_on_it_is_skipped(run_without_gpu: Finished) -> None:
+    outcomes = run_without_gpu.outcomes()
+    assert list(outcomes.values()).count("error") == 1, "one error for one cause"
+    dependent = {n: o for n, o in outcomes.items() if "test_model" in n}
+    assert dependent
+    assert set(dependent.values()) == {"skipped"}
+    assert 'stage "gpu" failed: no GPU to pass through' in run_without_gpu.output
+
+
 # The last: `tox -e faults` has all of them.
-def test_a_sample_of_faults_is_caught(kept_lab: Lab, second_run: Finished, shown: Shown) -> None:
+def test_a_sample_of_faults_is_caught(
+    kept_lab: Lab, run_without_gpu: Finished, shown: Shown
+) -> None:
     wanted = sampled()
     with shown():
         print(f"FAULTS={','.join(fault.name for fault in wanted)}", flush=True)

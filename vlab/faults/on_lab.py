@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -27,7 +28,8 @@ from vlab.faults.verdict import NOT_ASSESSED, Ran, suite_of, suites, verdict
 from vlab.qemu import GPU_ID
 
 ROOT = Path(__file__).parents[2]
-LAST = ROOT / "reports" / "runs" / "last"
+RUNS = ROOT / "reports" / "runs"
+BEGUN = re.compile(r"lab .*, run (\S+): ")  # what a run says of itself first
 PATIENCE = 300.0  # seconds for a script, at usual pace
 
 # The lab's GPU and its IOMMU group.
@@ -174,7 +176,7 @@ def _accept(
     lab: Machine, fault: Fault, chosen: Collection[str], mistakes: list[str], say: Say
 ) -> tuple[int, Path]:
     """An acceptance run of the suites on a lab: its exit status and its folder."""
-    before = LAST.resolve()
+    folder: Path | None = None
     when = fault.lab.when if fault.lab else ""
     strike: subprocess.Popen[str] | None = None
     with subprocess.Popen(
@@ -191,6 +193,8 @@ def _accept(
         try:
             for line in process.stdout:
                 say(f"    | {line.rstrip()}")
+                if folder is None and (begun := BEGUN.match(line)):
+                    folder = RUNS / begun[1]
                 if when and strike is None and when in line and fault.lab is not None:
                     strike = _begun(lab, fault.lab.set)
             status = process.wait()
@@ -202,9 +206,9 @@ def _accept(
         mistakes.append(f"the run said nothing with {when!r}, so the fault was not set off")
     elif strike is not None:
         _ended(strike, lab, mistakes.append)
-    if LAST.resolve() == before:
+    if folder is None or not (folder / "record.jsonl").exists():
         raise VlabError(f"the run of {fault.name} has left no record, and ended with {status}")
-    return status, LAST.resolve()
+    return status, folder
 
 
 def _command(chosen: Collection[str]) -> list[str]:
