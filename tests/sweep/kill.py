@@ -17,7 +17,7 @@ from harness.host.shape import read
 from harness.profile.schema import load
 from harness.run.stage import DECLARED, stage_classes
 from harness.undo.lock import STATE_DIR
-from tests.vlab.lab import ROOT, Finished, Lab, accept
+from tests.vlab.lab import ROOT, Finished, Lab, accept, pass_on
 
 PROGRAM = ROOT / "fixtures" / "fingerprint" / "program.py"
 THERE, NOTE = "/root/fingerprint.py", "/root/fingerprint/note.json"
@@ -99,7 +99,7 @@ def recover(lab: Lab, kill_at: str = "") -> int:
         text=True,
     ) as process:
         for line in process.stdout or ():
-            print(f"    | {line}", end="", file=sys.__stdout__, flush=True)
+            pass_on(line.rstrip("\n"))
             if kill_at and kill_at in line:
                 process.kill()
     return process.returncode

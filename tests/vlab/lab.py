@@ -125,7 +125,7 @@ class Lab:
         """A lab that is started for the block and ends with it; the settings are `vlab`'s."""
         who = f"tests/vlab (pid {os.getpid()})"
         wanted = vlab.Settings(**settings)
-        with vlab.lease(wanted, who=who, say=_pass_on, fresh=True) as machine:
+        with vlab.lease(wanted, who=who, say=pass_on, fresh=True) as machine:
             yield cls(machine)
 
     @classmethod
@@ -240,7 +240,7 @@ def accept(
         try:
             assert process.stdout is not None
             for line in process.stdout:
-                _pass_on(line.rstrip("\n"))
+                pass_on(line.rstrip("\n"))
                 seen.append(line)
                 if stop_at is not None and stop_at in line:
                     process.send_signal(signal.SIGTERM)
@@ -279,5 +279,7 @@ def _naming(text: str) -> list[str]:
     return found
 
 
-def _pass_on(line: str) -> None:
-    print(f"    | {line}", file=sys.__stdout__, flush=True)
+def pass_on(line: str) -> None:
+    """Show a line at once, also in a process of xdist's, whose standard output nobody sees."""
+    who = os.environ.get("PYTEST_XDIST_WORKER", "")
+    print(f"{who}    | {line}", file=sys.__stderr__, flush=True)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import Shown
 from tests.sweep.kill import kill
-from tests.vlab.lab import ROOT, Finished, Lab
+from tests.vlab.lab import ROOT, Finished, Lab, pass_on
 from vlab import faults
 from vlab.faults import on_lab
 
@@ -152,7 +152,7 @@ def test_a_sample_of_faults_is_caught(
 ) -> None:
     wanted = sampled()
     with shown():
-        print(f"FAULTS={','.join(fault.name for fault in wanted)}", flush=True)
-        found = [*on_lab.each(wanted, kept_lab.machine.name, print)]
-        print(*found, sep="\n", flush=True)
+        pass_on(f"FAULTS={','.join(fault.name for fault in wanted)}")
+        found = [*on_lab.each(wanted, kept_lab.machine.name, pass_on)]
+        pass_on("\n".join(map(str, found)))
     assert [one.why for one in found] == [[]] * len(wanted)
