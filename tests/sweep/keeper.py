@@ -1,8 +1,8 @@
 """A plugin that keeps the lab's state at the changes of the run which loads it.
 
-Each is kept twice: as the change is in the journal and has not begun, and as it is under way. From
-such a state a lab goes on as one whose run was killed there, as often as one likes. SWEEP_STATES
-names the folder for them, SWEEP_CHANGES the first and the last change that is meant ("1 6"), after
+Each may be kept twice: as the change is in the journal and has not begun, and as it is under way.
+From such a state a lab goes on as one whose run was killed there, as often as one likes.
+SWEEP_STATES names the folder for them, SWEEP_CHANGES the first and the last change that is meant ("1 6"), after
 which the run is killed indeed; SWEEP_WORK is what `vlab.saved` has told of the lab.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 import vlab
 from harness.undo.journal import Journal
-from tests.sweep.points import CHANGE, ENTRY, NAME
+from tests.sweep.points import CHANGE, ENTRY, KEPT, NAME
 from vlab import saved
 
 UNDER_WAY = 1.0  # seconds; few changes on an emulated lab are done by then, and each has begun
@@ -36,7 +36,8 @@ def _keep(number: int, at: str, change: str) -> None:
 
 
 def _under_way(number: int, change: str, last: bool) -> None:
-    _keep(number, CHANGE, change)
+    if CHANGE in KEPT:
+        _keep(number, CHANGE, change)
     if last:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -49,7 +50,8 @@ def _recorded(journal: Journal, stage: str, what: str, *words: Any, **more: Any)
         _seen.append(change)
         if first <= len(_seen) <= last:
             number = len(_seen)
-            _keep(number, ENTRY, change)
+            if ENTRY in KEPT:
+                _keep(number, ENTRY, change)
             meant = (number, change, number == last)
             threading.Timer(UNDER_WAY, _under_way, meant).start()
     return entry

@@ -6,6 +6,7 @@ are when a process is killed. What had been begun on the lab goes on there, or e
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ ENTRY, CHANGE, POWER, RECOVERY = "entry", "change", "power", "recovery"
 # With a change in the journal that has not begun, or under way; the latter also with the lab's
 # power cut in that moment, or with the first recovery killed, too.
 OF_STATE = {ENTRY: (ENTRY,), CHANGE: (CHANGE, POWER, RECOVERY)}
+WANTED = os.environ.get("SWEEP_AT", " ".join((ENTRY, CHANGE, POWER, RECOVERY))).split()
+KEPT = [at for at in OF_STATE if {*OF_STATE[at]} & {*WANTED}]
 NAME = "change"  # in a state's folder
 KILLED = -9
 
@@ -81,7 +84,7 @@ def swept(state: Path) -> Iterator[Swept]:
     """What a recovery leaves at each point that this state stands for; it is deleted then."""
     number, at = state.name.split("-")
     change = (state / NAME).read_text("utf-8")
-    for point in OF_STATE[at]:
+    for point in [point for point in OF_STATE[at] if point in WANTED]:
         found = saved.read(state)
         assert found is not None, state
         name = f"swept-{number}-{point}"

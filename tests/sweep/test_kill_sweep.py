@@ -3,7 +3,8 @@
 In the middle of each also with the lab's power cut, and with the recovery killed once. A run is
 carried out some times, and its lab kept at some changes each time; from there a lab goes on for
 each point. SWEEP_SUITES says which suites (default: all), SWEEP_FROM the first change and
-SWEEP_TO the last (default: all). Every line is printed at once, and so is what is left.
+SWEEP_TO the last, SWEEP_AT which points ("entry change power recovery"; default: all). Every line
+is printed at once, and so is what is left.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.timeout(0)
 SUITES = os.environ.get("SWEEP_SUITES", "acceptance")
 FIRST = int(os.environ.get("SWEEP_FROM", "1"))
 LAST = int(os.environ.get("SWEEP_TO", "1000"))
-AT_ONCE = 5  # changes that a run is kept at: two states each, of some 3 GB
+AT_ONCE = 10 // len(points.KEPT)  # changes that a run is kept at: so many states, of some 3 GB each
 LABS = 2  # that go on side by side
 
 
