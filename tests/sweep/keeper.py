@@ -2,8 +2,8 @@
 
 Each may be kept twice: as the change is in the journal and has not begun, and as it is under way.
 From such a state a lab goes on as one whose run was killed there, as often as one likes.
-SWEEP_STATES names the folder for them, SWEEP_CHANGES the first and the last change that is meant ("1 6"), after
-which the run is killed indeed; SWEEP_WORK is what `vlab.saved` has told of the lab.
+SWEEP_STATES names the folder for them, SWEEP_CHANGES the first and the last change that is meant
+("1 6"), after which the run is killed indeed; SWEEP_WORK is what `vlab.saved` has told of the lab.
 """
 
 from __future__ import annotations
