@@ -25,13 +25,14 @@ DEADLINE = 1200.0
 PANIC = re.compile(r"Kernel panic - not syncing: .*")
 
 
-def wait(machine: Machine) -> float:
+def wait(machine: Machine, silence: float = SILENCE) -> float:
     """Until the machine's own boot is over: ssh answers long before docker does.
 
     Returns the seconds from the machine's start until ssh answered. Raises VlabError, with the
-    console's last lines, when the boot has hung, or is not over in time, or not well.
+    console's last lines, when the boot has hung (its console says nothing for ``silence`` seconds),
+    or is not over in time, or not well.
     """
-    patience = Patience(machine.console)
+    patience = Patience(machine.console, silence)
     _wait_for_ssh(machine, patience)
     ssh_after = time.time() - machine.since
     state = ""
@@ -94,8 +95,14 @@ def _stall(machine: Machine) -> str | None:
 class Patience:
     """How long a boot is waited for: while its console says something new, and not for ever."""
 
-    def __init__(self, console: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        console: Path,
+        silence: float = SILENCE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._console = console
+        self._silence = silence
         self._clock = clock
         self._began = self._heard = clock()
         self._size = 0
@@ -107,7 +114,7 @@ class Patience:
             size = self._console.stat().st_size
             if size != self._size:
                 self._size, self._heard = size, now
-        return min(self._began + DEADLINE, self._heard + SILENCE) - now
+        return min(self._began + DEADLINE, self._heard + self._silence) - now
 
     def over(self) -> str:
         """Why it is over, in words; empty: it is not."""
@@ -115,7 +122,7 @@ class Patience:
             return ""
         if self._clock() >= self._began + DEADLINE:
             return f"within {DEADLINE:.0f} s"
-        return f"and has said nothing for {SILENCE:.0f} s"
+        return f"and has said nothing for {self._silence:.0f} s"
 
 
 def _wait_for_ssh(machine: Machine, patience: Patience) -> None:

@@ -35,6 +35,9 @@ INCOMING = ("-incoming", "defer")  # QEMU's words for a machine that waits for i
 KEPT = 4  # states of labs that have booted; the one used longest ago goes first
 ROOM = 4 << 30  # bytes that must be free for a state: half a gigabyte is usual
 DEADLINE = 300.0  # seconds for QEMU to write or read one; 3 are usual
+# Seconds after which one that goes on has hung: it has nothing to say, and logging in takes 2. Seen
+# once in some forty times; the next try went well.
+SILENCE = 60.0
 # A login and some thousand turns of a shell: emulated work, of which the same amount was done when
 # the state was saved.
 WORK = "i=0; while [ $i -lt 5000 ]; do i=$((i+1)); done"

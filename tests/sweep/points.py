@@ -11,12 +11,14 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import vlab
 from tests.sweep import kill
 from tests.vlab.lab import Lab, accept
 from vlab import image, machine, saved
+from vlab.errors import VlabError
 from vlab.registry import Life
 
 ENTRY, CHANGE, POWER, RECOVERY = "entry", "change", "power", "recovery"
@@ -87,15 +89,7 @@ def swept(state: Path) -> Iterator[Swept]:
     for point in [point for point in OF_STATE[at] if point in WANTED]:
         found = saved.read(state)
         assert found is not None, state
-        name = f"swept-{number}-{point}"
-        lab = machine.start(
-            image.ensure(print),
-            vlab.Settings(),
-            print,
-            life=Life.FREE,
-            name=name,
-            state=replace(found, cold=point == POWER),
-        )
+        lab = _gone_on(replace(found, cold=point == POWER), f"swept-{number}-{point}")
         try:
             subprocess.run([*lab.ssh, CLOSED], check=True)
             status, left = kill.taken_back(Lab(lab), point)
@@ -103,3 +97,18 @@ def swept(state: Path) -> Iterator[Swept]:
             vlab.down(lab, force=True)
         yield Swept(int(number), change, point, status, left)
     shutil.rmtree(state)
+
+
+def _gone_on(state: saved.State, name: str) -> vlab.Machine:
+    """A lab in this state. One that does not go on is said, and tried once more.
+
+    What is tried here is a recovery, and not QEMU: see `saved.SILENCE`.
+    """
+    start = partial(
+        machine.start, image.ensure(print), vlab.Settings(), print, life=Life.FREE, state=state
+    )
+    try:
+        return start(name=name)
+    except VlabError as error:
+        print(f"{name}: once more, since {error}", flush=True)
+        return start(name=f"{name}-again")

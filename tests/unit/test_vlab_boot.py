@@ -25,7 +25,7 @@ def time() -> Time:
 
 
 def test_a_boot_that_has_said_nothing_for_long_has_hung(tmp_path: Path, time: Time) -> None:
-    patience = boot.Patience(tmp_path / "console", time)
+    patience = boot.Patience(tmp_path / "console", clock=time)
     time.now += boot.SILENCE - 1
     assert patience.over() == ""
     time.now += 1
@@ -34,7 +34,7 @@ def test_a_boot_that_has_said_nothing_for_long_has_hung(tmp_path: Path, time: Ti
 
 def test_a_boot_that_says_something_new_is_only_slow(tmp_path: Path, time: Time) -> None:
     console = tmp_path / "console"
-    patience = boot.Patience(console, time)
+    patience = boot.Patience(console, clock=time)
     for _ in range(4):
         time.now += boot.SILENCE - 1
         with console.open("a") as file:
@@ -48,7 +48,7 @@ def test_a_boot_that_never_ends_is_given_up_however_much_it_says(
     tmp_path: Path, time: Time
 ) -> None:
     console = tmp_path / "console"
-    patience = boot.Patience(console, time)
+    patience = boot.Patience(console, clock=time)
     time.now += boot.DEADLINE - 1
     console.write_text("A start job is running for ...\n")
     assert patience.left() == 1
