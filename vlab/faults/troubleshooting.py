@@ -16,8 +16,8 @@ HEADS = {
 
 [简体中文](zh/troubleshooting.md)
 
-Made by `python -m vlab faults troubleshooting` of the fault catalogue, `vlab/faults`: that messages
-say this is tried, fault by fault ([faults.md](faults.md)).
+Made by `python -m vlab faults troubleshooting` of the fault catalogue, `vlab/faults`: a run
+has to tell of each in these words, and [faults.md](faults.md) says what was tried.
 
 Take the words of the *first failure*: they stand at the end of the run's output, and at the top of
 its report. Look for some of them here, with the browser's own search; `…` stands for what differs
@@ -30,7 +30,7 @@ from lab to lab. Tables are by suite, in the guide's order. What an exit status 
 [English](../troubleshooting.md)
 
 由 `python -m vlab faults troubleshooting` 根据故障目录 `vlab/faults` 生成：
-信息确实会这样说，这一点逐个故障验证过（[faults.md](../faults.md)）。
+运行必须用表中的原话报告每种故障；已触发验证过的见 [faults.md](../faults.md)。
 
 取*首个失败*中的原话：它在运行输出的末尾，也在报告的开头。用浏览器自带的查找功能在本页查找其中几个词；
 `…` 代表因实验环境而异的内容。表格按套件排列，顺序与指南相同。
