@@ -48,7 +48,7 @@ def _sections(text: str) -> Iterator[Section]:
         if line.startswith("```"):
             block = "" if block else line
         elif block:
-            section.commands.append(re.sub(r"\s+#\s.*", "", line))  # comments are translated
+            section.commands.append(re.sub(r"(?:^|\s+)#\s.*", "", line))  # comments are translated
         elif heading := re.match(r"(#+) ", line):
             section.figures |= {*FIGURE.findall(re.sub(r"\]\([^)]*\)", "]", prose))}
             section.code |= {" ".join(code.split()) for code in re.findall("`([^`]+)`", prose)}
