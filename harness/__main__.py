@@ -61,7 +61,7 @@ def _parser(hook: Any, words: Sequence[str]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m harness",
         description="All that is no test of a lab. The tests: pytest -m acceptance.",
-        epilog="The exit statuses are those of a run; README.md has their table.",
+        epilog="The exit statuses are those of a run; docs/commands.md has their table.",
     )
     parser.add_argument("--version", action=Version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

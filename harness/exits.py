@@ -1,4 +1,4 @@
-"""The exit statuses, for CI jobs to act on. README.md has the same table.
+"""The exit statuses, for CI jobs to act on. docs/commands.md has the same table.
 
 `harness.outcome` chooses the one of a run. pytest's own (0 to 6) keep their meaning; ours come
 after them.

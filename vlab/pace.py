@@ -9,7 +9,8 @@ the time limits have room for, in profiles/vlab.toml 5 times what is usual and m
 from vlab.registry import Machine
 
 # Seconds until ssh answers on the computer that the time limits are from: 2 cores of an Intel Xeon,
-# quiet, no KVM (README.md, "boot of the lab"). To be measured anew when a boot takes another time.
+# quiet, no KVM (docs/performance.md, "boot of the lab"). To be measured anew when a boot takes
+# another time.
 USUAL = 21.0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ import pytest
 from fixtures.guide import clauses
 from tests import faults
 from tests.unit.mini import ROOT
-from vlab.faults import Fault, load
+from vlab.faults import Fault, load, troubleshooting
 from vlab.faults.command import HEADING, PAGE
 from vlab.faults.verdict import Ran, suites, verdict
 
@@ -42,6 +43,30 @@ def test_every_suite_has_faults_of_clauses_that_there_are() -> None:
         assert {fault.clause, *fault.also} <= {*known.by_id, ""}, fault.name
         assert fault.says or fault.left or not fault.exit, fault.name
         assert fault.replayed or fault.lab, fault.name
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=lambda fault: fault.name)
+def test_each_has_its_advice_in_both_languages(fault: Fault) -> None:
+    """A fault that nobody notices needs none."""
+    assert bool(fault.advice) == (len(fault.zh) == 2) == bool(fault.exit), "advice, and zh"
+    if fault.exit:
+        (title, advice), code = fault.zh, re.compile(r"`[^`]+`")
+        assert all(re.search("[一-鿿]", text) for text in fault.zh)
+        assert sorted(code.findall(advice)) == sorted(code.findall(fault.advice))
+        assert _numbers(title) == _numbers(fault.title)
+        assert _numbers(advice) == _numbers(fault.advice)
+
+
+def _numbers(text: str) -> set[str]:
+    return {*re.findall(r"\d+", text)}
+
+
+@pytest.mark.parametrize("language", troubleshooting.PAGES)
+def test_the_pages_of_advice_are_up_to_date(language: str) -> None:
+    written = troubleshooting.PAGES[language].read_text("utf-8")
+    wanted = troubleshooting.page(load(), language)
+    assert written == wanted, "make it anew: python -m vlab faults troubleshooting"
+    assert len(re.findall(r"^\| `", written, re.M)) == sum(bool(one.exit) for one in load())
 
 
 def one(name: str, outcome: str = "passed", message: str = "", clause: str = "gpu.bind") -> Ran:

@@ -1,4 +1,4 @@
-"""What the READMEs and docs/lab-host.md say of the code is so."""
+"""What the READMEs and the pages in docs/ say of the code is so."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from harness.run.stage import stage_classes
 from tests.unit.mini import ROOT
 
 READMES = ["README.md", "README.zh-CN.md"]
+LAB_HOST = ["docs/lab-host.md", "docs/zh/lab-host.md"]
+
+
+PAGES = [*READMES, *(str(path.relative_to(ROOT)) for path in ROOT.glob("docs/**/*.md"))]
 
 
 def text(name: str) -> str:
@@ -39,7 +43,7 @@ def test_the_profile_in_eight_lines_is_whole(name: str, tmp_path: Path) -> None:
     assert len((tmp_path / "mylab.toml").read_text().splitlines()) == 8
 
 
-@pytest.mark.parametrize("name", READMES)
+@pytest.mark.parametrize("name", ["docs/profile.md", "docs/zh/profile.md"])
 def test_the_keys_that_it_calls_required_are_those_that_are(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty.toml").write_text("[guest]\n[image]\n[model]\n[network]\n[target]\n")
     with pytest.raises(ProfileError) as caught:
@@ -49,7 +53,7 @@ def test_the_keys_that_it_calls_required_are_those_that_are(name: str, tmp_path:
     assert not [key for key in required if f"`{key}`" not in text(name)]
 
 
-@pytest.mark.parametrize("name", [*READMES, "docs/lab-host.md"])
+@pytest.mark.parametrize("name", [*READMES, *LAB_HOST, "docs/commands.md", "docs/zh/commands.md"])
 def test_the_guide_is_the_one_of_the_clauses(name: str) -> None:
     commits = re.findall(r"virtCCA_sdk/(?:blob|tree)/([0-9a-f]{40})/", text(name))
     [known] = re.findall(r"commit ([0-9a-f]{7,})", clauses.load().guide.source)
@@ -57,18 +61,19 @@ def test_the_guide_is_the_one_of_the_clauses(name: str) -> None:
     assert all(commit.startswith(known) for commit in commits)
 
 
-def test_the_programs_of_a_lab_host_are_those_that_stages_declare() -> None:
+@pytest.mark.parametrize("name", LAB_HOST)
+def test_the_programs_of_a_lab_host_are_those_that_stages_declare(name: str) -> None:
     for module in stage_modules():
         importlib.import_module(module)
     ours = [stage for stage in stage_classes() if stage.__module__ in stage_modules()]
-    rows = re.findall(r"^\| `(\w+)` \| (`.*`) \|$", text("docs/lab-host.md"), re.M)
+    rows = re.findall(r"^\| `(\w+)` \| (`.*`) \|$", text(name), re.M)
     said = {stage: re.findall(r"`([^`]+)`", programs) for stage, programs in rows}
     assert said == {
         stage.name: stage.host_programs.split() for stage in ours if stage.host_programs
     }
 
 
-@pytest.mark.parametrize("name", [*READMES, *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
+@pytest.mark.parametrize("name", PAGES)
 def test_what_it_links_to_is_there(name: str) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text(name))
     folder = (ROOT / name).parent

@@ -76,12 +76,13 @@ class Fault:
     """A fault, and what a run has to make of it.
 
     `clause` has to fail, and no other but those of `also`, which rest on the same. `says` are texts
-    that its message has to have: the cause. `exit` is the exit status of the run; with 0 the fault
-    is one to be borne: nothing may fail. `profile` are settings, by section; `without` are programs
-    that the host lacks. `alarm`: a test's time is up whenever that hook of pytest is called
-    (`tests/sample/alarm.py`); `no_room`: from the undo on, the runner's disk is full. `left`: what
-    the undo cannot take back, or the record has not, and has to tell of. `missed`: why it is not
-    caught so far.
+    that its message has to have: the cause. `advice` is what to do, as Markdown; `zh` are title and
+    advice in Chinese: all of these make docs/troubleshooting.md. `exit` is the exit status of the
+    run; with 0 the fault is one to be borne: nothing may fail, and there is no advice. `profile`
+    are settings, by section; `without` are programs that the host lacks. `alarm`: a test's time is
+    up whenever that hook of pytest is called (`tests/sample/alarm.py`); `no_room`: from the undo
+    on, the runner's disk is full. `left`: what the undo cannot take back, or the record has not,
+    and has to tell of. `missed`: why it is not caught so far.
     """
 
     suite: str
@@ -90,6 +91,8 @@ class Fault:
     source: str
     clause: str
     says: Sequence[str]
+    advice: str = ""
+    zh: Sequence[str] = ()
     replay: Sequence[Reply] = ()
     lab: OnLab | None = None
     also: Sequence[str] = ()

@@ -1,4 +1,7 @@
-"""``python -m vlab faults``: list the catalogue, try faults on a lab, write what came of it."""
+"""``python -m vlab faults``: list the catalogue, try faults on a lab, write what came of it.
+
+And write the pages of what to do about each, which need no lab.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from vlab.errors import VlabError
-from vlab.faults import Fault, load, on_lab
+from vlab.faults import Fault, load, on_lab, troubleshooting
 from vlab.faults.on_lab import Found
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
@@ -33,7 +36,11 @@ def declare(parser: argparse.ArgumentParser) -> None:
     matrix = actions.add_parser(
         "matrix", help="try all that have a lab form, and write docs/faults.md: hours"
     )
-    for sub, carry_out in ((listing, _list), (running, _run), (matrix, _matrix)):
+    advising = actions.add_parser(
+        "troubleshooting", help="write docs/troubleshooting.md, in both languages"
+    )
+    chosen = ((listing, _list), (running, _run), (matrix, _matrix), (advising, _advise))
+    for sub, carry_out in chosen:
         sub.set_defaults(carry_out=carry_out)
     for sub in (running, matrix):
         sub.add_argument("--lab", default="", metavar="NAME", help="one that is up; else its own")
@@ -44,6 +51,12 @@ def _list(_: argparse.Namespace) -> None:
         forms = ["replay"] * fault.replayed + ["lab"] * (fault.lab is not None)
         where = fault.clause or fault.suite
         print(f"{fault.name:<32}{where:<26}{' + '.join(forms):<14}{fault.title}")
+
+
+def _advise(_: argparse.Namespace) -> None:
+    for language, page in troubleshooting.PAGES.items():
+        page.write_text(troubleshooting.page(load(), language), encoding="utf-8")
+        print(page)
 
 
 def _run(arguments: argparse.Namespace) -> int:
