@@ -170,7 +170,7 @@ def test_machine_holds_every_group(container: Container, gpu: Gpu) -> None:
 @pytest.mark.clause("container.device")
 def test_machine_has_every_gpu(container: Container, gpu: Gpu) -> None:
     has = [member.bdf for member in plugged(container, gpu)]
-    missing = [device.bdf for device in gpu.devices if device.bdf not in has]
+    missing = [d.bdf for d in (*gpu.devices, *gpu.switches) if d.bdf not in has]
     assert not missing, (
         f"QEMU has no {', '.join(missing)} on its command line, but of group "
         f"{[g.number for g in gpu.groups]} {', '.join(has) or 'nothing'}: kata plugs the first "
@@ -234,8 +234,10 @@ def test_nvidia_smi_ends_well(container: Container) -> None:
 @pytest.mark.clause("container.nvidia-smi")
 def test_nvidia_smi_lists_every_gpu(container: Container, gpu: Gpu) -> None:
     listed = [smi.uuid for smi in smi_gpus(container)]
-    assert len(listed) == len(gpu.devices), (
+    missing = unlisted(container, gpu)
+    assert len(listed) == len(gpu.devices) and not missing, (  # noqa: PT018  # one fact
         f"{len(gpu.devices)} GPUs were passed through, nvidia-smi lists {len(listed)}: {listed}; "
+        f"of those on the guest's bus it lists all but {', '.join(missing) or 'none'}. "
         "'dmesg' in the guest (journal-kata.txt) has what the driver says of the others"
     )
     assert len(set(listed)) == len(listed), (
@@ -283,6 +285,17 @@ def test_nvidia_smi_knows_each_gpu(container: Container) -> None:
         not_assessed(
             f"nvidia-smi does not tell the memory of {silent}: it has none of its own, or MIG"
         )
+
+
+def unlisted(container: Container, gpu: Gpu) -> list[str]:
+    """The GPUs on the guest's bus that nvidia-smi lists at no address, each by the host's."""
+    at = [smi.address.removeprefix("0000:") for smi in container.smi.gpus if smi.address]
+    models = {device.id for device in gpu.devices}
+    return [
+        f"{device.host or 'one of the GPUs'} ({device.bdf} in the guest)"
+        for device in container.devices
+        if at and f"{device.vendor}:{device.device}" in models and device.bdf not in at
+    ]
 
 
 def smi_gpus(container: Container) -> tuple[SmiGpu, ...]:

@@ -42,9 +42,23 @@ def test_every_bar_has_an_address(guest: Guest) -> None:
         )
 
 
+@pytest.mark.clause("guest.device")
+def test_nvidia_smi_lists_every_gpu(guest: Guest) -> None:
+    listed = [gpu.address for gpu in guest.smi.gpus]
+    missing = [one.bdf for one in guest.functions if one.bdf not in listed]
+    assert not missing, (
+        f"the guest has {len(guest.functions)} GPUs on its bus, and nvidia-smi lists "
+        f"{', '.join(listed) or 'none'}: {', '.join(missing)} is missing; 'NVRM' in the guest's "
+        "dmesg says why the driver does not take it (no power, a BAR without an address, Xid 79)"
+    )
+
+
 @pytest.mark.clause("guest.memory")
 def test_bar_reaches_all_of_the_memory(guest: Guest) -> None:
-    for function, gpu in zip(guest.functions, checked(guest), strict=False):
+    gpus = {one.address: one for one in checked(guest)}
+    for function in guest.functions:
+        if (gpu := gpus.get(function.bdf)) is None:
+            continue  # another test says so
         if gpu.memory is None or gpu.bar1 is None:
             not_assessed(f"nvidia-smi does not tell memory and BAR1 of {gpu.bus_id}")
         if gpu.bar1 < gpu.memory:

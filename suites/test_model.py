@@ -239,6 +239,11 @@ def test_gpu_memory_in_use_rises(model: Model) -> None:
         f"{before} MiB of the GPU's memory were in use before the server started, {after} MiB "
         "with the model loaded: the model is not on the GPU"
     )
+    if model.idle:
+        not_assessed(
+            f"no memory of {', '.join(model.idle)} is in use, so the model is on other GPUs alone: "
+            "--tensor-parallel-size in model.command divides it among so many"
+        )
 
 
 @pytest.mark.clause("model.errors")

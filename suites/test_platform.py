@@ -162,7 +162,7 @@ def test_gpus_are_fitted(platform: Platform, profile: Profile) -> None:
     selector = " and ".join(wanted.bdf) or (
         f"vendor {wanted.vendor} and class {' or '.join(wanted.classes)}"
     )
-    count = len(wanted.bdf) or (1 if wanted.count == "all" else wanted.count)
+    count = wanted.number or 1
     assert len(platform.gpus) >= count, (
         f"of the {platform.pci_functions} PCI functions of the host {len(platform.gpus)} fit the "
         f"profile's selector ({selector}), and {count} are to be passed through: "

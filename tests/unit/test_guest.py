@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.container import nvidia_smi
 from fixtures.guest import health, sysfs
 from fixtures.guest.compute_answer import Compute, Device, Second
 from fixtures.guest.health import GpuHealth
@@ -209,6 +210,7 @@ XID = "[  900.1] NVRM: Xid (PCI:0000:00:06): 79, pid=812, GPU has fallen off the
 WANTED: Any = SimpleNamespace(gpu=GpuConfig(), platform=PlatformConfig())
 RUN: Any = SimpleNamespace(profile=WANTED, trace=SimpleNamespace(now=0.0))
 NODES = ("/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia0", "/dev/nvidiactl")
+SMI_LINE = "580.159.04, NVIDIA H100 80GB HBM3, GPU-1, 00000000:00:06.0, 0x233010DE, 81559, 0"
 NO_TORCH = Compute("no PyTorch: No module named 'torch'", "", "")
 
 
@@ -220,6 +222,7 @@ def guest(log: str = HARMLESS, **other: Any) -> Any:
         "nodes": NODES,
         "health": replace(found, gpus=found.gpus[:1]),
         "unknown": "",
+        "smi": SimpleNamespace(gpus=(nvidia_smi.parse(SMI_LINE),)),
         "newest": HARMLESS.splitlines()[-1],
         "console": False,
         "ask": lambda *argv: said(log.partition(HARMLESS)[2]),
@@ -238,6 +241,7 @@ def sick(**other: Any) -> Any:
 def test_a_good_guest_passes() -> None:
     one = guest()
     suite.test_every_bar_has_an_address(one)
+    suite.test_nvidia_smi_lists_every_gpu(one)
     suite.test_bar_reaches_all_of_the_memory(one)
     suite.test_link_has_its_width(one, WANTED)
     suite.test_link_has_its_speed(one, WANTED, NO_TORCH)
@@ -289,6 +293,15 @@ def with_line(text: str) -> Any:
 )
 def test_each_fault_is_told(test: Callable[..., None], one: Any, says: str) -> None:
     assert says in told(test, one)
+
+
+def test_a_gpu_that_nvidia_smi_does_not_list_is_told_by_its_address() -> None:
+    one = guest()
+    other = replace(one.functions[0], bdf="0000:00:05.0", bars=())
+    two = guest(functions=(other, *one.functions))
+    said_ = told(suite.test_nvidia_smi_lists_every_gpu, two)
+    assert "nvidia-smi lists 0000:00:06.0: 0000:00:05.0 is missing" in said_
+    suite.test_bar_reaches_all_of_the_memory(two)  # each by its own address
 
 
 def test_an_error_of_the_kernels_is_told() -> None:

@@ -21,6 +21,7 @@ from fixtures.network import cni
 from fixtures.rootfs.contents import KERNEL_OPTIONS
 from fixtures.rootfs.stage import HOOK
 from harness.host.host import Host
+from harness.record.devices import GuestDevice
 from suites import test_container as container_suite
 from suites import test_gpu as gpu_suite
 from suites import test_image as image_suite
@@ -570,6 +571,27 @@ def test_settings_that_break_the_hook_are_told() -> None:
     off = {"nvidia-container-cli": {"load-kmods": False}}
     said = told(test, SimpleNamespace(toolkit=off))
     assert "load-kmods = False in [nvidia-container-cli]" in said
+
+
+def test_a_gpu_that_nvidia_smi_leaves_out_is_told_by_its_address_on_the_host() -> None:
+    test = container_suite.test_nvidia_smi_lists_every_gpu
+    line = "580.1, A100, GPU-{0}, 00000000:0{0}:00.0, 0x20F110DE, 40960, 0, [N/A], Disabled"
+    listed = [nvidia_smi.parse(line.format(number)) for number in (1, 2)]
+    devices = tuple(
+        GuestDevice(f"0{n}:00.0", "10de", "20f1", "A100", f"0000:{bus}:00.0", f"rp{n}")
+        for n, bus in ((1, "41"), (2, "81"))
+    )
+    two: Any = SimpleNamespace(devices=(GPU, replace(GPU, bdf="0000:81:00.0")))
+
+    def container(*gpus: nvidia_smi.SmiGpu) -> Any:
+        return SimpleNamespace(smi=SimpleNamespace(gpus=gpus, meaning=""), devices=devices)
+
+    test(container(*listed), two)
+    said = told(test, container(listed[0]), two)
+    assert "2 GPUs were passed through, nvidia-smi lists 1" in said
+    assert "all but 0000:81:00.0 (02:00.0 in the guest)" in said
+    twice = told(test, container(listed[0], replace(listed[0], uuid="GPU-2")), two)
+    assert "all but 0000:81:00.0" in twice
 
 
 @pytest.mark.case(

@@ -315,7 +315,7 @@ def test_of_a_group_the_first_function_is_plugged(version: str) -> None:
     argv = (DATA / version / "qemu.argv").read_text().splitlines()
     container: Any = SimpleNamespace(machine=QemuProcess(7, tuple(argv), ("/dev/vfio/4",)))
     card, sound = (SimpleNamespace(bdf=f"0000:01:00.{n}", id=str(n)) for n in (0, 1))
-    gpu: Any = SimpleNamespace(devices=(card,), members=(card, sound), groups=())
+    gpu: Any = SimpleNamespace(devices=(card,), switches=(), members=(card, sound), groups=())
     nobody: Any = None
     container_suite.test_machine_has_every_gpu(container, gpu)
     container_suite.test_every_device_is_behind_a_port(container, gpu, nobody)

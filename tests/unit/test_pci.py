@@ -2,13 +2,14 @@
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from fixtures.common import pci
 from fixtures.common.pci import PciDevice
-from fixtures.gpu import vfio
+from fixtures.gpu import plugging, vfio
 from fixtures.gpu.in_use import Disk, carriers, mounted
 from fixtures.profile import GpuConfig
 from harness.errors import LabError
@@ -92,6 +93,75 @@ def test_the_whole_group_but_its_bridges_is_bound() -> None:
 
 def test_an_nvswitch_is_no_bridge() -> None:
     assert pci.members(BUS, [OTHER]) == (OTHER, SWITCH)
+
+
+def test_nvswitches_may_be_named_beside_gpus_and_not_alone() -> None:
+    wanted = GpuConfig(bdf=(OTHER.bdf, SWITCH.bdf))
+    assert pci.select(BUS, wanted, "lab") == (OTHER, SWITCH)
+    with pytest.raises(LabError, match="selects NVSwitches alone") as caught:
+        pci.select(BUS, GpuConfig(bdf=(SWITCH.bdf,)), "lab")
+    assert "the GPUs that it joins" in (caught.value.hint or "")
+
+
+def cards(count: int, group: str = "") -> list[PciDevice]:
+    """GPUs of one model, each in a group of its own or all of them in one."""
+    return [
+        PciDevice(f"0000:{bus:02x}:00.0", "10de", "20f1", "0302", group or str(bus), "-")
+        for bus in range(16, 16 + count)
+    ]
+
+
+def hindered(*functions: PciDevice, chosen: Sequence[PciDevice] = ()) -> list[str]:
+    """What keeps kata from plugging all of them, each error as one text."""
+    found = plugging.obstacles(functions, chosen or functions)
+    return [f"{error.message} {error.hint} [{error.clause}]" for error in found]
+
+
+def test_fourteen_gpus_of_groups_of_their_own_are_all_plugged() -> None:
+    assert pci.select(cards(14), GpuConfig(count="all"), "lab") == (*cards(14),)
+    assert hindered(*cards(14)) == []
+
+
+@pytest.mark.case(
+    "kata",
+    "more functions than kata has ports for",
+    source="kata-containers CC-0.8.0 and 3.15.0, qemu.go; virtCCA_sdk kata-v3.15.0, SR-IOV",
+)
+def test_more_functions_than_kata_has_ports_for_are_told() -> None:
+    assert hindered(*cards(plugging.MOST_PORTS)) == []
+    [says] = hindered(*cards(17))
+    assert "17 functions go with the 17 devices that are selected" in says
+    assert "16 ports for them at most" in says
+    assert "14 are left" in says
+
+
+def test_a_gpu_that_is_not_the_first_function_of_its_group_is_told() -> None:
+    first, second = cards(2, group="7")
+    assert hindered(first, second, chosen=[first]) == []
+    [says] = hindered(first, second, chosen=[second])
+    assert says.startswith("0000:11:00.0 would go to VFIO and to no guest: of IOMMU group 7 kata")
+    assert says.endswith("[container.device]")
+    assert hindered(first, second)[0].startswith("0000:11:00.0 would go")
+    assert hindered(CARD, SOUND, chosen=[CARD]) == []
+
+
+@pytest.mark.case(
+    "PCI", "all NVSwitches of a board in one IOMMU group", source="bigstack-oss/cubecos #259"
+)
+def test_of_nvswitches_in_one_group_the_others_are_told() -> None:
+    switches = [PciDevice(f"0000:0{n}:00.0", "10de", "22a3", "0680", "114", "-") for n in (5, 6, 7)]
+    [says] = hindered(*switches, *cards(8))
+    assert "0000:06:00.0, 0000:07:00.0 would go to VFIO" in says
+    assert "kata plugs 0000:05:00.0" in says
+    assert "NVSwitches may stay with the host" in says
+
+
+def test_an_nvswitch_that_stays_behind_is_a_finding() -> None:
+    [finding] = plugging.left_behind(BUS, pci.members(BUS, [CARD]))
+    assert (finding.id, finding.severity) == ("gpu.nvswitch", "medium")
+    assert "NVSwitches of the host go to no guest: 0000:03:00.0." in finding.text
+    assert [*plugging.left_behind(BUS, pci.members(BUS, [OTHER]))] == []
+    assert [*plugging.left_behind((CARD, SOUND), (CARD,))] == []
 
 
 def test_no_gpu_is_an_error_that_says_what_was_looked_for() -> None:

@@ -130,6 +130,12 @@ MISTAKES = [
     ('terms = ["机密容器"]', 'terms = "机密容器"', "model.terms", 'such as ["机密容器"]'),
     ("secrets = []", 'secrets = "x"', "secrets", "an array in brackets, found string 'x'"),
     ("max_tokens = 256", "max_tokens = 0", "model.max_tokens", "or equal to 1 such as 256"),
+    (
+        '"--trust-remote-code",',
+        '"--tensor-parallel-size", "2",',
+        "model.command",
+        "a server for the GPUs of gpu.count or gpu.bdf, 1 in all, found one for 2, by its parallel",
+    ),
     ("load = [1, 8, 64]", "load = 64", "model.load", "an array in brackets such as [1, 8]"),
     ("load = [1, 8, 64]", "load = [8, 0]", "model.load.1", "a number greater than or equal to 1"),
     ("secrets = []", 'secrets = ["abc"]', "secrets.0", "at least 4 characters"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -26,14 +28,25 @@ def text(name: str) -> str:
     return (ROOT / name).read_text("utf-8")
 
 
-def given(name: str, tmp_path: Path) -> BaseProfile:
+def given(
+    name: str, tmp_path: Path, environ: Mapping[str, str] = MappingProxyType({})
+) -> BaseProfile:
     """The profile that a README shows, beside the template that it extends."""
     (tmp_path / "mylab.toml").write_text(
         re.findall(r"```toml\n(extends.*?)```", text(name), re.S)[0]
     )
     template = tmp_path / "kunpeng-virtcca.toml"
     template.write_text(text("profiles/kunpeng-virtcca.toml"))
-    return load("mylab", Profile, {}, tmp_path)
+    return load("mylab", Profile, environ, tmp_path)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_a_run_for_each_gpu_is_of_a_lab_of_its_own(name: str, tmp_path: Path) -> None:
+    [line] = [line for line in text(name).splitlines() if line.startswith("    ACCEPT_NAME=")]
+    environ = dict(re.findall(r"(ACCEPT_\w+)=(\S+)", line.replace("$gpu", "0000:17:00.0")))
+    profile = given(name, tmp_path, environ)
+    assert isinstance(profile, Profile)
+    assert (profile.name, profile.gpu.bdf) == ("mylab-0000:17:00.0", ("0000:17:00.0",))
 
 
 @pytest.mark.parametrize("name", READMES)

@@ -17,6 +17,7 @@ from tests.unit import records
 
 ONE = PciDevice("0000:41:00.0", "10de", "2331", "0302", "40", "vfio-pci")
 TWO = PciDevice("0000:81:00.0", "10de", "2331", "0302", "57", "vfio-pci")
+PLUGGED = (("0000:41:00.0", "rp1"), ("0000:81:00.0", "rp0"))
 INSIDE = ["00:06.0 0604: 1b36:000c", "02:00.0 0302: 10de:2331", "01:00.0 0302: 10de:2331 (rev a1)"]
 
 
@@ -47,6 +48,17 @@ def test_two_cards_of_one_model_are_told_apart() -> None:
     assert [(one.bdf, one.host, one.port, one.name) for one in found] == [
         ("01:00.0", "0000:81:00.0", "rp0", ""),
         ("02:00.0", "0000:41:00.0", "rp1", "H100"),
+    ]
+
+
+def test_the_guests_order_is_that_of_the_ports() -> None:
+    ports = [("-device", f"pcie-root-port,id=rp{n},chassis=0,slot={n}") for n in (0, 1)]
+    cards = [("-device", f"vfio-pci,host={bdf},bus={bus}") for bdf, bus in PLUGGED]
+    qemu = QemuProcess(1, ("qemu", *(word for pair in [*ports, *cards] for word in pair)), ())
+    found = guest_devices((ONE, TWO), qemu, INSIDE, ())
+    assert [(one.bdf, one.host, one.port) for one in found] == [
+        ("01:00.0", "0000:81:00.0", "rp0"),
+        ("02:00.0", "0000:41:00.0", "rp1"),
     ]
 
 

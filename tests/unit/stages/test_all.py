@@ -15,8 +15,12 @@ from harness.run.stage import StageFailed, stage_classes
 from tests.unit.stages.conftest import MakeLab
 from tests.unit.stages.lab import STAGES, Lab, planned, record
 
-# Of this machine, or of the clock; of more programs than were looked for then.
-OTHER = {"model": {"base_url", "ready_seconds"}, "rootfs": {"programs"}}
+# Of this machine, or of the clock; of more programs than were looked for then, and of later fields.
+OTHER = {
+    "gpu": {"switches"},
+    "model": {"base_url", "ready_seconds", "idle"},
+    "rootfs": {"programs"},
+}
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -46,6 +46,10 @@ SAYS = [
     ("Could not access KVM kernel module: No such file or directory", "/dev/kvm"),
     ("failed to inject devices after CDI timeout of 100 seconds", "/var/run/cdi"),
     ("rpc error: desc = context deadline exceeded", "a slow guest, or, from kata 3.11"),
+    # kata's own words, virtcontainers/qemu.go (with its spelling) and sandbox.go
+    ("Number of PCIe Root Ports exceeed allowed max of 16", "fewer GPUs"),
+    ("Number of PCIe Root Ports exceed allowed max of 16", "fewer GPUs"),
+    ("failed to create shim task: unsupported device type", "it takes an NVSwitch for a bridge"),
     # Of another file than VFIO's, and nobody's group.
     ("write /sys/fs/cgroup/x/cgroup.procs: device or resource busy", "journal-kata.txt"),
     ("something that nobody knows yet", "journal-kata.txt"),

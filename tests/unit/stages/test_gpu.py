@@ -226,6 +226,73 @@ def test_a_neighbour_in_the_group_is_bound_too(lab: Lab) -> None:
     )
 
 
+def beside(host: ReplayHost, *lines: str) -> None:
+    """More functions on the host's bus."""
+    host.filter(LIST, by=lambda out: "\n".join([*out.splitlines(), *lines]))
+
+
+def listed(bdf: str, ids: str, group: str, driver: str = "-", override: str = "(null)") -> str:
+    """A line of the listing."""
+    words = [bdf, *ids.split(), "0x10de", "0x1463", group, "-", driver, override]
+    return "\t".join([*words, "flr bus"])
+
+
+@pytest.mark.parametrize("count", [2, 4, 14])
+def test_several_cards_are_bound_and_asked_about_together(make_lab: MakeLab, count: int) -> None:
+    lab = make_lab(settings={"gpu": {"count": count}})
+    ids = f"0x{GPU['vendor']} 0x{GPU['device']} 0x{GPU['pci_class']}00"
+    others = {f"0000:{64 + n:02x}:00.0": f"{100 + n}" for n in range(count - 1)}
+    beside(lab.host, *(listed(bdf, ids, group) for bdf, group in others.items()))
+    for bdf, group in others.items():
+        lab.host.reply("drivers_probe", bdf)
+        for script in ("settle", "0x3B67", '[ -e "$1" ] ||'):
+            lab.host.reply(script, f"/dev/vfio/{group}", out="1\n")
+    lab.host.reply("Asks VFIO about", out=json.dumps(ANSWER))
+    found = lab.bring("gpu")
+    assert found.addresses == (BDF, *others)
+    assert [group.node for group in found.groups] == [
+        NODE,
+        *(f"/dev/vfio/{n}" for n in others.values()),
+    ]
+    assert len([what for what in lab.journal() if what.startswith("bind")]) == count
+    [asked] = [words for words in lab.host.asked if "Asks VFIO about" in " ".join(words)]
+    assert asked[-count:] == (
+        f"{NODE}={BDF}",
+        *(f"/dev/vfio/{n}={bdf}" for bdf, n in others.items()),
+    )
+
+
+def test_nvswitches_are_bound_with_the_gpus_and_are_none(make_lab: MakeLab) -> None:
+    bdf = "0000:40:00.0"
+    lab = make_lab(settings={"gpu": {"bdf": [BDF, bdf], "count": 2}})
+    beside(lab.host, listed(bdf, "0x10de 0x22a3 0x068000", "100", "nvidia"))
+    lab.host.reply("drivers_probe", bdf)
+    for script in ("settle", "0x3B67", '[ -e "$1" ] ||'):
+        lab.host.reply(script, "/dev/vfio/100", out="1\n")
+    lab.host.reply("Asks VFIO about", out=json.dumps(ANSWER))
+    found = lab.bring("gpu")
+    assert (found.addresses, [one.bdf for one in found.switches]) == ((BDF,), [bdf])
+    assert f"bind {bdf} to vfio-pci (it was bound to nvidia)" in lab.journal()
+    assert found.groups[-1].node == "/dev/vfio/100"
+    assert not [one for one in reported(lab.run) if one.id == "gpu.nvswitch"]
+
+
+def test_nvswitches_that_stay_with_the_host_are_told(lab: Lab) -> None:
+    beside(lab.host, listed("0000:40:00.0", "0x10de 0x22a3 0x068000", "100", "nvidia"))
+    assert lab.bring("gpu").switches == ()
+    [finding] = [one for one in reported(lab.run) if one.id == "gpu.nvswitch"]
+    assert "go to no guest: 0000:40:00.0." in finding.text
+
+
+def test_what_kata_will_not_plug_is_foreseen(lab: Lab) -> None:
+    other = next(bdf for bdf in functions() if bdf not in (BDF, DISK, INTERFACE))
+    assert other < BDF
+    function(lab.host, other, group=GROUP)
+    [foreseen] = [one for one in lab.bring("platform").foreseen if one.stage == "gpu"]
+    assert foreseen.says.startswith(f"{BDF} would go to VFIO and to no guest")
+    assert f"kata plugs {other}" in foreseen.says
+
+
 def test_what_is_bound_already_is_left_alone(make_lab: MakeLab) -> None:
     lab = make_lab(ready=True)
     lab.host.reply('[ -e "$1" ] ||', f"sh {vfio.MODULE}")

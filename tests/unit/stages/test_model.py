@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from fixtures.container.nvidia_smi import MEANING
+from fixtures.container.nvidia_smi import MEANING, SmiGpu
 from fixtures.model import ending, serverlog
 from harness.host.command import HostUnreachable
 from harness.run.stage import StageFailed
 from harness.text import head
+from suites import test_model as model_suite
 from tests.unit import vllm
 from tests.unit.kept import recorded_smi
 from tests.unit.replay import Reply, Words
@@ -262,6 +263,24 @@ def test_memory_is_asked_again_where_the_gpus_tell_it(lab: Lab) -> None:
     lab.host.filter(SMI, by=lambda out: ", ".join([*out.split(", ")[:5], "81559", "70123\n"]))
     found = lab.bring("model")
     assert (found.memory_before, found.memory_after) == (4, 70123)
+
+
+def test_a_gpu_that_has_nothing_of_the_model_is_told(lab: Lab) -> None:
+    memory(lab, 4)
+    guest = lab.facts["guest"]
+    [gpu] = guest.smi.gpus
+    two = (gpu, replace(gpu, uuid="GPU-2"))
+    lab.facts["guest"] = replace(guest, host=lab.host, smi=replace(guest.smi, gpus=two))
+
+    def line(gpu: SmiGpu, used: int) -> str:
+        words = (gpu.driver_version, gpu.name, gpu.uuid, gpu.bus_id, gpu.device_id)
+        return ", ".join([*map(str, words), "81559", f"{used}"])
+
+    lab.host.reply(SMI, out=f"{line(two[0], 70123)}\n{line(two[1], 4)}\n")
+    found = lab.bring("model")
+    assert (found.memory_before, found.memory_after, found.idle) == (8, 70127, ("GPU-2",))
+    with pytest.raises(pytest.skip.Exception, match="no memory of GPU-2 is in use"):
+        model_suite.test_gpu_memory_in_use_rises(found)
 
 
 @pytest.mark.parametrize(

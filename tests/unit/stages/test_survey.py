@@ -149,7 +149,18 @@ def test_of_several_gpus_the_one_that_nobody_uses_is_named(lab: Lab, tmp_path: P
     settings = written.settings(seen, profile)
     text = written.document({"extends": "x86-kata.toml", "name": "x"}, settings)
     assert "used by python3, process 4242" in text
+    assert 'All 2 in one container: gpu.count = "all"' in flat(text)
+    assert "NVSwitch" not in text
     assert loaded(text, tmp_path).gpu.bdf == ("0000:82:00.0",)
+
+
+def test_nvswitches_are_told(lab: Lab) -> None:
+    line = "0000:05:00.0\t0x10de\t0x22a3\t0x068000\t0x10de\t0x1796\t114\t-\tnvidia\t(null)\t\n"
+    lab.host.reply("subsystem_vendor", out=TWO_GPUS + line)
+    profile = base("x86-kata")
+    settings = written.settings(look(lab.host, profile), profile)
+    text = flat(written.document({"extends": "x86-kata.toml", "name": "x"}, settings))
+    assert "NVSwitches: 0000:05:00.0 (group 114). Several GPUs" in text
 
 
 def test_a_gpu_on_which_the_host_lives_is_not_chosen(lab: Lab) -> None:
