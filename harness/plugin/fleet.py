@@ -253,7 +253,7 @@ class Controller:
 
     def _interrupt(self) -> None:
         """End the run of every lab, which is then undone."""
-        self.session.say("Interrupted: every lab's run is ended, and undone.")
+        self.session.say("Interrupted: every lab's run is ended now, and its host put back.")
         for lab in self.labs:
             if lab.pid is not None and not lab.node.channel.isclosed():
                 with contextlib.suppress(ProcessLookupError):

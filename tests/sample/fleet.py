@@ -1,4 +1,4 @@
-"""A fleet's labs: each has its own folder for a host; MINI_TWO_<lab> is what its second stage does."""
+"""A fleet's labs: a folder each for a host; MINI_TWO_<lab> is what the second stage does there."""
 
 from __future__ import annotations
 
