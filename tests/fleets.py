@@ -30,7 +30,10 @@ def copy(
     run = folder / f"20270131T020000Z-{name}"
     run.mkdir(parents=True)
     chain, lines = GENESIS, []
-    for event in _events(source, name, {"Host": [name], **shown}, fails or {}, exit_status):
+    events = [*_events(source, name, {"Host": [name], **shown}, fails or {}, exit_status)]
+    failed = {e["nodeid"].rpartition("::")[2] for e in events if e.get("status") == "failed"}
+    assert not fails or {*fails} <= failed, "there is no test of that name"
+    for event in events:
         event["chain"] = chain = chain_digest(chain, event)
         lines.append(json.dumps(event))
     (run / "record.jsonl").write_text("\n".join(lines) + "\n")

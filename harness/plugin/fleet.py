@@ -296,8 +296,8 @@ class Controller:
             if lab.run is None:
                 terminalreporter.write_line(f"[{lab.id}] has no record: its run never began")
         count = Counter(_status_of(lab) for lab in self.labs)
-        said = ", ".join(f"{count[status]} with {status}" for status in sorted(count))
-        terminalreporter.write_line(f"{len(self.labs)} hosts ended: {said}")
+        said = ", ".join(f"{count[status]} ended with {status}" for status in sorted(count))
+        terminalreporter.write_line(f"hosts: {said}")
 
 
 def _status_of(lab: Lab) -> int:

@@ -14,7 +14,7 @@ from math import log2
 
 from reports.fleet.hosts import Host
 
-LEAST = 1e-9  # of a gain: below it, it is none, but for rounding
+LEAST = 0.05  # of a gain ratio: below it a condition is not worth a line
 
 
 @dataclass(frozen=True)

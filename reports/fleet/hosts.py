@@ -14,6 +14,7 @@ from reports.record.measures import SETTING, conditions, host
 from reports.record.reading import load
 from reports.record.record import Record, RecordError
 from reports.record.verdict import Reason
+from reports.texts.texts import translator
 
 PASSED, FAILED, OPEN = "passed", "failed", "open"  # kinds of hosts
 # What tells one host from another, and so explains nothing; of a profile also its digest, as its
@@ -38,7 +39,6 @@ class Host:
     kind: str
     verdict: str
     exit_status: int | None
-    exit_name: str
     subject: str  # of the first failure: a stage, or a test by its id; '' where there is none
     cause: str
     reasons: tuple[Reason, ...]  # of the run as a whole, where it did not pass
@@ -72,7 +72,6 @@ def read(record: Record) -> Host:
         kind=kind,
         verdict=whole.verdict,
         exit_status=record.exit_status,
-        exit_name=record.exit_name,
         subject=failure.subject if failure else "",
         cause=failure.cause[0] if failure else "",
         reasons=() if kind == PASSED else tuple(why),
@@ -140,7 +139,7 @@ def by_failure(hosts: Iterable[Host]) -> dict[str, list[Host]]:
     found: dict[str, list[Host]] = {}
     for one in hosts:
         if one.kind == FAILED:
-            found.setdefault(one.subject or one.exit_name, []).append(one)
+            found.setdefault(one.subject or one.why(translator("en")), []).append(one)
     return dict(sorted(found.items(), key=lambda item: -len(item[1])))
 
 

@@ -102,7 +102,7 @@ def lines(hosts: Sequence[Host]) -> Iterator[str]:
     for one in failures(hosts):
         names = ", ".join(host.lab for host in one.hosts[:NAMES])
         more = f" and {len(one.hosts) - NAMES} more" if len(one.hosts) > NAMES else ""
-        yield from wrapped(f"{one.subject} failed first on {names}{more}", WIDTH, "  ")
+        yield from wrapped(f"first failure of {names}{more}: {one.subject}", WIDTH, "  ")
         for telling in one.telling[:TELLING]:
             worst = telling.values[0]
             counts = f"{len(worst.failed)} failed, {len(worst.passed)} passed"
@@ -111,4 +111,5 @@ def lines(hosts: Sequence[Host]) -> Iterator[str]:
         yield from wrapped(text(key).format(**values), WIDTH, "  ")
     kinds = Counter(one.kind for one in hosts)
     counted = [f"{kinds[kind]} {text(f'fleet_{kind}')}" for kind in KINDS if kinds[kind]]
-    yield from wrapped(f"{len(hosts)} hosts: {', '.join(counted)}", WIDTH, "  ")
+    several = "host" if len(hosts) == 1 else "hosts"
+    yield from wrapped(f"{len(hosts)} {several}: {', '.join(counted)}", WIDTH, "  ")

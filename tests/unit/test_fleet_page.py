@@ -134,7 +134,8 @@ def test_the_command_makes_the_page_of_a_folder_of_runs(
     (fleet / "run-bad-1" / "report.html").touch()
     assert _main(monkeypatch, fleet, "--out", tmp_path / "f.html", "--lang", language) == 0
     out, text = capsys.readouterr().out, (tmp_path / "f.html").read_text()
-    assert "failed first on bad-1, bad-2\n  Firmware = Byosoft 1.2: 2 failed, 0 passed\n" in out
+    assert "first failure of bad-1, bad-2: suites/test_gpu.py::test_bound\n" in out
+    assert "  Firmware = Byosoft 1.2: 2 failed, 0 passed\n" in out
     assert {"en": "Firmware", "zh": "固件"}[language] in text
     assert "no &lt;b&gt;card&lt;/b&gt;" in text
     assert "run-bad-1/report.html" in text
@@ -148,7 +149,7 @@ def test_of_several_runs_of_one_host_the_newest_counts(
     _host(tmp_path / "2", "a")
     both = (tmp_path / "2", tmp_path / "1")
     assert _main(monkeypatch, *both, "--out", tmp_path / "f.html") == 0
-    assert "1 hosts: 1 passed" in capsys.readouterr().out
+    assert "1 host: 1 passed" in capsys.readouterr().out
 
 
 def test_records_of_two_versions_are_refused_before_a_page_is_written(
