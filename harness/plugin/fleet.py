@@ -37,7 +37,7 @@ _OF_ONE = ("profile", "recover", "show_profile", "plan", "collectonly", "setuppl
 _OWN_WORKERS = "one worker each is started on this machine; leave --dist and --tx out"
 
 
-@dataclass
+@dataclass(eq=False)
 class Lab:
     """A lab of a fleet, as the controller knows it; `name` as `--lab` gives it."""
 
@@ -132,8 +132,8 @@ def _take_workers(config: pytest.Config, labs: Sequence[Lab]) -> None:
         raise pytest.UsageError("--lab needs pytest-xdist, and it is not loaded.")
     if option.numprocesses not in (None, count):
         raise pytest.UsageError(
-            f"-n {option.numprocesses} and {count} labs: each has a worker of its own, so that it"
-            f" is -n {count}, or none at all."
+            f"-n {option.numprocesses}, and --lab {count} times: each lab has a worker of its own,"
+            f" so that it is -n {count}, or no -n at all."
         )
     asked = {"load"} if option.numprocesses else set()  # what xdist makes of -n
     if option.dist not in {"no", "each", *asked} or (option.tx and not option.numprocesses):
@@ -151,6 +151,7 @@ class Worker:
         self.session = session
         self.send = send
         self.status: int | None = None  # of a run that has not begun
+        self.ended = 0  # tests
         session.tell = self.tell
         session.screen.relay = partial(self.tell, "say")
         # A Ctrl-C is the controller's, who hands it on: once, whoever sends it to whom.
@@ -174,14 +175,25 @@ class Worker:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
-        """End a worker that cannot begin so that xdist gives its reason, and goes on."""
+        """End a worker that cannot begin so that xdist gives its reason, and goes on.
+
+        One that is told to end before its last test, as xdist does when it ends itself, was
+        interrupted: to xdist it has done all that it was given.
+        """
         try:
-            return (yield)
+            result = yield
+            if self.ended < len(session.items) and not (session.shouldfail or session.shouldstop):
+                raise KeyboardInterrupt
+            return result
         except (pytest.UsageError, session.Interrupted) as error:
             usage = isinstance(error, pytest.UsageError)
             self.status = exits.USAGE if usage else exits.INTERRUPTED
             session.shouldfail = str(error)
             return True
+
+    def pytest_runtest_logfinish(self) -> None:
+        """A test has ended."""
+        self.ended += 1
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
@@ -202,6 +214,7 @@ class Controller:
         self.by_id = {lab.id: lab for lab in labs}
         self.interrupted = False
         self.trouble = False  # no document of the fleet
+        session.interrupts.begun = True  # a second Ctrl-C does not end the wait for the first
         config.option.profile = labs[0].name  # for whoever asks for one
         _ = session.profile
         secrets = [one for lab in labs for one in lab.profile.secret_values(os.environ)]
@@ -222,6 +235,8 @@ class Controller:
                 self.session.say(f"[{lab.id}] {line}")
         else:
             setattr(lab, what, Path(value) if what == "run" else value)
+            if what == "pid" and self.interrupted:
+                self._end(lab)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any) -> None:
@@ -248,16 +263,19 @@ class Controller:
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Ctrl-C and the like, but not what xdist raises when a worker has ended before its end."""
         if excinfo.type is KeyboardInterrupt:
-            self.interrupted = True
             self._interrupt()
 
     def _interrupt(self) -> None:
         """End the run of every lab, which is then undone."""
+        self.interrupted = True
         self.session.say("Interrupted: every lab's run is ended now, and its host put back.")
         for lab in self.labs:
-            if lab.pid is not None and not lab.node.channel.isclosed():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(lab.pid, signal.SIGTERM)
+            self._end(lab)
+
+    def _end(self, lab: Lab) -> None:
+        if lab.pid is not None and not lab.node.channel.isclosed():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(lab.pid, signal.SIGTERM)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

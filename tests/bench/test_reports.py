@@ -58,7 +58,9 @@ def test_the_command_keeps_within_its_limits(tmp_path: Path, folder: Path) -> No
 def test_the_page_of_a_hundred_hosts_takes_one_record_at_a_time(tmp_path: Path) -> None:
     for number in range(HOSTS):
         source = FOLDERS[number % 3 == 0]
-        fleets.copy(tmp_path / "runs", f"host-{number:03}", {"Machine id (digest)": number}, source=source)
+        fleets.copy(
+            tmp_path / "runs", f"host-{number:03}", {"Machine id (digest)": number}, source=source
+        )
     words = [sys.executable, "-m", "reports", "fleet", str(tmp_path / "runs")]
     words += ["--out", str(tmp_path / "fleet.html")]
     child = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)

@@ -15,6 +15,7 @@ from harness import exits
 from harness.errors import BadUsage
 from harness.plugin import fleet
 from harness.plugin.fleet import Lab
+from harness.plugin.session import Session
 from harness.profile.schema import BaseProfile, Target
 from harness.wait import wait_for
 from reports.record.reading import load
@@ -100,8 +101,12 @@ def _workers(controller: int) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["-n", "3"], "-n 3 and 2 labs: each has a worker of its own, so that it is -n 2"),
+        (
+            ["-n", "3"],
+            "-n 3, and --lab 2 times: each lab has a worker of its own, so that it is -n 2",
+        ),
         (["--profile", "a"], "--profile is of one lab: it goes with no --lab."),
+        (["--lab", "a"], "Labs 'a' and 'a' are one host, a.example:22: it carries out one run"),
         (["--lab", "x", "--lab", "y"], "x.toml: profile 'x': expected a file, found nothing"),
     ],
 )
@@ -172,6 +177,26 @@ def test_xdist_has_a_worker_for_each_lab_that_bears_its_name(workers: int | None
 def test_another_way_to_share_tests_out_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(pytest.UsageError, match="each"):
         fleet._take_workers(_config(**options), [_lab("a"), _lab("b")])
+
+
+@pytest.mark.parametrize(
+    ("ended", "stop", "interrupted"), [(1, "", True), (1, "-x", False), (2, "", False)]
+)
+def test_a_worker_that_is_ended_before_its_last_test_was_interrupted(
+    monkeypatch: pytest.MonkeyPatch, ended: int, stop: str, interrupted: bool
+) -> None:
+    """As xdist ends it: then it has done all that it was given, and would end with 0."""
+    monkeypatch.setattr(os, "setsid", lambda: None)
+    mine = cast(Session, SimpleNamespace(screen=SimpleNamespace()))
+    worker = fleet.Worker(mine, [].append)
+    session = SimpleNamespace(items=[1, 2], shouldfail=stop, shouldstop="")
+    session.Interrupted = pytest.Session.Interrupted
+    loop = worker.pytest_runtestloop(cast(pytest.Session, session))
+    next(loop)
+    for _ in range(ended):
+        worker.pytest_runtest_logfinish()
+    with pytest.raises(KeyboardInterrupt if interrupted else StopIteration):
+        loop.send(True)
 
 
 def test_the_worst_of_the_hosts_counts_and_a_regression_more_than_none() -> None:
