@@ -254,6 +254,8 @@ class Controller:
             self.session.say(self._died(lab))
 
     def _died(self, lab: Lab) -> str:
+        if lab.run is None:
+            return f"[{lab.id}] its worker has died before its run began: nothing was touched."
         options = argparse.Namespace(**vars(self.config.option) | {"profile": lab.name})
         return (
             f"[{lab.id}] its worker has died, and what its run changed may be on the host still;"
@@ -311,7 +313,7 @@ class Controller:
         for lab in self.labs:
             if lab.node is not None and not hasattr(lab.node, "workeroutput"):
                 terminalreporter.write_line(self._died(lab), red=True)
-            if lab.run is None:
+            elif lab.run is None:
                 terminalreporter.write_line(f"[{lab.id}] has no record: its run never began")
         count = Counter(_status_of(lab) for lab in self.labs)
         said = ", ".join(f"{count[status]} ended with {status}" for status in sorted(count))
