@@ -188,7 +188,8 @@ def test_a_worker_that_is_ended_before_its_last_test_was_interrupted(
     """As xdist ends it: then it has done all that it was given, and would end with 0."""
     monkeypatch.setattr(os, "setsid", lambda: None)
     mine = cast(Session, SimpleNamespace(screen=SimpleNamespace()))
-    worker = fleet.Worker(mine, [].append)
+    told: list[tuple[str, object]] = []
+    worker = fleet.Worker(mine, told.append)
     session = SimpleNamespace(items=[1, 2], shouldfail=stop, shouldstop="")
     session.Interrupted = pytest.Session.Interrupted
     loop = worker.pytest_runtestloop(cast(pytest.Session, session))
