@@ -1,4 +1,4 @@
-"""``python -m reports``: a run's documents again, the page of all runs over time, old runs gone."""
+"""``python -m reports``: a run's documents again, pages of many runs and hosts, old runs gone."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from urllib.parse import quote
 from harness.record.files import replace
 from harness.record.revision import Version
 from reports import documents
+from reports.fleet import hosts as fleet
+from reports.fleet import page as fleet_page
 from reports.formats import summary
 from reports.history import history, retention, trend
 from reports.record.integrity import check, noted
@@ -32,7 +34,7 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):  # whatever the terminal's encoding lacks
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    work = {"render": _render, "trend": _trend, "prune": _prune}
+    work = {"render": _render, "trend": _trend, "prune": _prune, "fleet": _fleet}
     arguments = _parser().parse_args()
     try:
         return work[arguments.command](arguments)
@@ -73,6 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     over_time.add_argument("--lab", help="default: the one that ran last; the page names all")
     over_time.add_argument("--add", nargs="*", default=[], metavar="RUN", help="runs to put in")
+    many = commands.add_parser("fleet", help="make the page of several hosts, a row for each")
+    many.add_argument("runs", nargs="+", metavar="RUN", help="id or folder, or a folder of runs")
+    many.add_argument(
+        "--out", type=Path, default=HISTORY.with_name(fleet_page.NAME), help="the page"
+    )
     prune = commands.add_parser(
         "prune",
         help="delete old runs; what is still needed stays, and is named",
@@ -83,8 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     prune.add_argument("--days", type=_count, metavar="N", help="those of the last N days stay")
     prune.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
     prune.add_argument("--runs", type=Path, default=RUNS, help="default: reports/runs")
-    for command in (render, over_time):
+    for command in (render, over_time, many):
         command.add_argument("--lang", choices=LANGUAGES, default="en", help="default: en")
+    for command in (render, over_time):
         command.add_argument("--history", type=Path, default=HISTORY, help="the SQLite file")
     return parser
 
@@ -139,6 +147,16 @@ def _trend(arguments: argparse.Namespace) -> int:
         replace(arguments.out, text.encode())
     print(arguments.out)
     return 0
+
+
+def _fleet(arguments: argparse.Namespace) -> int:
+    given = [path for run in arguments.runs for path in fleet.runs(folder(run))]
+    found = fleet.read_all(given)
+    fleet_page.write(found, arguments.out, arguments.lang)
+    for line in fleet_page.lines(found):
+        print(line)
+    print(f"page: {arguments.out}")
+    return 0 if all(one.whole for one in found) else 1
 
 
 def _there(arguments: argparse.Namespace) -> Callable[[str], bool]:

@@ -6,7 +6,7 @@ Libraries for documents are imported when one is made: collecting tests needs no
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from harness.plugin.fleet import given_to
 from harness.plugin.plugin import session_of
 from reports.texts.texts import LANGUAGES
 
@@ -114,12 +115,35 @@ def pytest_acceptance_ended(config: pytest.Config, folder: Path) -> None:
     for name, error in written.failed.items():
         text = f"REPORTS: {name} could not be made: {type(error).__name__}: {error}"
         session_of(config).outcome.note_harness_error(text)
-    lines = config.stash[_SUMMARY] = list(summary.lines(run))
-    report, here = written.report, config.invocation_params.dir
-    lines.append(f"report: {report.relative_to(here) if here in report.parents else report}")
+    alone = "lab" not in given_to(config)
+    lines = config.stash[_SUMMARY] = list(summary.lines(run) if alone else _of_one_host(run))
+    lines.append(f"report: {_way(config, written.report)}")
     with history.opened(folder.parents[1] / history.FILE) as known:
         known.add(run)
-        lines += history.feed(known, folder.parent)
+        if alone:  # else others of the fleet are under way
+            lines += history.feed(known, folder.parent)
+
+
+def _of_one_host(run: Any) -> list[str]:
+    from reports.fleet import hosts, page
+
+    return [page.said(hosts.read(run))]
+
+
+def _way(config: pytest.Config, page: Path) -> Path:
+    here = config.invocation_params.dir
+    return page.relative_to(here) if here in page.parents else page
+
+
+def pytest_acceptance_fleet_ended(config: pytest.Config, folders: Sequence[Path]) -> None:
+    """Make the page of all hosts, of their records."""
+    from reports.fleet import hosts, page
+
+    found, out = hosts.read_all(folders), config.rootpath / "reports" / "runs" / page.NAME
+    config.stash[_SUMMARY] = [*page.lines(found)]
+    if found:
+        page.write(found, out, config.option.report_lang)
+        config.stash[_SUMMARY].append(f"page: {_way(config, out)}")
 
 
 @pytest.hookimpl(trylast=True)
@@ -130,6 +154,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     """
     lines = config.stash.get(_SUMMARY, [])
     config.stash[_SUMMARY] = []
+    if "lab" in given_to(config):
+        for line in lines:
+            session_of(config).say(line)
+        return
     out: pytest.TerminalReporter | None = config.pluginmanager.get_plugin("terminalreporter")
     if out is None or not lines:
         return

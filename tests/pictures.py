@@ -1,7 +1,8 @@
 """``python -m tests.pictures``: the pictures of reports in docs/, made by Chromium.
 
 The reports are of the kept records of real runs, one of which is altered for it. The runs of the
-trend page are made up: the kept run again and again, with other times.
+trend page are made up: the kept run again and again, with other times. So are the hosts of a fleet:
+the kept run with other names and versions, and with failures.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from typing import Any
 from PIL import Image
 
 from harness import exits
+from reports.fleet import hosts, page
 from reports.history import trend
 from reports.history.history import opened
 from reports.html import html
 from reports.record.integrity import check
 from reports.record.reading import load
 from reports.record.record import Record
+from tests import fleets
 from tests.unit import kept
 from tests.unit.mini import ROOT
 
@@ -38,9 +41,13 @@ PICTURES = {  # the picture, by the page that it is of: its size
     "report-in-guest": (WIDE, 3850),
     "report-zh-narrow": (NARROW, 1100),
     "trend": (WIDE, 1500),
+    "fleet": (WIDE, 1250),
 }
 RUNS = 12  # of the trend page
 FAILS = "test_there_is_memory_for_the_guest"  # in one of them
+FAILED = "E   the guest is to have 15360 MiB, and the host has 4915 MiB in all"
+VIABLE = "test_every_group_is_viable"
+NOT_VIABLE = "E   group 41 is not viable: 0000:81:00.1 is bound to snd_hda_intel"
 COLOURS = 256  # of a picture: it stays small, and one sees no difference
 
 
@@ -53,17 +60,21 @@ def main() -> int:
         return 1
     with tempfile.TemporaryDirectory() as name:
         for picture, text in _pages(Path(name)):
-            page = Path(name) / f"{picture}.html"
-            page.write_text(text, encoding="utf-8")
-            size = ",".join(map(str, PICTURES[picture]))
-            options = ("--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={size}")
-            to = f"--screenshot={DOCS / picture}.png"
-            user = f"--user-data-dir={Path(name) / 'user'}"
-            words = [chromium, *options, user, to, f"file://{page}"]
-            subprocess.run(words, check=True, capture_output=True)
-            with Image.open(DOCS / f"{picture}.png") as image:
-                image.convert("RGB").quantize(COLOURS).save(DOCS / f"{picture}.png", optimize=True)
+            _take(chromium, Path(name), picture, text)
     return 0
+
+
+def _take(chromium: str, folder: Path, picture: str, text: str) -> None:
+    """Make one picture, of the page with that text; Chromium works in `folder`."""
+    written, made = folder / f"{picture}.html", DOCS / f"{picture}.png"
+    written.write_text(text, encoding="utf-8")
+    size = ",".join(map(str, PICTURES[picture]))
+    options = ("--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={size}")
+    user = f"--user-data-dir={folder / 'user'}"
+    words = [chromium, *options, user, f"--screenshot={made}", f"file://{written}"]
+    subprocess.run(words, check=True, capture_output=True)
+    with Image.open(made) as image:
+        image.convert("RGB").quantize(COLOURS).save(made, optimize=True)
 
 
 def _pages(folder: Path) -> Iterator[tuple[str, str]]:
@@ -80,6 +91,25 @@ def _pages(folder: Path) -> Iterator[tuple[str, str]]:
         for run in _runs():
             history.add(run)
         yield "trend", trend.page(history)
+    yield "fleet", _fleet(folder / "fleet")
+
+
+def _fleet(folder: Path) -> str:
+    """The page of a dozen hosts: three have old firmware and fail for it, one has another card."""
+    for number in range(1, 13):
+        old, other = number in (3, 7, 8), number == 4
+        day = "3.10, 03/12/2024" if old else "3.15, 11/20/2024"
+        kernel = "6.6.0-72.0.0.76" if number in (7, 8, 11) else "6.6.0-80.0.0.84"
+        shown = {
+            "Firmware": [f"Byosoft, {day}"],
+            "Host kernel": f"{kernel}.oe2403sp1.aarch64",
+            "Memory": f"{503 + number / 10} GiB",
+            "Machine id (digest)": [f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}"],
+            "GPU": "NVIDIA L20" if other else "NVIDIA A100-PCIE-80GB",
+        }
+        fails = {FAILS: FAILED} if old else {VIABLE: NOT_VIABLE} if other else {}
+        fleets.copy(folder, f"kunpeng-{number:02}", shown, fails)
+    return page.page(hosts.read_all(hosts.runs(folder)), folder)
 
 
 def _altered(folder: Path) -> Path:
@@ -103,9 +133,8 @@ def _failed(run: Record) -> Record:
     kata = {**run.profile["kata"], "default_memory": 15360}
     start = run.start | {"profile": {**run.profile, "kata": kata}}
     end = run.events[-1] | {"exit_status": exits.FAILED}
-    message = "E   the guest is to have 15360 MiB, and the host has 4915 MiB in all"
     tests = tuple(
-        dataclasses.replace(test, status="failed", outcome="failed", message=message)
+        dataclasses.replace(test, status="failed", outcome="failed", message=FAILED)
         if test.name == FAILS
         else test
         for test in run.tests

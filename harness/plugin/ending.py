@@ -69,8 +69,8 @@ class Ending:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print where record and evidence are, and the changes that are left on the host."""
-        if self.session.run_dir is None:
-            return
+        if self.session.run_dir is None or self.session.screen.relay is not None:
+            return  # of a fleet's worker there is no terminal: `last_resort`
         terminalreporter.section("acceptance run")
         for line in _not_run(terminalreporter.stats):
             terminalreporter.write_line(line)

@@ -7,7 +7,7 @@ same plugins, those that the root conftest names. So the harness knows none of t
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -102,3 +102,11 @@ def pytest_acceptance_ending(config: pytest.Config, folder: Path) -> None:
 @pytest.hookspec
 def pytest_acceptance_ended(config: pytest.Config, folder: Path) -> None:
     """The record is complete, and lies in `folder`. What this raises is a harness error."""
+
+
+@pytest.hookspec
+def pytest_acceptance_fleet_ended(config: pytest.Config, folders: Sequence[Path]) -> None:
+    """All runs of a fleet (`--lab`) have ended; the folders of those that have a record.
+
+    They come in the order of the labs. What this raises is a harness error.
+    """

@@ -29,6 +29,18 @@ def which_lab(add: Add) -> None:
     )
 
 
+def which_labs(add: Add) -> None:
+    """Declare pytest's option that makes a fleet."""
+    add(
+        "--lab",
+        action="append",
+        default=[],
+        metavar="NAME|PATH",
+        help="once for each lab host, as --profile names one: all of them at once, a worker of"
+        " pytest-xdist each, with one report (-n is their number, or left out)",
+    )
+
+
 def what_to_make(add: Add) -> None:
     """Declare the option that says what is made anew."""
     add(

@@ -21,7 +21,7 @@ from harness.errors import BadUsage, LabError, Refused, sentence
 from harness.host.command import HostUnreachable
 from harness.host.host import Host
 from harness.host.infra import suite_host
-from harness.plugin import budget, hooks, load, options, plan, recovery
+from harness.plugin import budget, fleet, hooks, load, options, plan, recovery
 from harness.plugin.ending import Ending
 from harness.plugin.output import Output
 from harness.plugin.session import Session, opened
@@ -31,6 +31,7 @@ from harness.run.stage import DECLARED, Run, StageFailed
 from harness.text import head, readable
 
 MARK = "acceptance"
+ALONE = "A run is of one process: -n is for several labs, each named by --lab."
 _SESSION = pytest.StashKey[Session]()
 _ENDING = pytest.StashKey[Ending]()
 _BROKEN = pytest.StashKey[dict[str, str]]()  # fixture -> the one line that says why
@@ -50,6 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options."""
     add = parser.getgroup("acceptance", "acceptance of a lab host").addoption
     options.which_lab(add)
+    options.which_labs(add)
     options.what_to_make(add)
     options.what_to_keep(add)
     options.what_to_undo(add)
@@ -59,10 +61,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """`--show-profile` and `--recover` do their work and end."""
+    fleet.named(config)
     with usage_errors():
         if config.option.show_profile:
             return _opened(config).show_profile()
         return recovery.run(_opened(config)) if config.option.recover else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Of `-n auto`: a worker for each lab; without labs xdist's own choice."""
+    return len(config.option.lab) or None
 
 
 @contextlib.contextmanager
@@ -86,8 +95,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Join the harness with pytest; a bad profile is told before anything is collected."""
     session = config.stash[_SESSION] = _opened(config)
     ending = config.stash[_ENDING] = Ending(config, session)
-    for part in (Output(config, session), budget.Budget(session, MARK), ending):
-        config.pluginmanager.register(part)
+    for plugin in (Output(config, session), budget.Budget(session, MARK), ending):
+        config.pluginmanager.register(plugin)
     config.stash[_BROKEN] = {}
     config.stash[_CLOSED] = set()
     if config.option.stop_at_first:
@@ -95,6 +104,12 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError("--stop-at-first keeps the host, and --keep never does not.")
         config.option.maxfail = 1
     with usage_errors():
+        if (part := fleet.join(config, session)) is not None:
+            config.pluginmanager.register(part)
+        elif options.may_run_acceptance(config.option) and vars(config.option).get("tx"):
+            raise BadUsage(ALONE)
+        if isinstance(part, fleet.Controller):
+            return
         if options.may_run_acceptance(config.option) or config.option.profile is not None:
             _ = session.profile
         if options.will_run_acceptance(config.option):
@@ -145,6 +160,12 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     mine = session_of(config)
     broken = session.testsfailed and not config.option.continue_on_collection_errors
     items = [item for item in session.items if item.get_closest_marker(MARK)]
+    given = fleet.given_to(config)
+    if broken and "lab" in given:  # else xdist would run what there is
+        raise session.Interrupted(f"{session.testsfailed} errors during collection")
+    if items and given and "lab" not in given:
+        session.shouldfail = ALONE
+        return True
     if config.option.collectonly or broken or not items:
         return None
     if config.option.plan:

@@ -41,6 +41,7 @@ class Screen:
         self.encoding = stream.encoding or "utf-8"
         self.live = live
         self.begin_line: Callable[[], object] = lambda: None  # ends one that others have begun
+        self.relay: Callable[[str], object] | None = None  # shows our lines in the place of us
         self._stream = stream
         self._mask = mask
         self._quiet = quiet
@@ -80,6 +81,10 @@ class Screen:
         text = readable(text)
         with self._lock:
             self._last = text
+            if self.relay is not None:
+                self._wrote = time.monotonic()
+                self.relay(self._mask(text))
+                return
             self.begin_line()
             self.write(text + "\n")
 

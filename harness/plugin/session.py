@@ -19,7 +19,7 @@ import sys
 import time
 import types
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,6 +66,8 @@ class Session:
     ways_in: list[str] = field(default_factory=list)  # to what stands on a host that is kept
     ended: bool = False
     screen: Screen = field(init=False)
+    # Tells whoever controls this run, as one of a fleet (`harness.plugin.fleet`): "run", "status".
+    tell: Callable[[str, object], None] = lambda what, value: None
     interrupts: Interrupts = field(default_factory=lambda: Interrupts())
     _profile: BaseProfile | None = None
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -130,11 +132,12 @@ class Session:
         found: Iterable[Opened] | None = self.hook.pytest_acceptance_leftovers(**words)
         return [self.connect(run_dir)] if found is None else found
 
-    def consent(self) -> None:
+    def consent(self, profile: BaseProfile | None = None) -> None:
         """Raise BadUsage where this very machine would be changed without --allow-local."""
-        if self.profile.target.kind == "local" and not self.options.allow_local:
+        profile = profile or self.profile
+        if profile.target.kind == "local" and not self.options.allow_local:
             raise BadUsage(
-                f"Profile '{self.profile.name}' would change this very machine;"
+                f"Profile '{profile.name}' would change this very machine;"
                 " say --allow-local if that is meant."
             )
 
@@ -159,6 +162,7 @@ class Session:
                 raise BadUsage(text, hint=RECORDS) from error
             self.outcome.note_harness_error(text)
             self.trace = Trace(None, secrets)
+        self.tell("run", str(self.run_dir))
         profile = self.trace.masker.value(self.profile.model_dump(mode="json"))
         self.trace.event(
             "run",

@@ -147,6 +147,17 @@ class BaseProfile(Section):
     # beside the stages' own.
     budget: Budgets = pydantic.Field(default_factory=dict)
 
+    @property
+    def place(self) -> str:
+        """Which host it is, as far as a profile can tell; '' where each run has one of its own.
+
+        Two names of one host are two places here; its lock tells.
+        """
+        if self.target.kind == "ssh":
+            end = self.target.endpoint()
+            return f"{end.host}:{end.port}"
+        return "this very machine" if self.target.kind == "local" else ""
+
     def secret_values(self, environ: Mapping[str, str]) -> tuple[str, ...]:
         """The texts that must not appear in anything that a run writes."""
         return tuple(environ.get(entry) or entry for entry in self.secrets if entry)

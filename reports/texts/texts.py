@@ -194,6 +194,42 @@ TEXTS = {
     "evidence": ("Evidence", "证据"),
     "message": ("Message", "信息"),
     "none": ("none", "无"),
+    "fleet_title": ("GPU passthrough acceptance of several hosts", "多台主机的GPU直通验收"),
+    "fleet_hosts": ("Hosts", "主机"),
+    "fleet_passed": ("passed", "通过"),
+    "fleet_failed": ("failed", "失败"),
+    "fleet_open": (
+        "of which nothing is known (not reached, in use, interrupted, cut off, altered)",
+        "无法评估（无法连接、被占用、被中断、记录不完整或被改动）",
+    ),
+    "fleet_failures": (
+        "What failed first, and what differs from the hosts that passed",
+        "首个失败，以及与通过的主机的差异",
+    ),
+    "fleet_help": (
+        "Ranked by how well a condition tells hosts that failed from those that passed (gain"
+        " ratio). Of few hosts it may do so by chance: a candidate for the cause, and no more.",
+        "按各项条件区分失败与通过主机的程度（信息增益率）排序。主机少时可能出于偶然：只是可能的原因。",
+    ),
+    "fleet_none_passed": (
+        "No host passed: there is none to hold this against.",
+        "没有通过的主机，无从比较。",
+    ),
+    "fleet_alike": (
+        "Nothing that the records know of: every condition is alike on both sides.",
+        "记录中没有差异：各项条件在两边都相同。",
+    ),
+    "fleet_more": ("and {count} more that tell less", "另有{count}项区分程度更低"),
+    "fleet_others": ("{names} and {count} more", "{names}等，另有{count}台"),
+    "fleet_versions": (
+        "The records are of several versions of the harness, which may ask for other things:"
+        " {commits}",
+        "这些记录来自测试框架的不同版本，要求可能不同：{commits}",
+    ),
+    "fleet_one_host": (
+        "{labs}: these labs are one machine, {host}",
+        "{labs}：这些实验环境是同一台主机{host}",
+    ),
     "trend_title": ("Acceptance over time", "验收趋势"),
     "run_seconds": ("the whole run, seconds", "整次运行耗时（秒）"),
     "no_verdict": (

@@ -22,6 +22,7 @@ from reports.history.history import opened
 from reports.record.integrity import check
 from reports.record.reading import load
 from reports.record.record import Record
+from tests import fleets
 from tests.unit import kept, records
 from tests.unit.mini import ROOT
 
@@ -29,6 +30,8 @@ Benchmark = Callable[..., object]
 SECONDS = 2.0  # of a processor: for the documents of a run, and for the page of ten thousand
 MEMORY = 200 * 1024  # KiB, at the most
 RUNS, LABS = 10_000, 5
+HOSTS = 100  # of a fleet: kept runs, every third one that failed
+FLEET = 0.4  # seconds of a processor for each of them
 EVENTS = 20_000  # of a long record
 STEEP = 1.5  # how much longer each of its events may take than one of a tenth of them
 FOLDERS = [kept.PASSED, kept.FAILED]
@@ -50,6 +53,26 @@ def test_the_command_keeps_within_its_limits(tmp_path: Path, folder: Path) -> No
         taken.append(usage.ru_utime + usage.ru_stime)
         assert usage.ru_maxrss < MEMORY
     assert min(taken) < SECONDS
+
+
+def test_the_page_of_a_hundred_hosts_takes_one_record_at_a_time(tmp_path: Path) -> None:
+    for number in range(HOSTS):
+        source = FOLDERS[number % 3 == 0]
+        fleets.copy(
+            tmp_path / "runs", f"host-{number:03}", {"Machine id (digest)": number}, source=source
+        )
+    words = [sys.executable, "-m", "reports", "fleet", str(tmp_path / "runs")]
+    words += ["--out", str(tmp_path / "fleet.html")]
+    child = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    said = child.stdout.read()
+    _, status, usage = os.wait4(child.pid, 0)
+    seconds = usage.ru_utime + usage.ru_stime
+    size = (tmp_path / "fleet.html").stat().st_size
+    print(f"{seconds:.1f} s of a processor, {usage.ru_maxrss / 1024:.0f} MiB, {size / 1e3:.0f} kB")
+    assert (status, "100 hosts: 66 passed, 34 failed" in said) == (0, True)
+    assert usage.ru_maxrss < MEMORY
+    assert seconds < FLEET * HOSTS
 
 
 def _documents(folder: Path, events: int) -> float:
