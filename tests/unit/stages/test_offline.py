@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
     """A folder that was carried in."""
     found = tmp_path / "carried"
     found.mkdir()
-    Asset(**ELSEWHERE).cached(found).write_bytes(BYTES)
+    Asset(ELSEWHERE["source"], DIGEST).cached(found).write_bytes(BYTES)
     return found
 
 
