@@ -15,7 +15,7 @@ import pytest
 
 from harness import exits
 from harness.errors import BadUsage
-from harness.plugin import hooks, options, recovery
+from harness.plugin import hooks, options, prefetch, recovery
 from harness.plugin.session import Session, opened
 from harness.record.revision import Version
 from harness.text import readable
@@ -24,6 +24,7 @@ Work = Callable[[argparse.Namespace], int]  # of a command: it returns the exit 
 
 PROFILE = "print the effective profile as TOML, secrets masked; touches nothing"
 PLAN = "print what a run of the selected tests would do, stage by stage; connects to nothing"
+PREFETCH = "fill a folder with all that a run takes from outside, to be carried to --offline"
 RECOVER = "finish the undo of runs that died on the lab host, or were kept; runs no test"
 
 
@@ -88,6 +89,11 @@ def _parser(hook: Any, words: Sequence[str]) -> argparse.ArgumentParser:
     options.which_lab(recover.add_argument)
     options.what_to_undo(recover.add_argument)
     recover.set_defaults(work=_with_session(hook, words, recovery.run))
+
+    fetch = commands.add_parser("prefetch", help=PREFETCH, description=PREFETCH)
+    options.which_lab(fetch.add_argument)
+    options.what_to_fetch(fetch.add_argument)
+    fetch.set_defaults(work=_with_session(hook, words, prefetch.run))
 
     hook.pytest_acceptance_commands(
         add=commands.add_parser,

@@ -38,7 +38,8 @@ def test_context_is_pinned(image: Image, profile: Profile) -> None:
 @pytest.mark.clause("image.context")
 def test_context_is_the_pinned_one(image: Image, profile: Profile) -> None:
     wanted, found = profile.image, image.context
-    if wanted.commit is None and wanted.context_sha256 is None:
+    commit = None if wanted.archive else wanted.commit
+    if commit is None and wanted.context_sha256 is None:
         not_assessed(
             f"no image.commit or image.context_sha256 in the profile tells what {found.folder} has "
             "to be (an archive's own digest is compared before it is unpacked, and not after)"

@@ -6,6 +6,7 @@ import shlex
 import pytest
 
 from fixtures.common import kernel_log
+from fixtures.container import served
 from fixtures.guest.stage import Guest
 from fixtures.model import chat, replies
 from fixtures.model.chat import Answer, Streamed
@@ -39,10 +40,10 @@ BAD_REQUESTS: dict[str, dict[str, object]] = {
 def test_server_runs_the_guides_command(model: Model, guest: Guest, profile: Profile) -> None:
     script = "tail -n +1 /proc/[0-9]*/cmdline | tr '\\0' ' '"  # a line each
     result = guest.run("sh", "-c", script, ok=ANY)
-    wanted = [word for word in profile.model.command if word.startswith("--") or "." in word]
+    wanted = [word for word in served.command(profile) if word.startswith("--") or "." in word]
     serving = [line for line in result.out.splitlines() if all(word in line for word in wanted)]
     assert serving, (
-        f"no process in the container has the command line {shlex.join(profile.model.command)}; "
+        f"no process in the container has the command line {shlex.join(served.command(profile))}; "
         f"there are:\n{result.out}\nsomething else answers on model.port: stop it, or take "
         "another port"
     )

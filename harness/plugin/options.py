@@ -6,6 +6,7 @@ import argparse
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 from harness.errors import RECOVER
@@ -48,6 +49,29 @@ def what_to_make(add: Add) -> None:
         choices=("auto", "always", "never"),
         default=None,
         help="auto: reuse what verifies; always: make anew; never: only verify what is there",
+    )
+
+
+def where_from(add: Add) -> None:
+    """Declare the option that keeps a run from the network."""
+    add(
+        "--offline",
+        default=None,
+        metavar="FOLDER",
+        help="take assets from this folder alone, which python -m harness prefetch has filled, and"
+        " nothing from the network; for pytest with the equals sign, --offline=/media/assets",
+    )
+
+
+def what_to_fetch(add: Add) -> None:
+    """Declare the arguments of `python -m harness prefetch`."""
+    add("folder", metavar="FOLDER", help="where it goes; what is there already and sound stays")
+    add(
+        "--pin",
+        default=None,
+        metavar="LOCK",
+        help="in place of a profile: all of this asset lock, into which the digest and the size of"
+        " what has none are written as it comes; compare them with what its maker publishes",
     )
 
 
@@ -108,6 +132,7 @@ class Choices:
     provision: Provision
     keep: str
     restore: bool
+    offline: Path | None = None
 
     @classmethod
     def effective(cls, options: argparse.Namespace, profile: BaseProfile) -> Choices:
@@ -116,10 +141,12 @@ class Choices:
         keep = given.get("keep") or profile.policy.keep
         if given.get("stop_at_first") and keep == "never":  # of the profile
             keep = "on-failure"
+        folder = Path(given["offline"]) if given.get("offline") else profile.policy.offline
         return cls(
             provision=cast(Provision, given.get("provision") or profile.policy.provision),
             keep=keep,
             restore=bool(given.get("restore")),
+            offline=folder.expanduser().absolute() if folder else None,
         )
 
 

@@ -53,6 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.which_lab(add)
     options.which_labs(add)
     options.what_to_make(add)
+    options.where_from(add)
     options.what_to_keep(add)
     options.what_to_undo(add)
     options.instead_of_running(add)
@@ -175,6 +176,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     if config.option.setupplan:  # no fixture is really made
         return None
     with usage_errors():
+        mine.require_assets()
         folder = mine.begin()
     mine.stages = len(plan.asked(items))
     mine.say(plan.heading(mine.profile, folder.name, items, mine.choices))

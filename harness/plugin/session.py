@@ -35,8 +35,10 @@ from harness.plugin.screen import Screen, can_be_live
 from harness.profile.schema import BaseProfile, load, show
 from harness.record import evidence
 from harness.record.evidence import Evidence
+from harness.record.facts import as_json, shown_in
 from harness.record.revision import commit
 from harness.record.trace import FORMAT, Trace
+from harness.run import carried
 from harness.run.stage import DECLARED, Run
 from harness.undo import lock
 from harness.undo.journal import Journal, load_all
@@ -141,6 +143,12 @@ class Session:
                 " say --allow-local if that is meant."
             )
 
+    def require_assets(self) -> None:
+        """Raise BadUsage where a run is to be offline, and its folder is not what it needs."""
+        if (folder := self.choices.offline) is not None:
+            self.say(f"offline: comparing '{folder}' with the profile's digests ...")
+            carried.require(self.profile, folder)
+
     def begin(self, *, record: bool = True) -> Path:
         """Make the run's folder and start its record; BadUsage before it does either.
 
@@ -177,6 +185,10 @@ class Session:
             python=platform.python_version(),
             pytest=importlib.metadata.version("pytest"),
         )
+        taken = carried.outside(self.profile, self.choices.offline)
+        if record and (taken.files or taken.folder):
+            value, shown = as_json(taken, "assets"), shown_in(taken, "assets")
+            self.trace.event("fact", name="assets", value=value, shown=shown)
         for facts in self.hook.pytest_acceptance_facts():
             for name, value in facts.items():
                 self.trace.event("fact", name=name, value=value)
@@ -223,6 +235,7 @@ class Session:
             out=self.say,
         )
         self.run.stages = self.stages
+        self.run.offline = self.choices.offline
         self.hook.pytest_acceptance_opened(run=self.run)
         return host
 

@@ -106,6 +106,8 @@ class Policy(Section):
     # difference is told ('file /var/lib/myagent/*').
     fingerprint: Literal["quick", "full"] = "quick"
     others: tuple[str, ...] = ()
+    # A folder that 'python -m harness prefetch' has filled: a run takes nothing from elsewhere.
+    offline: Path | None = None
 
 
 class Waiver(Section):

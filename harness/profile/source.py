@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os.path
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from harness.profile.text import parse
 
 PREFIX = "ACCEPT_"
 MAX_BYTES = 1 << 20
+LOCK = 1  # the format of asset locks
 _KINDS = {
     "str": "string",
     "int": "integer",
@@ -162,7 +163,59 @@ def _read_file(source: Source, path: Path, chain: tuple[Path, ...]) -> None:
     target = data.get("target")
     if isinstance(target, dict) and "kind" in target:
         source.tree.pop("target", None)  # an address is of its kind: it is not inherited
+    lock = data.pop("assets", None)
     source.merge(data, str(path))
+    if lock is not None:
+        _read_lock(source, path, lock)
+
+
+def _read_lock(source: Source, path: Path, lock: object) -> None:
+    """Merge the asset lock that the file `path` names: tables of assets, at their keys, alone."""
+    if not isinstance(lock, str) or not lock:
+        found = toml_kind(lock) if lock else "nothing"
+        source.problems.append(f"{path}: assets: expected the name of an asset lock, found {found}")
+        return
+    lock_path = path.parent / lock
+    data, problems = _parse(lock_path)
+    if data is not None:
+        problems = [*lock_problems(data, lock_path)]
+    if not problems:
+        source.merge(data or {}, str(lock_path))
+    source.problems += [shown(f"{lock_path}: {problem}") for problem in problems]
+
+
+def lock_problems(data: dict[str, Any], path: Path, *, pinned: bool = True) -> Iterator[str]:
+    """What is wrong with an asset lock's values; its format is taken out of them.
+
+    `pinned`: each asset has to have its digest.
+    """
+    if (found := data.pop("lock", None)) != LOCK:
+        yield (
+            f"lock: expected lock = {LOCK}, the format of asset locks that this version reads, "
+            f"found {'nothing' if found is None else found}"
+        )
+        return
+    for key, entry in lock_entries(data):
+        name = ".".join(key)
+        if not isinstance(entry, dict):
+            yield (
+                f"{name}: expected assets alone, each a table with source and sha256, found "
+                f"{toml_kind(entry)}"
+            )
+        elif pinned and not entry.get("sha256"):
+            yield (
+                f"{name}.sha256: expected the digest of {entry['source']}, found nothing: "
+                f"'python -m harness prefetch FOLDER --pin {path}' fetches it and writes it down"
+            )
+
+
+def lock_entries(data: Mapping[str, Any], at: Key = ()) -> Iterator[tuple[Key, Any]]:
+    """Each asset of a lock, by its key; and what is none."""
+    for key, value in data.items():
+        if isinstance(value, dict) and not isinstance(value.get("source"), str):
+            yield from lock_entries(value, (*at, key))
+        else:
+            yield (*at, key), value
 
 
 def _parse(path: Path) -> tuple[dict[str, Any] | None, list[str]]:

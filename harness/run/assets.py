@@ -1,8 +1,11 @@
 """Assets: files by URL or path, known by their sha256, from a cache on the runner to a host.
 
-A file is used only after its digest was computed from its own bytes. A cached file can also be
-put there by hand (`Asset.cached` says where), which is the way for a runner without a network.
-A download is resumed after a break, verified before use, and made by one process at a time.
+A file is used only after its digest was computed from its own bytes. A download is resumed after a
+break, verified before use, and made by one process at a time. A runner without a network has a
+folder that is laid out as the cache (`harness.run.carried`), and uses that alone.
+
+Not by pooch: it begins a download anew after each break (1.9.0, downloaders.py, "w+b"), and these
+are of gigabytes.
 """
 
 from __future__ import annotations
@@ -36,10 +39,14 @@ class AssetError(LabError):
 
 @dataclass(frozen=True)
 class Asset:
-    """A file: `source` is an http(s) or file URL or a path, `sha256` is in hexadecimal."""
+    """A file: `source` is an http(s) or file URL or a path, `sha256` is in hexadecimal.
+
+    `size` in bytes, where it is known.
+    """
 
     source: str
     sha256: str
+    size: int | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[0-9a-fA-F]{64}", self.sha256):
@@ -49,6 +56,12 @@ class Asset:
                 hint="sha256sum FILE",
             )
         object.__setattr__(self, "sha256", self.sha256.lower())
+
+    @property
+    def name(self) -> str:
+        """A name for the file: the last part of its source, of harmless characters."""
+        path = urllib.parse.unquote(urllib.parse.urlsplit(self.source).path)
+        return re.sub(r"[^A-Za-z0-9._+-]", "_", path.rstrip("/").rpartition("/")[2])[-100:]
 
     def local(self) -> Path | None:
         """The file on this machine that `source` names; None for a download."""
@@ -63,7 +76,7 @@ class Asset:
 
     def cached(self, cache: Path | None = None) -> Path:
         """The path of the file in the cache, downloaded or not."""
-        return (cache or cache_dir()) / self.sha256
+        return (cache or cache_dir()) / f"{self.sha256[:16]}-{self.name}"
 
 
 def cache_dir() -> Path:
@@ -86,7 +99,7 @@ def fetch(asset: Asset, cache: Path | None = None, progress: Progress | None = N
     local = asset.local()
     if local is not None:
         if not local.is_file():
-            raise AssetError(f"Asset '{asset.source}' is no file on this machine ('{local}').")
+            raise _no_file(asset, local)
         found = digest(local)
         if found != asset.sha256:
             raise wrong(asset, local, found)
@@ -96,12 +109,52 @@ def fetch(asset: Asset, cache: Path | None = None, progress: Progress | None = N
     return path
 
 
+def carried(asset: Asset, folder: Path) -> Path:
+    """The asset as a file of a folder that is laid out as the cache, its digest checked now.
+
+    Nothing is asked of the network. Raises AssetError.
+    """
+    path = asset.cached(folder)
+    if not path.is_file():
+        others = sorted(other.name for other in folder.glob(f"*-{asset.name}"))
+        beside = f", only what was pinned otherwise: {', '.join(others)}" if others else ""
+        raise AssetError(f"Asset '{asset.source}' is not in '{folder}': no {path.name}{beside}.")
+    if asset.size not in (None, size := path.stat().st_size):
+        raise AssetError(f"Asset '{path}' has {size} bytes, expected {asset.size}.")
+    if (found := digest(path)) != asset.sha256:
+        raise wrong(asset, path, found)
+    return path
+
+
+def reach(asset: Asset, cache: Path | None = None) -> None:
+    """Raise AssetError where `fetch` would; of a download only its server is asked."""
+    if asset.local() is not None:
+        fetch(asset, cache)
+    elif not asset.cached(cache).exists():
+        import requests
+
+        try:
+            with requests.get(
+                asset.source,
+                headers={"Accept-Encoding": "identity"},
+                stream=True,
+                timeout=(REACH_TIMEOUT, REACH_TIMEOUT),
+            ) as response:
+                response.raise_for_status()
+                _refuse_size(asset, _length(response))
+        except requests.RequestException as error:
+            raise AssetError(
+                f"Asset '{asset.source}' cannot be had: {error}.", hint=WITHOUT_NETWORK
+            ) from error
+
+
 def deliver(
     asset: Asset,
     host: Host,
     remote: str,
     *,
     mode: int = 0o644,
+    only: Path | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
     timeout: float = 1800,
@@ -109,13 +162,15 @@ def deliver(
     """Put the asset at `remote` on the host, within `timeout` seconds, and set its mode.
 
     Where the host has it already, nothing is downloaded or sent. Returns whether it was sent.
+    `only`: a folder that alone may have it (`carried`).
     """
     script = '[ -f "$1" ] && sha256sum <"$1" || true'
     found = host.sh(script, remote, timeout=timeout, probe=True).out.split()
     if found[:1] == [asset.sha256]:
         host.run("chmod", "--", f"{mode:o}", remote)
         return False
-    host.put(fetch(asset, cache, progress), remote, mode, timeout=timeout)
+    path = carried(asset, only) if only else fetch(asset, cache, progress)
+    host.put(path, remote, mode, timeout=timeout)
     return True
 
 
@@ -130,13 +185,35 @@ def wrong(asset: Asset, path: Path, found: str) -> AssetError:
 
 CHUNK = 1 << 18  # bytes read at a time
 CONNECT_TIMEOUT = 30.0  # seconds
+REACH_TIMEOUT = 10.0  # seconds, of a look whether there is a network
 READ_TIMEOUT = 60.0  # seconds without a single byte
 ATTEMPTS = 5  # connections in a row that bring nothing before a download is given up
 PAUSE = 1.0  # seconds before the second attempt; doubled for each further one
 LIMIT = 64 << 30  # bytes of an asset, and...
 RESERVE = 1 << 30  # ... those that a download leaves on the cache's file system
+INTERVAL = 5.0  # seconds between two lines about a download
 PATIENCE = 7200.0  # seconds that a download may take in all
 LOCK_TIMEOUT = 7200.0  # seconds that another download of the same asset may take
+WITHOUT_NETWORK = (
+    "without a network: 'python -m harness prefetch FOLDER' where there is one, then carry that and"
+    " run with --offline=FOLDER"
+)
+
+
+def progress_printer(
+    tell: Callable[[str], None], what: str, clock: Callable[[], float] = time.monotonic
+) -> Progress:
+    """A callback that tells of a download's progress, one line per `INTERVAL` seconds."""
+    last = clock()
+
+    def progress(done: int, total: int | None) -> None:
+        nonlocal last
+        if clock() - last >= INTERVAL:
+            last = clock()
+            whole = "" if total is None else f" of {total / 1e6:.0f}"
+            tell(f"{what}: {done / 1e6:.0f}{whole} MB")
+
+    return progress
 
 
 def into_cache(asset: Asset, path: Path, progress: Progress | None) -> None:
@@ -144,7 +221,8 @@ def into_cache(asset: Asset, path: Path, progress: Progress | None) -> None:
     from filelock import FileLock, Timeout  # here, as requests below: collecting needs neither
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{path}.lock", timeout=LOCK_TIMEOUT)
+    held = path.with_name(f".{path.name}.lock")
+    lock = FileLock(held, timeout=LOCK_TIMEOUT)
     try:
         with lock:
             if path.exists() and digest(path) == asset.sha256:
@@ -155,8 +233,27 @@ def into_cache(asset: Asset, path: Path, progress: Progress | None) -> None:
         raise AssetError(
             f"Asset '{asset.source}' is being downloaded by another process for more than"
             f" {LOCK_TIMEOUT:.0f} s.",
-            hint=f"who holds it: fuser {shlex.quote(f'{path}.lock')}",
+            hint=f"who holds it: fuser {shlex.quote(str(held))}",
         ) from error
+
+
+def take(asset: Asset, path: Path, progress: Progress | None = None) -> None:
+    """Bring what the asset's source has to `path`, whatever its digest. Raises AssetError.
+
+    What an earlier attempt has left there is not resumed: it may be of another file.
+    """
+    path.unlink(missing_ok=True)
+    local = asset.local()
+    if local is None:
+        _complete(asset, path, progress)
+    elif local.is_file():
+        shutil.copyfile(local, path)
+    else:
+        raise _no_file(asset, local)
+
+
+def _no_file(asset: Asset, local: Path) -> AssetError:
+    return AssetError(f"Asset '{asset.source}' is no file on this machine ('{local}').")
 
 
 def _download(asset: Asset, path: Path, progress: Progress | None) -> None:
@@ -199,8 +296,7 @@ def _complete(asset: Asset, part: Path, progress: Progress | None) -> None:
             raise AssetError(
                 f"Asset '{asset.source}' cannot be fetched ({_size(part)} bytes have come):"
                 f" {reason}",
-                hint=f"without a network, put the file at '{part.with_suffix('')}' yourself;"
-                f" its sha256 has to be {asset.sha256}",
+                hint=WITHOUT_NETWORK,
             ) from reason
         time.sleep(PAUSE * 2 ** (failures - 1))
 
@@ -232,8 +328,9 @@ def _once(asset: Asset, part: Path, progress: Progress | None, deadline: float) 
                 raise requests.ConnectionError("the server sent another range than was asked for")
         else:
             start = 0
-        length = response.headers.get("Content-Length")
-        total = start + int(length) if length and length.isdecimal() else None
+        length = _length(response)
+        total = asset.size if length is None else start + length
+        _refuse_size(asset, total)
         with part.open("ab" if start else "wb") as stream:
             while chunk := _some(response):
                 _allow(asset, part, start + len(chunk), deadline)
@@ -243,6 +340,21 @@ def _once(asset: Asset, part: Path, progress: Progress | None, deadline: float) 
                     progress(start, total)
         if total is not None and start < total:
             raise requests.ConnectionError(f"it broke off after {start} of {total} bytes")
+
+
+def _length(response: requests.Response) -> int | None:
+    """The bytes that a server says will come."""
+    length = response.headers.get("Content-Length")
+    return int(length) if length and length.isdecimal() else None
+
+
+def _refuse_size(asset: Asset, found: int | None) -> None:
+    if found is not None and asset.size not in (None, found):
+        raise AssetError(
+            f"Asset '{asset.source}' is not what was expected: the server has {found} bytes,"
+            f" expected {asset.size}.",
+            hint="either the source has changed, or the expected size is wrong",
+        )
 
 
 def _some(response: requests.Response) -> bytes:

@@ -218,6 +218,7 @@ class Run(Generic[P]):
         self._begun: dict[Stage[P, Any], Any] = {}  # with the facts of what is reused, or None
         self._since: dict[str, float] = {}  # when each stage was begun, monotonic
         self._out = out
+        self.offline: Path | None = None  # the folder that alone may have what is from outside
         self.stages = 0  # how many there are to be, where somebody has counted them
 
     def begin(self, stage: S) -> S:

@@ -5,73 +5,17 @@ from __future__ import annotations
 import hashlib
 import http.server
 import re
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from fixtures.common.install import progress_printer
 from harness.host.command import CommandFailed
 from harness.host.host import Host
 from harness.run import assets
-from harness.run.assets import Asset, AssetError, deliver, fetch
-
-CONTENT = bytes(range(256)) * 8192  # 2 MiB: more than any socket buffer of loopback hides
-DIGEST = hashlib.sha256(CONTENT).hexdigest()
-
-
-class Server(http.server.ThreadingHTTPServer):
-    """Serves `content`; `drops` is how many answers break off in the middle."""
-
-    content = CONTENT
-    drops = 0
-    ranges = True
-    status = 200
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.asked: list[str | None] = []  # the Range of every request
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up is what these tests are about."""
-
-    def url(self, name: str = "file.bin") -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/{name}"
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        server = self.server
-        asked = self.headers.get("Range")
-        server.asked.append(asked)
-        size = len(server.content)
-        start = 0
-        if asked and server.ranges:
-            found = re.fullmatch(r"bytes=(\d+)-", asked)
-            assert found
-            start = int(found[1])
-        if start >= size:
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{size}")
-        elif start:
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
-        else:
-            self.send_response(server.status)
-        body = server.content[start:]
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if server.drops > 0:
-            server.drops -= 1
-            body = body[: len(body) // 2]
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        return None
+from harness.run.assets import Asset, AssetError, deliver, fetch, progress_printer
+from tests.unit.asset_server import CONTENT, DIGEST, Handler, Server, serving
 
 
 @pytest.fixture
@@ -80,13 +24,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.setattr(assets, "PAUSE", 0.0)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving() as server:
+        yield server
 
 
 def test_a_download_is_verified_and_cached(server: Server, tmp_path: Path) -> None:
@@ -117,7 +56,7 @@ def test_a_server_without_ranges_sends_it_anew(server: Server, tmp_path: Path) -
 
 def test_what_an_earlier_run_left_is_resumed(server: Server, tmp_path: Path) -> None:
     asset = Asset(server.url(), DIGEST)
-    part = tmp_path / f"{DIGEST}.part"
+    part = tmp_path / f"{asset.cached(tmp_path).name}.part"
     part.write_bytes(CONTENT[:1000])
     assert fetch(asset, tmp_path).read_bytes() == CONTENT
     assert server.asked == ["bytes=1000-"]
@@ -128,14 +67,16 @@ def test_what_an_earlier_run_left_is_resumed(server: Server, tmp_path: Path) -> 
 def test_what_is_left_of_another_file_is_given_up(
     server: Server, tmp_path: Path, left: bytes
 ) -> None:
-    (tmp_path / f"{DIGEST}.part").write_bytes(left)
-    assert fetch(Asset(server.url(), DIGEST), tmp_path).read_bytes() == CONTENT
+    asset = Asset(server.url(), DIGEST)
+    (tmp_path / f"{asset.cached().name}.part").write_bytes(left)
+    assert fetch(asset, tmp_path).read_bytes() == CONTENT
     assert server.asked == [f"bytes={len(left)}-", None]
 
 
 def test_what_is_left_may_be_all_of_it(server: Server, tmp_path: Path) -> None:
-    (tmp_path / f"{DIGEST}.part").write_bytes(CONTENT)
-    assert fetch(Asset(server.url(), DIGEST), tmp_path).read_bytes() == CONTENT
+    asset = Asset(server.url(), DIGEST)
+    (tmp_path / f"{asset.cached().name}.part").write_bytes(CONTENT)
+    assert fetch(asset, tmp_path).read_bytes() == CONTENT
     assert len(server.asked) == 1
 
 
@@ -146,7 +87,7 @@ def test_wrong_bytes_are_told_and_not_used(server: Server, tmp_path: Path) -> No
     with pytest.raises(AssetError) as caught:
         fetch(asset, tmp_path)
     text = str(caught.value)
-    rejected = tmp_path / f"{DIGEST}.rejected"
+    rejected = tmp_path / f"{asset.cached().name}.rejected"
     assert all(part in text for part in (server.url(), found, DIGEST, str(rejected)))
     assert rejected.read_bytes() == server.content
     assert not asset.cached(tmp_path).exists()
@@ -185,7 +126,7 @@ def test_offline_names_the_url_and_the_way_round(
         fetch(asset, tmp_path)
     assert "http://127.0.0.1:1/driver.run" in str(caught.value)
     assert caught.value.hint is not None
-    assert f"'{asset.cached(tmp_path)}'" in caught.value.hint
+    assert "--offline=FOLDER" in caught.value.hint
 
 
 def test_a_download_that_is_interrupted_keeps_what_has_come(server: Server, tmp_path: Path) -> None:
@@ -281,10 +222,11 @@ def test_a_download_has_an_end(
     value: float,
     said: str,
 ) -> None:
+    asset = Asset(server.url(), DIGEST)
     monkeypatch.setattr(assets, limit, value)
     with pytest.raises(AssetError, match=said):
-        fetch(Asset(server.url(), DIGEST), tmp_path)
-    assert not (tmp_path / DIGEST).exists()
+        fetch(asset, tmp_path)
+    assert not asset.cached(tmp_path).exists()
 
 
 def test_a_length_that_is_no_number_is_none(

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from fixtures.common import diagnostics, install
+from fixtures.common import diagnostics
 from fixtures.common.findings import FACT, Finding, report, reported
 from harness.errors import LabError
 from harness.host.command import CommandFailed, CommandTimeout
+from harness.run.assets import progress_printer
 from tests.unit.replay import Reply, Words
 from tests.unit.stages.lab import Lab
 
@@ -89,7 +90,7 @@ def clock(*times: float) -> Iterator[float]:
 def test_a_download_that_takes_long_is_told_of_now_and_then() -> None:
     lines: list[str] = []
     ticks = clock(0, 1, 6, 6, 7, 12, 12)
-    progress = install.progress_printer(lines.append, "image.tar", lambda: next(ticks))
+    progress = progress_printer(lines.append, "image.tar", lambda: next(ticks))
     for done in (1_000_000, 5_000_000, 6_000_000):
         progress(done, 9_000_000)
     progress(9_000_000, None)
