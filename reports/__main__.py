@@ -14,12 +14,14 @@ from urllib.parse import quote
 from harness.record.files import replace
 from harness.record.revision import Version
 from reports import documents
-from reports.formats import summary
+from reports.formats import summary, timeline
 from reports.history import history, retention, trend
+from reports.html import lanes
 from reports.record.integrity import check, noted
 from reports.record.reading import RUNS, folder, load
 from reports.record.record import Record, RecordError
-from reports.texts.texts import LANGUAGES
+from reports.record.timeline import timeline as time_of
+from reports.texts.texts import LANGUAGES, translator
 
 HISTORY = Path(__file__).parent / history.FILE
 
@@ -32,7 +34,7 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):  # whatever the terminal's encoding lacks
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    work = {"render": _render, "trend": _trend, "prune": _prune}
+    work = {"render": _render, "timeline": _timeline, "trend": _trend, "prune": _prune}
     arguments = _parser().parse_args()
     try:
         return work[arguments.command](arguments)
@@ -64,6 +66,14 @@ def _parser() -> argparse.ArgumentParser:
     render = commands.add_parser("render", help="make a run's documents again, and say its verdict")
     render.add_argument("run", nargs="?", default="last", help="id or folder (default: last)")
     render.add_argument("--out", type=Path, help="folder to write to (default: the run's own)")
+    time = commands.add_parser(
+        "timeline",
+        help="say and draw where a run's time went: its critical path, what was waited for",
+    )
+    time.add_argument("run", nargs="?", default="last", help="id or folder (default: last)")
+    time.add_argument("--text", action="store_true", help="only say it")
+    time.add_argument("-o", "--out", type=Path, help="the page (default: timeline.html of the run)")
+    time.add_argument("--lang", choices=LANGUAGES, default="en", help="default: en")
     over_time = commands.add_parser("trend", help="make the page of a lab's runs over time")
     over_time.add_argument(
         "--out",
@@ -111,6 +121,20 @@ def _render(arguments: argparse.Namespace) -> int:
     print(f"report: {written.report}")
     if written.failed:
         return 2
+    return 0 if integrity.intact else 1
+
+
+def _timeline(arguments: argparse.Namespace) -> int:
+    record, text = load(folder(arguments.run)), translator(arguments.lang)
+    integrity = check(record)
+    for line in timeline.lines(time_of(record), text):
+        print(line)
+    if not arguments.text:
+        out = arguments.out or record.folder / "timeline.html"
+        replace(out, lanes.page(record, arguments.lang).encode())
+        print(f"\n{out}")
+    for problem in integrity.problems:
+        print(f"ALTERED: {problem}", file=sys.stderr)
     return 0 if integrity.intact else 1
 
 
