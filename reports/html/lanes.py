@@ -131,9 +131,8 @@ def _rows(acts: Sequence[Act], scale: float) -> list[int]:
     found = []
     for act in acts:
         row = next((n for n, end in enumerate(ends) if end <= act.begin), len(ends))
-        ends[row:] = [*([0.0] if row == len(ends) else ends[row : row + 1]), *ends[row + 1 :]]
         room = (len(act.name) + 2) * LETTER / scale if scale else 0.0
-        ends[row] = max(act.end, act.begin + room)
+        ends[row : row + 1] = [max(act.end, act.begin + room)]
         found.append(row)
     return found
 

@@ -115,7 +115,8 @@ class Timeline:
     """A run's time: all acts, the critical path from its beginning on, and what was waited for.
 
     `before`: seconds until the first command, in which the host is reached, or a lab boots. `own`:
-    seconds after that in which no command of the host ran, and no question was open.
+    seconds after that in which no command of the host ran, no question was open, and no server was
+    waited for.
     """
 
     seconds: float
