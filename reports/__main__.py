@@ -14,13 +14,13 @@ from urllib.parse import quote
 from harness.record.files import replace
 from harness.record.revision import Version
 from reports import documents
-from reports.formats import summary, timeline
+from reports.formats import summary
 from reports.history import history, retention, trend
-from reports.html import lanes
+from reports.html import lanes, told
 from reports.record.integrity import check, noted
 from reports.record.reading import RUNS, folder, load
 from reports.record.record import Record, RecordError
-from reports.record.timeline import timeline as time_of
+from reports.record.timeline import timeline
 from reports.texts.texts import LANGUAGES, translator
 
 HISTORY = Path(__file__).parent / history.FILE
@@ -127,7 +127,7 @@ def _render(arguments: argparse.Namespace) -> int:
 def _timeline(arguments: argparse.Namespace) -> int:
     record, text = load(folder(arguments.run)), translator(arguments.lang)
     integrity = check(record)
-    for line in timeline.lines(time_of(record), text):
+    for line in told.lines(timeline(record), text):
         print(line)
     if not arguments.text:
         out = arguments.out or record.folder / "timeline.html"

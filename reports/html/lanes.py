@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from reports.formats import timeline as words
+from reports.html import told
 from reports.html.page import environment, language_tag
 from reports.record.record import Record
 from reports.record.timeline import OWN, Act, Timeline, timeline
@@ -76,9 +76,9 @@ def page(record: Record, language: str = "en") -> str:
             language=language_tag(language),
             t=text,
             record=record,
-            heading=words.heading(found, text),
-            path=words.path(found, text),
-            waits=words.waits(found, text),
+            heading=told.heading(found, text),
+            path=told.path(found, text),
+            waits=told.waits(found, text),
             picture=picture(found, text),
             left=LEFT,
             high=HIGH,
@@ -117,8 +117,8 @@ def _path(found: Timeline, scale: float, text: Text) -> Lane:
     bars = []
     for step in found.path:
         for one in step.segments:
-            what = words.segment(one.kind, one.name, text)
-            title = _title(words.owner(step.owner, text), what, one.seconds, text)
+            what = told.segment(one.kind, one.name, text)
+            title = _title(told.owner(step.owner, text), what, one.seconds, text)
             css = one.kind if one.kind == OWN else "on"
             x = LEFT + one.begin * scale
             bars.append(Bar(x, TOP, one.seconds * scale, css, title))
@@ -138,9 +138,9 @@ def _rows(acts: Sequence[Act], scale: float) -> list[int]:
 
 
 def _bar(act: Act, y: float, scale: float, text: Text) -> Bar:
-    what = words.segment(act.kind, act.name, text)
+    what = told.segment(act.kind, act.name, text)
     name = act.name if act.kind in NAMED else ""
-    title = _title(words.owner(act.owner, text), what, act.seconds, text)
+    title = _title(told.owner(act.owner, text), what, act.seconds, text)
     x, width = LEFT + act.begin * scale, max(act.seconds * scale, 0.6)
     return Bar(x, y, width, f"{act.kind} {act.state.replace(' ', '-')}", title, name)
 

@@ -10,8 +10,7 @@ import pytest
 
 from harness.record.trace import Trace
 from reports import __main__ as command
-from reports.formats import timeline as words
-from reports.html import lanes
+from reports.html import lanes, told
 from reports.record.reading import load
 from reports.record.record import Record
 from reports.record.timeline import OWN, STAGE, Timeline, timeline
@@ -116,7 +115,7 @@ def _written(folder: Path) -> Record:
 
 
 def test_it_is_told_in_words() -> None:
-    said = "\n".join(words.lines(passed(), ENGLISH))
+    said = "\n".join(told.lines(passed(), ENGLISH))
     assert said.startswith("1189.6 s in all. The host answered after 84.6 s; since then")
     assert "     394.3 s  stage rootfs\n              150.4 s  job rootfs-driver\n" in said
     assert "  stage rootfs waited for job rootfs-dnf (99.2 s)\n" in said

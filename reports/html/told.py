@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from reports.formats.columns import cut
 from reports.record.timeline import BEFORE, OWN, Owner, Step, Timeline, Wait
 
 LARGEST, LEAST = 3, 2.0  # of a step: so many of what took longest, and no less than these seconds
-WIDTH = 64  # columns of a command
+WIDTH = 64  # characters of a command
 Text = Callable[[str], str]
 
 
@@ -77,8 +76,8 @@ def _line(step: Step, text: Text) -> Line:
 def _ends(command: str) -> str:
     """Its beginning and its end: what is run in a container stands at the end."""
     if len(command) > WIDTH:
-        command = f"{command[: WIDTH // 2 - 2].rstrip()} … {command[1 - WIDTH // 2 :].lstrip()}"
-    return cut(command, WIDTH)
+        return f"{command[: WIDTH // 2 - 2].rstrip()} … {command[1 - WIDTH // 2 :].lstrip()}"
+    return command
 
 
 def _wait(wait: Wait, text: Text) -> str:
