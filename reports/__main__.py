@@ -18,10 +18,12 @@ from reports.fleet import hosts as fleet
 from reports.fleet import page as fleet_page
 from reports.formats import summary
 from reports.history import history, retention, trend
+from reports.html import lanes, told
 from reports.record.integrity import check, noted
 from reports.record.reading import RUNS, folder, load
 from reports.record.record import Record, RecordError
-from reports.texts.texts import LANGUAGES
+from reports.record.timeline import timeline
+from reports.texts.texts import LANGUAGES, translator
 
 HISTORY = Path(__file__).parent / history.FILE
 
@@ -34,7 +36,13 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):  # whatever the terminal's encoding lacks
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    work = {"render": _render, "trend": _trend, "prune": _prune, "fleet": _fleet}
+    work = {
+        "render": _render,
+        "timeline": _timeline,
+        "trend": _trend,
+        "fleet": _fleet,
+        "prune": _prune,
+    }
     arguments = _parser().parse_args()
     try:
         return work[arguments.command](arguments)
@@ -66,6 +74,14 @@ def _parser() -> argparse.ArgumentParser:
     render = commands.add_parser("render", help="make a run's documents again, and say its verdict")
     render.add_argument("run", nargs="?", default="last", help="id or folder (default: last)")
     render.add_argument("--out", type=Path, help="folder to write to (default: the run's own)")
+    time = commands.add_parser(
+        "timeline",
+        help="say and draw where a run's time went: its critical path, what was waited for",
+    )
+    time.add_argument("run", nargs="?", default="last", help="id or folder (default: last)")
+    time.add_argument("--text", action="store_true", help="only say it")
+    time.add_argument("-o", "--out", type=Path, help="the page (default: timeline.html of the run)")
+    time.add_argument("--lang", choices=LANGUAGES, default="en", help="default: en")
     over_time = commands.add_parser("trend", help="make the page of a lab's runs over time")
     over_time.add_argument(
         "--out",
@@ -119,6 +135,20 @@ def _render(arguments: argparse.Namespace) -> int:
     print(f"report: {written.report}")
     if written.failed:
         return 2
+    return 0 if integrity.intact else 1
+
+
+def _timeline(arguments: argparse.Namespace) -> int:
+    record, text = load(folder(arguments.run)), translator(arguments.lang)
+    integrity = check(record)
+    for line in told.lines(timeline(record), text):
+        print(line)
+    if not arguments.text:
+        out = arguments.out or record.folder / "timeline.html"
+        replace(out, lanes.page(record, arguments.lang).encode())
+        print(f"\n{out}")
+    for problem in integrity.problems:
+        print(f"ALTERED: {problem}", file=sys.stderr)
     return 0 if integrity.intact else 1
 
 

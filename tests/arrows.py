@@ -34,12 +34,20 @@ def arrows() -> dict[str, set[str]]:
 
 
 def _imported(text: str, modules: set[str]) -> Iterator[str]:
-    for node in ast.walk(ast.parse(text)):
+    for node in _statements(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names = (f"{node.module}.{alias.name}" for alias in node.names)
             yield from (name if name in modules else node.module for name in names)
+
+
+def _statements(block: ast.AST) -> Iterator[ast.AST]:
+    """Those of a block, and of the blocks in it: no expression has an import in it."""
+    for node in ast.iter_child_nodes(block):
+        if isinstance(node, ast.stmt | ast.excepthandler | ast.match_case):
+            yield node
+            yield from _statements(node)
 
 
 def among(module: str, folders: Sequence[str]) -> bool:

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.marks import marks
+
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs" / "cases.md"
 HEAD = """# Cases from the field
@@ -39,11 +41,8 @@ def cases(folder: Path = ROOT / "tests" / "unit") -> list[Case]:
 
 def _of(path: Path) -> Iterator[Case]:
     name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.FunctionDef):
-            for mark in node.decorator_list:
-                if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.case":
-                    yield _case(mark, f"{name}::{node.name}")
+    for function, mark in marks(path, "case"):
+        yield _case(mark, f"{name}::{function}")
 
 
 def _case(mark: ast.Call, test: str) -> Case:

@@ -12,6 +12,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.marks import marks
+
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "security.md"
 HEAD = "## Attacks and crashes, and the test that shows each to do no harm\n"
@@ -26,13 +28,9 @@ def findings() -> list[tuple[str, int, str, str]]:
 
 
 def _of(path: Path) -> Iterator[tuple[str, int, str, str]]:
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.FunctionDef):
-            test = f"{path.relative_to(ROOT)}::{node.name}"
-            for mark in node.decorator_list:
-                if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.finding":
-                    number, attack = map(ast.literal_eval, mark.args)
-                    yield number[0], int(number[1:]), attack, test
+    for function, mark in marks(path, "finding"):
+        number, attack = map(ast.literal_eval, mark.args)
+        yield number[0], int(number[1:]), attack, f"{path.relative_to(ROOT)}::{function}"
 
 
 def page() -> str:

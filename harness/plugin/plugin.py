@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import sys
 from collections.abc import Generator, Iterator, Sequence
-from types import FrameType
 from typing import Any
 
 import pytest
@@ -22,13 +20,14 @@ from harness.host.command import HostUnreachable
 from harness.host.host import Host
 from harness.host.infra import suite_host
 from harness.plugin import budget, fleet, hooks, load, options, plan, recovery
+from harness.plugin.asserted import Asserted, asserted
 from harness.plugin.ending import Ending
 from harness.plugin.output import Output
 from harness.plugin.session import Session, opened
 from harness.profile.schema import BaseProfile
 from harness.record.trace import BLOCKED, NOT_ASSESSED
 from harness.run.stage import DECLARED, Run, StageFailed
-from harness.text import head, readable
+from harness.text import readable
 
 MARK = "acceptance"
 ALONE = "A run is of one process: -n is for several labs, each named by --lab."
@@ -37,8 +36,6 @@ _ENDING = pytest.StashKey[Ending]()
 _BROKEN = pytest.StashKey[dict[str, str]]()  # fixture -> the one line that says why
 _COLLECTED = pytest.StashKey[dict[str, object]]()
 _BLOCKED = pytest.StashKey[bool]()  # this item was skipped by us, for a broken stage
-_ASSERTED = pytest.StashKey[list[tuple[str, str]]]()  # what was asserted and held, and the values
-ASSERTED = 50  # of a test, at most: one may assert in a loop
 _CLOSED = pytest.StashKey[set[str]]()  # fixtures that are broken for `_host_closed`
 
 
@@ -178,6 +175,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     with usage_errors():
         mine.require_assets()
         folder = mine.begin()
+    config.pluginmanager.register(Asserted())
     mine.stages = len(plan.asked(items))
     mine.say(plan.heading(mine.profile, folder.name, items, mine.choices))
     mine.trace.event("fact", name="collected", value=config.stash[_COLLECTED])
@@ -288,22 +286,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(session_of(item.config).trace.mask(broken[name]))
 
 
-def pytest_assertion_pass(item: pytest.Item, orig: str, expl: str) -> None:
-    """Note what was asserted, and what was found: pytest's first line has the values compared."""
-    found = item.stash.setdefault(_ASSERTED, [])
-    if len(found) < ASSERTED and _asserting_file() == str(item.path):
-        found.append((head(orig, 500), head(expl.partition("\n")[0], 500)))
-
-
-def _asserting_file() -> str:
-    """Whose assertion has just held: pytest has rewritten those of its plugins (anyio), too."""
-    frame: FrameType | None = sys._getframe()
-    while frame is not None and frame.f_code.co_name != "_call_assertion_pass":
-        frame = frame.f_back
-    asserting = frame.f_back if frame is not None else None
-    return asserting.f_code.co_filename if asserting is not None else ""
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
@@ -354,7 +336,7 @@ def _record(
         message=message or None,
         status=status,
         fixtures=[name for name in taken if name in _fixtures(item)],
-        asserted=[{"asserted": a, "found": b} for a, b in item.stash.get(_ASSERTED, ())],
+        asserted=asserted(item),
     )
 
 

@@ -197,6 +197,44 @@ PICTURES = {
     "pic_unpaired": ("which one it is, the record does not say", "记录未说明对应关系"),
 }
 
+TIMELINE = {
+    "tl_title": ("Where the time went", "时间都用在哪里"),
+    "tl_sum": (
+        "{all} in all. The host answered after {before}; since then no command of it was running"
+        " for {own} ({share} %): the harness's own time.",
+        "共{all}。主机在{before}后应答；此后无主机命令运行的时间为{own}（{share}%），即测试框架自身的耗时。",
+    ),
+    "tl_path": ("The critical path", "关键路径"),
+    "tl_path_help": (
+        "Each step had to wait for the one before it. Dark: a job or a command of the host;"
+        " red: none ran.",
+        "每一步都须等待前一步。深色：主机上的任务或命令；红色：无命令运行。",
+    ),
+    "tl_waits": ("What was waited for", "等待关系"),
+    "tl_before": ("before the first stage", "第一个阶段之前"),
+    "tl_stage": ("stage {name}", "{name}阶段"),
+    "tl_tests": ("tests of {name}", "{name}的测试"),
+    "tl_undo": ("undo", "撤销改动"),
+    "tl_end": ("the end of the run", "运行收尾"),
+    "tl_own": ("no command", "无命令运行"),
+    "tl_reached": ("until the host answered", "等待主机应答"),
+    "tl_job": ("job {name}", "任务{name}"),
+    "tl_question": ("question '{name}'", "提问“{name}”"),
+    "tl_waited": ("stage {stage} waited for job {job}", "{stage}阶段等待任务{job}"),
+    "tl_served": ("stage {stage} waited until job {job} served", "{stage}阶段等待任务{job}就绪"),
+    "tl_beside": (
+        "job {job} of stage {stage} ran for {took} beside the rest, and had ended {late} before it"
+        " was looked at",
+        "{stage}阶段的任务{job}与其他工作并行{took}，在被查看前{late}已结束",
+    ),
+    "tl_lane_path": ("path", "关键路径"),
+    "tl_lane_stage": ("stages", "阶段"),
+    "tl_lane_job": ("jobs", "任务"),
+    "tl_lane_command": ("commands", "命令"),
+    "tl_lane_test": ("tests", "测试"),
+    "tl_lane_undo": ("undo", "撤销"),
+}
+
 # Conditions of a run (reports/record/measures.py); a key of the profile is its own name.
 CONDITIONS = {
     "condition_harness": ("Harness (commit)", "测试框架（提交）"),
@@ -291,6 +329,7 @@ WORDS = {
     **NOT_COVERED,
     **ENDS,
     **PICTURES,
+    **TIMELINE,
     **CONDITIONS,
     **FIGURES,
     **CAPABILITIES,

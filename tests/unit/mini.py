@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -69,19 +70,10 @@ kind = "local"
 """
 
 
-# Each run is a process of its own, forked from one that has done the imports: they take longer
-# than the run.
+# Each run is a process of its own, forked from one that has done the imports and more: that takes
+# longer than the run.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(
-    [
-        "harness.__main__",
-        "harness.plugin.plugin",
-        "harness.run.job",
-        "tests.unit.mini",
-        "reports.documents",
-        "matplotlib.figure",
-    ]
-)
+_FORKS.set_forkserver_preload(["tests.unit.mini", "tests.unit.warm"])
 
 
 Program = Callable[[Sequence[str]], int]  # what is run, with its arguments
@@ -89,6 +81,11 @@ Program = Callable[[Sequence[str]], int]  # what is run, with its arguments
 
 def _pytest(args: Sequence[str]) -> int:
     return int(pytest.main([*args]))
+
+
+def _module_pytest(args: Sequence[str]) -> int:
+    sys.path.insert(0, os.getcwd())  # as `python -m` does
+    return _pytest([*args, *QUICK])
 
 
 def _harness(args: Sequence[str]) -> int:
@@ -151,6 +148,17 @@ class Running:
         self._process.join(PATIENCE)
         assert self._process.exitcode is not None, "it does not end"
         return self._process.exitcode, out
+
+
+def pytest_in(
+    folder: Path, *words: str, environ: Mapping[str, str] = MappingProxyType({})
+) -> tuple[int, str]:
+    """Exit status and output of `python -m pytest` there, with no plugins but the project's own."""
+    plugins = {
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTEST_PLUGINS": "pytest_timeout,pytest_order.plugin",
+    }
+    return Running(_module_pytest, folder, {**os.environ, **plugins, **environ}, words).finish()
 
 
 class Mini:

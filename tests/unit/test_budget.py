@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.unit.mini import ROOT, sample
-
-pytest_plugins = ["pytester"]
+from tests.unit.mini import pytest_in, sample
 
 
 @pytest.fixture
-def limits(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+def limits(tmp_path: Path) -> Callable[..., list[str]]:
     """What each fixture and test was given, in running order."""
-    pytester.makepyfile(sample("suite_budget"))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    (tmp_path / "test_it.py").write_text(sample("suite_budget"))
 
     def run(*args: str, mark: str = "acceptance", pace: int = 1) -> list[str]:
-        monkeypatch.setenv("MINI_MARK", mark)
-        monkeypatch.setenv("MINI_PACE", str(pace))
-        words = ["-q", "-s", "-p", "no:cacheprovider", "-p", "no:pytest11.testinfra"]
-        words += ["-p", "tests.sample.budget", *args]
-        result = pytester.runpytest_subprocess(*words)
-        result.assert_outcomes(passed=2, skipped=1)
-        return [line.partition(" ")[2] for line in result.outlines if line.endswith(" s")]
+        environ = {"MINI_MARK": mark, "MINI_PACE": str(pace)}
+        words = ["-q", "-s", "-p", "tests.sample.budget", *args]
+        status, out = pytest_in(tmp_path, *words, environ=environ)
+        assert status == 0, out
+        assert "2 passed, 1 skipped" in out
+        return [line.partition(" ")[2] for line in out.splitlines() if line.endswith(" s")]
 
     return run
 

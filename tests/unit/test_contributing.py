@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.mini import ROOT, sample
+from tests.unit.mini import ROOT, pytest_in, sample
 
 STAGE, SUITE = "fixtures/hugepages/stage.py", "suites/test_hugepages.py"
 CLAUSES, PROFILE = "docs/clauses.toml", "fixtures/profile.py"
@@ -81,19 +81,11 @@ class Project:
         return f"{before}{section}{mark}{docstring}\n\n{line}{fields}"
 
     def pytest(self, *args: str, status: int = 0, **environ: str) -> str:
-        """What pytest prints there."""
-        ours = ("ACCEPT_", "PYTEST_", "PYTHONDONTWRITEBYTECODE")  # without the last it is quicker
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *args],
-            cwd=self.folder,
-            env=clean | {"PYTHONPATH": str(ROOT)} | environ,  # for `tests`; all else is here
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == status, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        """What pytest prints there; `harness` alone is not the copy."""
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("ACCEPT_", "PYTEST_"))}
+        ended, said = pytest_in(self.folder, *args, environ=clean | environ)
+        assert ended == status, said
+        return said
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,15 @@ def commands(name: str) -> list[list[str]]:
 EVERY = sorted({tuple(words) for name in ALL for words in commands(name)})
 
 
+@cache
+def helped(module: str, *command: str) -> str:
+    """What a command says of itself."""
+    asked = [sys.executable, "-m", module, *command, "--help"]
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_every_example_runs_something() -> None:
     assert [name for name in ALL if not commands(name)] == ["passthrough-acceptance@.timer"]
 
@@ -51,12 +61,11 @@ def test_every_example_runs_something() -> None:
 def test_what_it_calls_is_there_and_takes_these_options(words: tuple[str, ...]) -> None:
     program, _, module, *rest = words
     command = [word for word in rest[:1] if not word.startswith("-")]
-    asked = [sys.executable, "-m", module, *command, "--help"]
-    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True)
-    assert (program, done.returncode) == ("python", 0), done.stderr
+    assert program == "python"
+    text = helped(module, *command)
     options = [word.partition("=")[0] for word in rest if word.startswith("-")]
     assert options or module == "reports"
-    assert not [option for option in options if not re.search(rf"{option}\b", done.stdout)]
+    assert not [option for option in options if not re.search(rf"{option}\b", text)]
 
 
 @pytest.mark.parametrize("name", UNITS)

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from harness.run.stage import stage_classes
-from tests.unit.mini import QUICK, ROOT, SUITE, Mini
-from tests.unit.patience import PATIENCE
+from tests.unit.mini import ROOT, SUITE, Mini, pytest_in
 
 
 def _set_up(*words: str) -> str:
     """What pytest would set up, and for which test."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--setup-plan", *words, *QUICK],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    status, said = pytest_in(ROOT, "--setup-plan", *words)
+    assert status == 0, said
+    return said
 
 
 @pytest.fixture(scope="module")

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 
 import pytest
 
-from tests.unit.mini import QUICK, ROOT
-from tests.unit.patience import PATIENCE
+from tests.unit.mini import ROOT, pytest_in
 
 
 def collected(
     *words: str, status: int = 0, environ: Mapping[str, str] = MappingProxyType({})
 ) -> str:
     """What pytest says of the tests that it would run."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", *words, *QUICK],
-        cwd=ROOT,
-        env={**os.environ, **environ},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-    assert done.returncode == status, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    found, said = pytest_in(ROOT, "--collect-only", "-q", *words, environ=environ)
+    assert found == status, said
+    return said
 
 
 def test_without_cycles_it_is_no_part_of_a_run() -> None:
