@@ -165,17 +165,16 @@ class Worker:
             self.send((what, value))
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_collection(self) -> Generator[None, object, object]:
-        """Have what is wrong with the command line said: xdist does not."""
+    def pytest_collection(self, session: pytest.Session) -> Generator[None, object, object]:
+        """End a worker whose command line is wrong so that xdist gives its reason."""
         try:
             return (yield)
         except pytest.UsageError as error:
-            self.session.say(f"ERROR: {error}")
-            raise
+            return self._refuse(session, error, exits.USAGE)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
-        """End a worker that cannot begin so that xdist gives its reason, and goes on.
+        """Likewise one that cannot begin.
 
         One that is told to end before its last test, as xdist does when it ends itself, was
         interrupted: to xdist it has done all that it was given.
@@ -185,11 +184,16 @@ class Worker:
             if self.ended < len(session.items) and not (session.shouldfail or session.shouldstop):
                 raise KeyboardInterrupt
             return result
-        except (pytest.UsageError, session.Interrupted) as error:
-            usage = isinstance(error, pytest.UsageError)
-            self.status = exits.USAGE if usage else exits.INTERRUPTED
-            session.shouldfail = str(error)
-            return True
+        except pytest.UsageError as error:
+            return self._refuse(session, error, exits.USAGE)
+        except session.Interrupted as error:
+            return self._refuse(session, error, exits.INTERRUPTED)
+
+    def _refuse(self, session: pytest.Session, error: BaseException, status: int) -> bool:
+        """Run no test (`harness.plugin.plugin` looks); what is raised would end all of xdist."""
+        self.status = status
+        session.shouldfail = str(error)
+        return True
 
     def pytest_runtest_logfinish(self) -> None:
         """A test has ended."""

@@ -200,6 +200,19 @@ def test_a_worker_that_is_ended_before_its_last_test_was_interrupted(
         loop.send(True)
 
 
+def test_a_wrong_command_line_ends_a_worker_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "setsid", lambda: None)
+    worker = fleet.Worker(cast(Session, SimpleNamespace(screen=SimpleNamespace())), lambda _: None)
+    session = cast(pytest.Session, SimpleNamespace(shouldfail=""))
+    collection = worker.pytest_collection(session)
+    next(collection)
+    with pytest.raises(StopIteration):
+        collection.throw(pytest.UsageError("Wrong expression passed to '-m'"))
+    assert (session.shouldfail, worker.status) == ("Wrong expression passed to '-m'", exits.USAGE)
+
+
 def test_the_worst_of_the_hosts_counts_and_a_regression_more_than_none() -> None:
     assert exits.worst([exits.PASSED, exits.REGRESSION, exits.PASSED]) == exits.REGRESSION
     assert exits.worst([exits.REGRESSION, exits.FAILED]) == exits.FAILED
