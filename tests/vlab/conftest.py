@@ -72,6 +72,7 @@ def test_own_that_fails(host):
 MOST = 2  # labs at once: the files that the tests are in are not to be divided further
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """How many labs at once have room in this computer's memory."""
     return max(1, min(MOST, available_memory() // (Settings().memory + OVERHEAD)))
