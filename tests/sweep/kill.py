@@ -23,7 +23,8 @@ PROGRAM = ROOT / "fixtures" / "fingerprint" / "program.py"
 THERE, NOTE = "/root/fingerprint.py", "/root/fingerprint/note.json"
 KILLED = -9
 POWER, RECOVERY = "power", "recovery"  # see tests/sweep/points.py
-ANEW = ("file /run/*",)  # a boot makes these
+# What a boot makes, and unmakes when its time has come.
+ANEW = ("file /run/*", "mount /run/credentials/*")
 
 
 @dataclass(frozen=True)
