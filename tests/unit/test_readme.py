@@ -40,9 +40,11 @@ def given(
     return load("mylab", Profile, environ, tmp_path)
 
 
-@pytest.mark.parametrize("name", READMES)
-def test_a_run_for_each_gpu_is_of_a_lab_of_its_own(name: str, tmp_path: Path) -> None:
-    [line] = [line for line in text(name).splitlines() if line.startswith("    ACCEPT_NAME=")]
+@pytest.mark.parametrize(
+    ("name", "page"), [*zip(READMES, ["docs/more-ways.md", "docs/zh/more-ways.md"], strict=True)]
+)
+def test_a_run_for_each_gpu_is_of_a_lab_of_its_own(name: str, page: str, tmp_path: Path) -> None:
+    [line] = [line for line in text(page).splitlines() if line.startswith("    ACCEPT_NAME=")]
     environ = dict(re.findall(r"(ACCEPT_\w+)=(\S+)", line.replace("$gpu", "0000:17:00.0")))
     profile = given(name, tmp_path, environ)
     assert isinstance(profile, Profile)
