@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from vlab import hold, qmp
 from vlab.errors import VlabError
@@ -34,7 +35,7 @@ MEMORY, DISK, KEYS, ABOUT = "memory", "disk.qcow2", ("key", "key.pub"), "about.j
 INCOMING = ("-incoming", "defer")  # QEMU's words for a machine that waits for its state
 KEPT = 4  # states of labs that have booted; the one used longest ago goes first
 ROOM = 4 << 30  # bytes that must be free for a state: half a gigabyte is usual
-DEADLINE = 300.0  # seconds for QEMU to write or read one; 3 are usual
+DEADLINE = 300.0  # seconds for QEMU to write or read one, or for a script; 3 are usual
 # Seconds after which one that goes on has hung: it has nothing to say, and logging in takes 2. Seen
 # once in some forty times; the next try went well.
 SILENCE = 60.0
@@ -126,8 +127,11 @@ def save(machine: Machine, folder: Path, work: float, *, anew: bool = True) -> S
                 shutil.copy(machine.folder / name, partial / name)
             about = {key: value for key, value in asdict(state).items() if key != "folder"}
             (partial / ABOUT).write_text(json.dumps(about), encoding="utf-8")
-        with contextlib.suppress(OSError):  # another one was as quick
+        try:
             partial.rename(folder)
+        except OSError:
+            if not folder.exists():  # else another one was as quick
+                raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return state
@@ -177,7 +181,11 @@ def prune(root: Path, kept: int) -> None:
 
 def _do(machine: Machine, script: str) -> None:
     command = [*machine.ssh, shlex.join(["sh", "-ec", script])]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    words: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+    try:
+        done = subprocess.run(command, **words, timeout=DEADLINE)
+    except subprocess.TimeoutExpired as error:
+        raise VlabError(f"'{script}' has not ended in the lab in {DEADLINE:.0f} s") from error
     if done.returncode:
         raise VlabError(f"'{script}' ended with {done.returncode} in the lab: {done.stderr}")
 

@@ -16,7 +16,7 @@ from reports.fleet.differences import Difference, differences
 from reports.fleet.hosts import Host
 from reports.formats.columns import cut, wrapped
 from reports.formats.summary import WIDTH
-from reports.html.page import environment, language_tag
+from reports.html.page import rendered
 from reports.texts.texts import TEXTS, translator
 
 NAME = "fleet.html"
@@ -54,23 +54,19 @@ def page(hosts: Sequence[Host], place: Path, language: str = "en") -> str:
     """The page as HTML; `place` is the folder that it is to lie in."""
     text = translator(language)
     labels = {name: label for one in hosts for name, label in one.labels.items()}
-    return (
-        environment()
-        .get_template("fleet.html.j2")
-        .render(
-            language=language_tag(language),
-            t=text,
-            hosts=fleet.ordered(hosts),
-            kinds=KINDS,
-            counts=Counter(one.kind for one in hosts),
-            failures=failures(hosts),
-            notes=[text(key).format(**values) for key, values in fleet.notes(hosts)],
-            label=lambda name: _label(name, labels if language == "zh" else {}, text),
-            link=lambda one: _link(one, place),
-            again=shlex.join(["python", "-m", "reports", "fleet", *(one.run for one in hosts)]),
-            most=MOST,
-            some=NAMES,
-        )
+    return rendered(
+        "fleet.html.j2",
+        language,
+        hosts=fleet.ordered(hosts),
+        kinds=KINDS,
+        counts=Counter(one.kind for one in hosts),
+        failures=failures(hosts),
+        notes=[text(key).format(**values) for key, values in fleet.notes(hosts)],
+        label=lambda name: _label(name, labels if language == "zh" else {}, text),
+        link=lambda one: _link(one, place),
+        again=shlex.join(["python", "-m", "reports", "fleet", *(one.run for one in hosts)]),
+        most=MOST,
+        some=NAMES,
     )
 
 

@@ -10,7 +10,7 @@ from reports.history import charts, divergence
 from reports.history.bands import Band, band, least
 from reports.history.divergence import Divergence
 from reports.history.history import History, HistoryError, Past
-from reports.html.page import environment, language_tag
+from reports.html.page import rendered
 from reports.record.measures import figure
 from reports.texts.texts import TEXTS, translator
 
@@ -82,19 +82,15 @@ def page(
     if lab is not None and lab not in labs:
         raise HistoryError(f"There are no runs of lab '{lab}', but of: {', '.join(labs)}.")
     name = lab or next(iter(labs), None)
-    return (
-        environment()
-        .get_template("trend.html.j2")
-        .render(
-            language=language_tag(language),
-            t=text,
-            base=base,
-            there=there,
-            figure=lambda name: figure(name, text),
-            label=lambda name: _condition(name, labels, text),
-            lab=name and _lab(history, name, last, text),
-            others=[(other, history.count(other)) for other in labs if other != name],
-        )
+    return rendered(
+        "trend.html.j2",
+        language,
+        base=base,
+        there=there,
+        figure=lambda name: figure(name, text),
+        label=lambda name: _condition(name, labels, text),
+        lab=name and _lab(history, name, last, text),
+        others=[(other, history.count(other)) for other in labs if other != name],
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from reports.html import figures
 from reports.html.headline import SEVERITIES, headline
-from reports.html.page import environment, language_tag
+from reports.html.page import rendered
 from reports.record import basis, verdict
 from reports.record.figures import figures as measured
 from reports.record.figures import quantity
@@ -55,41 +55,36 @@ def page(record: Record, integrity: Integrity, language: str = "en", base: str =
     record = integrity.of(record)
     found = basis.fact_blocks(record)
     rows = [Row(t, basis.facts_for(t, found), basis.commands(t, record)) for t in record.tests]
-    return (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            language=language_tag(language),
-            t=text,
-            base=base,
-            record=record,
-            headline=headline(record, text),
-            counted=lambda key, count: counted(text, key, count),
-            integrity=integrity,
-            parts=[(_named(p, language), p["state"], p["says"]) for p in record.parts],
-            stood_in={
-                suite: [_named(p, language) for p in record.parts if _stands_in(p, suite)]
-                for suite in {p["suite"] for p in record.parts}
-            },
-            inventory=[(item.label[language], item.value) for item in inventory(record)],
-            model=_answer(record, language),
-            measured=measured(record),
-            quantity=quantity,
-            words=language,
-            figure=lambda name: figure(name, text),
-            baseline=record.facts.get("baseline"),
-            findings=_findings(record, language),
-            outcomes={"failed": "undo_failed", KEPT: "kept_change"},
-            found=found,
-            failed_command=record.first_failure
-            and basis.last_command(record.first_failure, record),
-            rows=sorted(rows, key=lambda row: _ATTENTION.index(row.test.outcome)),
-            not_covered=[text(key) for key in NOT_COVERED],
-            anchors={test.nodeid: f"test-{n}" for n, test in enumerate(record.tests, 1)},
-            **_verdicts(record),
-            **_pictures(record, text),
-            **_covered(record, language),
-        )
+    return rendered(
+        "report.html.j2",
+        language,
+        base=base,
+        record=record,
+        headline=headline(record, text),
+        counted=lambda key, count: counted(text, key, count),
+        integrity=integrity,
+        parts=[(_named(p, language), p["state"], p["says"]) for p in record.parts],
+        stood_in={
+            suite: [_named(p, language) for p in record.parts if _stands_in(p, suite)]
+            for suite in {p["suite"] for p in record.parts}
+        },
+        inventory=[(item.label[language], item.value) for item in inventory(record)],
+        model=_answer(record, language),
+        measured=measured(record),
+        quantity=quantity,
+        words=language,
+        figure=lambda name: figure(name, text),
+        baseline=record.facts.get("baseline"),
+        findings=_findings(record, language),
+        outcomes={"failed": "undo_failed", KEPT: "kept_change"},
+        found=found,
+        failed_command=record.first_failure and basis.last_command(record.first_failure, record),
+        rows=sorted(rows, key=lambda row: _ATTENTION.index(row.test.outcome)),
+        not_covered=[text(key) for key in NOT_COVERED],
+        anchors={test.nodeid: f"test-{n}" for n, test in enumerate(record.tests, 1)},
+        **_verdicts(record),
+        **_pictures(record, text),
+        **_covered(record, language),
     )
 
 

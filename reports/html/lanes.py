@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reports.html import told
-from reports.html.page import environment, language_tag
+from reports.html.page import rendered
 from reports.record.record import Record
 from reports.record.timeline import OWN, Act, Timeline, timeline
 from reports.texts.texts import translator
@@ -69,20 +69,16 @@ class Picture:
 def page(record: Record, language: str = "en") -> str:
     """The page as HTML, which needs nothing but itself."""
     text, found = translator(language), timeline(record)
-    return (
-        environment()
-        .get_template("timeline.html.j2")
-        .render(
-            language=language_tag(language),
-            t=text,
-            record=record,
-            heading=told.heading(found, text),
-            path=told.path(found, text),
-            waits=told.waits(found, text),
-            picture=picture(found, text),
-            left=LEFT,
-            high=HIGH,
-        )
+    return rendered(
+        "timeline.html.j2",
+        language,
+        record=record,
+        heading=told.heading(found, text),
+        path=told.path(found, text),
+        waits=told.waits(found, text),
+        picture=picture(found, text),
+        left=LEFT,
+        high=HIGH,
     )
 
 

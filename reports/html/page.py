@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import shlex
 from functools import cache
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from reports.texts.texts import translator
 
 
 @cache
@@ -27,3 +30,9 @@ def environment() -> Environment:
 def language_tag(language: str) -> str:
     """The language as HTML's `lang` wants it."""
     return {"en": "en", "zh": "zh-CN"}[language]
+
+
+def rendered(template: str, language: str, **words: Any) -> str:
+    """A page of a template, in a language; `words` are what it names beside `language` and `t`."""
+    page = environment().get_template(template)
+    return page.render(language=language_tag(language), t=translator(language), **words)

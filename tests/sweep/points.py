@@ -102,7 +102,8 @@ def swept(state: Path) -> Iterator[Swept]:
 def _gone_on(state: saved.State, name: str) -> vlab.Machine:
     """A lab in this state. One that does not go on is said, and tried once more.
 
-    What is tried here is a recovery, and not QEMU: see `saved.SILENCE`.
+    What is tried here is a recovery, and not QEMU: see `saved.SILENCE`. One that does not boot
+    after a power cut is what is looked for.
     """
     start = partial(
         machine.start, image.ensure(print), vlab.Settings(), print, life=Life.FREE, state=state
@@ -110,5 +111,7 @@ def _gone_on(state: saved.State, name: str) -> vlab.Machine:
     try:
         return start(name=name)
     except VlabError as error:
+        if state.cold:
+            raise
         print(f"{name}: once more, since {error}", flush=True)
         return start(name=f"{name}-again")

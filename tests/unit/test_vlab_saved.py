@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def state(folder: Path, age: int = 0, **more: object) -> Path:
+def state(folder: Path, age: int = 0, **more: Any) -> Path:
     """A state's folder as a saver leaves it."""
     folder.mkdir(parents=True)
     about = {"ssh_after": 21.0, "work": 1.5, "computer": HERE, **more}
@@ -35,10 +36,10 @@ def state(folder: Path, age: int = 0, **more: object) -> Path:
 
 
 def test_a_kind_of_lab_is_its_image_and_its_hardware() -> None:
-    def of(image: Image = IMAGE, **changes: int) -> Path | None:
-        return saved.of_boot(image, replace(Settings(), **changes), "tcg")  # type: ignore[arg-type]
+    def of(image: Image = IMAGE, **changes: Any) -> Path | None:
+        return saved.of_boot(image, replace(Settings(), **changes), "tcg")
 
-    assert of() == of(accel="auto")  # type: ignore[arg-type]
+    assert of() == of(accel="auto")
     kinds = {of(), of(gpus=2), of(memory=6144), of(Image(Path("/cache/fedcba9876543210")))}
     assert len(kinds) == 4
 
@@ -59,8 +60,8 @@ def test_a_whole_state_of_this_boot_of_the_computer_is_read(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "change", [{"computer": "another boot"}, {"of another version": 1}], ids=["boot", "version"]
 )
-def test_any_other_is_not(tmp_path: Path, change: dict[str, object]) -> None:
-    assert saved.read(state(tmp_path / "one", **change)) is None  # type: ignore[arg-type]
+def test_any_other_is_not(tmp_path: Path, change: dict[str, Any]) -> None:
+    assert saved.read(state(tmp_path / "one", **change)) is None
     assert saved.read(tmp_path / "none") is None
 
 
