@@ -18,6 +18,9 @@ from harness.profile.schema import load
 from harness.run.stage import DECLARED, stage_classes
 from harness.undo.lock import STATE_DIR
 from tests.vlab.lab import ROOT, Finished, Lab, accept, pass_on
+from vlab import image, machine
+from vlab.registry import Life
+from vlab.saved import State
 
 PROGRAM = ROOT / "fixtures" / "fingerprint" / "program.py"
 THERE, NOTE = "/root/fingerprint.py", "/root/fingerprint/note.json"
@@ -57,9 +60,11 @@ def kill(lab: Lab, suites: str, seen: Path, only: str) -> Killed:
 
 
 @contextmanager
-def tried(name: str) -> Iterator[Lab]:
-    """A lab for the block, with its fingerprint noted on it."""
-    up = vlab.up(vlab.Settings(), name=name, say=print)
+def tried(name: str, since: State | None) -> Iterator[Lab]:
+    """A lab for the block, with its fingerprint noted on it; it goes on from ``since``."""
+    up = machine.start(
+        image.ensure(print), vlab.Settings(), print, life=Life.FREE, name=name, state=since
+    )
     try:
         lab = Lab(up)
         note(lab)

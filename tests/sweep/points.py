@@ -44,7 +44,7 @@ done
 class Swept:
     """A point, how its recovery ended, and what it left."""
 
-    number: int
+    number: str
     change: str
     at: str
     status: int
@@ -57,45 +57,56 @@ class Swept:
 
     def __str__(self) -> str:
         how = "clean" if self.clean else f"recover ended with {self.status}, left {self.left}"
-        return f"{self.number:2} {self.at:8} {self.change}: {how}"
+        return f"{self.number} {self.at:8} {self.change}: {how}"
 
 
-def keep(states: Path, suites: str, first: int, last: int) -> bool:
+def keep(
+    states: Path,
+    suites: str,
+    changes: tuple[int, int],
+    since: saved.State | None,
+    end: Path,
+) -> bool:
     """Carry out suites on a lab of their own and keep it at these changes; whether it has ended.
 
-    The run is killed after the last one. Raises AssertionError where one that is not killed fails.
+    The lab goes on from ``since``. The run is killed after the last of the changes; a lab where it
+    came to its end is kept in ``end``. Raises AssertionError where one that is not killed fails.
     """
     states.mkdir()
-    with kill.tried(f"sweep-{first}") as lab:
+    first, last = changes
+    with kill.tried(f"sweep-{first}", since) as lab:
+        work = saved.work_of(lab.machine)
         run = accept(
             suites,
             options=["-p", "tests.sweep.keeper"],
             environ={
                 "SWEEP_STATES": str(states),
                 "SWEEP_CHANGES": f"{first} {last}",
-                "SWEEP_WORK": str(saved.work_of(lab.machine)),
+                "SWEEP_WORK": str(work),
             },
             VLAB__NAME=lab.machine.name,
             VLAB__FRESH="false",
         )
-    assert run.status in (0, KILLED), run.output[-3000:]
+        assert run.status in (0, KILLED), run.output[-3000:]
+        if run.status == 0 and not end.exists():
+            saved.save(lab.machine, end, work, anew=False)
     return run.status == 0
 
 
-def swept(state: Path) -> Iterator[Swept]:
+def swept(state: Path, part: str) -> Iterator[Swept]:
     """What a recovery leaves at each point that this state stands for; it is deleted then."""
     number, at = state.name.split("-")
     change = (state / NAME).read_text("utf-8")
     for point in [point for point in OF_STATE[at] if point in WANTED]:
         found = saved.read(state)
         assert found is not None, state
-        lab = _gone_on(replace(found, cold=point == POWER), f"swept-{number}-{point}")
+        lab = _gone_on(replace(found, cold=point == POWER), f"swept-{part}-{number}-{point}")
         try:
             subprocess.run([*lab.ssh, CLOSED], check=True)
             status, left = kill.taken_back(Lab(lab), point)
         finally:
             vlab.down(lab, force=True)
-        yield Swept(int(number), change, point, status, left)
+        yield Swept(f"{part}.{number}", change, point, status, left)
     shutil.rmtree(state)
 
 

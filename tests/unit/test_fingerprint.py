@@ -58,9 +58,24 @@ def test_of_files_all_that_is_otherwise_is_told(tmp_path: Path) -> None:
     assert [line.split()[1] for line in found] == ["folder/text", "gone", "link", "mode", "new"]
     assert "is gone" in found[1]
     assert "-> same', and is" in found[2]
-    assert "was '100644" in found[3]
-    assert "is '100600" in found[3]
+    assert "was '644" in found[3]
+    assert "is '600" in found[3]
     assert "was not there before the run" in found[4]
+
+
+def test_a_file_may_have_any_name_and_what_is_passed_over_is_that_alone(tmp_path: Path) -> None:
+    names = ["a\nb", "c  d", "e[x]", "ex", "f\\g", os.fsdecode(b"\xff"), "-o", "notes/n"]
+    (tmp_path / "notes").mkdir()
+    for name in names:
+        (tmp_path / name).write_text("1\n")
+    (found,) = _files(tmp_path, full=True).values()
+    assert {path.removeprefix(f"{tmp_path}/") for path in found} == {*names, "notes", str(tmp_path)}
+    files = [value for path, value in found.items() if Path(path).is_file()]
+    assert len({value.partition("sha256")[2] for value in files}) == 1
+    assert "sha256 " in files[0]
+    without = program.files(str(tmp_path), False, f"{tmp_path}/e[x]")
+    assert {*found} - {*without} == {f"{tmp_path}/e[x]"}
+    assert json.loads(json.dumps(found)) == found
 
 
 def test_in_full_a_file_counts_by_its_bytes(tmp_path: Path) -> None:
