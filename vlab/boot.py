@@ -48,6 +48,11 @@ def wait(machine: Machine, silence: float = SILENCE) -> float:
     return ssh_after
 
 
+def greeted(machine: Machine, silence: float) -> None:
+    """Until a machine that had booted before answers on ssh; VlabError as ``wait``."""
+    _wait_for_ssh(machine, Patience(machine.console, silence))
+
+
 def why_ended(machine: Machine, patience: float = 0.0) -> str | None:
     """One line that says why the machine has ended or stands still; None while it is well.
 

@@ -18,7 +18,7 @@
 set -eu
 
 LAB=/srv/lab                                  # what the lab provides: see vlab/standins
-ROOTFS=/var/lib/by-hand/rootfs.img            # the enlarged guest image
+ROOTFS=${ROOTFS:-/var/lib/by-hand/rootfs.img} # the enlarged guest image
 ROOTFS_DIR=/var/lib/by-hand/mnt
 CONFIGURATION=/etc/kata-containers/configuration.toml
 GPU_ID=1af4:1043                              # the stand-in; NVIDIA's vendor id is 10de

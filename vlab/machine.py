@@ -110,7 +110,7 @@ def _up(machine: Machine, state: saved.State | None) -> float:
     if state is None or state.cold:
         return boot.wait(machine)
     saved.load(machine, state)
-    boot.wait(machine, saved.SILENCE)
+    boot.greeted(machine, saved.SILENCE)
     return saved.settle(machine, state)
 
 

@@ -151,18 +151,22 @@ def load(machine: Machine, state: State) -> None:
 def settle(machine: Machine, state: State) -> float:
     """Set right what is otherwise now; how long its boot would have taken here and now, in seconds.
 
-    That is told by work that took so long when the state was saved. Raises VlabError.
+    That is told by work that took so long when the state was saved. All by one login, which is
+    most of what it takes. Raises VlabError.
     """
-    _do(machine, f"date -u -s @{time.time():.3f} >/dev/null")
+    script = f"date -u -s @{time.time():.3f} >/dev/null\n"
     if state.anew:
-        _do(machine, ANEW.format(id=secrets.token_hex(16)))
-    return state.ssh_after * work_of(machine) / state.work
+        script += ANEW.format(id=secrets.token_hex(16))
+    return state.ssh_after * work_of(machine, script, SILENCE) / state.work
 
 
-def work_of(machine: Machine) -> float:
-    """How long ``WORK`` takes in a lab at the moment, with the login for it, in seconds."""
+def work_of(machine: Machine, script: str = "", patience: float = DEADLINE) -> float:
+    """How long ``WORK`` takes in a lab at the moment, with the login for it, in seconds.
+
+    ``script`` comes before it. Raises VlabError where they are not done in ``patience`` seconds.
+    """
     began = time.monotonic()
-    _do(machine, WORK)
+    _do(machine, script + WORK, patience)
     return round(time.monotonic() - began, 3)
 
 
@@ -179,13 +183,13 @@ def prune(root: Path, kept: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _do(machine: Machine, script: str) -> None:
+def _do(machine: Machine, script: str, patience: float) -> None:
     command = [*machine.ssh, shlex.join(["sh", "-ec", script])]
     words: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
     try:
-        done = subprocess.run(command, **words, timeout=DEADLINE)
+        done = subprocess.run(command, **words, timeout=patience)
     except subprocess.TimeoutExpired as error:
-        raise VlabError(f"'{script}' has not ended in the lab in {DEADLINE:.0f} s") from error
+        raise VlabError(f"'{script}' has not ended in the lab in {patience:.0f} s") from error
     if done.returncode:
         raise VlabError(f"'{script}' ended with {done.returncode} in the lab: {done.stderr}")
 

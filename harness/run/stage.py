@@ -19,6 +19,7 @@ import pytest
 from harness.errors import LabError, TimeIsUp
 from harness.host.command import HostUnreachable
 from harness.host.host import Host
+from harness.host.shape import BadJson, read
 from harness.record.evidence import Evidence
 from harness.record.facts import as_json, shown_in
 from harness.record.trace import STAGE, Trace, at_stage
@@ -30,6 +31,7 @@ KNOWN = 20  # results of a durable stage that are remembered, of several tags or
 P = TypeVar("P")
 F = TypeVar("F")
 S = TypeVar("S", bound="Stage[Any, Any]")
+T = TypeVar("T")
 Provision = Literal["auto", "always", "never"]
 
 
@@ -216,6 +218,8 @@ class Run(Generic[P]):
         self.facts: dict[str, object] = {}
         self.failed: dict[str, StageFailed] = {}
         self._begun: dict[Stage[P, Any], Any] = {}  # with the facts of what is reused, or None
+        self._reusing = False  # what an earlier run made is being looked at
+        self._looked: dict[str, str] = {}  # what `remembered` has to write, by the file's path
         self._since: dict[str, float] = {}  # when each stage was begun, monotonic
         self._out = out
         self.offline: Path | None = None  # the folder that alone may have what is from outside
@@ -280,7 +284,28 @@ class Run(Generic[P]):
                 self.host.write(path, "\n".join(lines) + "\n", 0o600)
             return self._done(stage, facts, "provisioned")
 
+    def remembered(self, stage: str, identity: str, shape: type[T], look: Callable[[], T]) -> T:
+        """What `look` finds; of what an earlier run of a durable stage has made, what it saw then.
+
+        `identity` tells that nothing of it has changed since: a digest of its contents, or a file's
+        inode, size and times. What looks must be the same, too. `shape` is a class of facts.
+        """
+        path = f"{self.journal.state}/stages/{stage}.seen"
+        key = _digest({"identity": identity, "code": _code(look)})
+        if self._reusing and self.host.exists(path):
+            of, _, said = self.host.read(path).partition("\n")
+            with suppress(BadJson):  # of another version
+                if of == key:
+                    seen = read(said, shape, "what was seen should be JSON")
+                    self.progress("nothing of it has changed since it was looked at")
+                    return seen
+        found = look()
+        self._looked[path] = f"{key}\n{json.dumps(as_json(found, stage))}\n"
+        return found
+
     def _done(self, stage: Stage[P, F], facts: F, how: str) -> F:
+        for path in [*self._looked]:
+            self.host.write(path, self._looked.pop(path), 0o600)
         found = {"facts": as_json(facts, stage.name), "shown": shown_in(facts, stage.name)}
         self._ended(stage, "ok", how=how, **found)
         return facts
@@ -308,6 +333,7 @@ class Run(Generic[P]):
 
     def _already(self, stage: Stage[P, F]) -> F | None:
         """The facts of a result that can be reused, or None; a LabError of the probe is shown."""
+        self._reusing = True
         try:
             return stage.probe() if self._reusable(stage) else None
         except HostUnreachable:  # that says nothing of what is there
@@ -315,6 +341,8 @@ class Run(Generic[P]):
         except LabError as error:
             self.progress(f"cannot be reused: {error.message.splitlines()[0]}")
             return None
+        finally:
+            self._reusing = False
 
     def _verify_only(self, stage: Stage[P, F]) -> F:
         try:
@@ -376,6 +404,14 @@ def _printed(host: Host, script: str) -> str:
     """The output of a script, however it ends."""
     result = host.ask("sh", "-c", script)
     return result.out + result.err
+
+
+def _code(look: Callable[[], object]) -> str:
+    """A digest of the folder of modules that a function, or what a partial calls, is in."""
+    found = hashlib.sha256()
+    for path in sorted(Path(inspect.getfile(getattr(look, "func", look))).parent.glob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def _digest(inputs: Mapping[str, object]) -> str:

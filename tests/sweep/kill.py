@@ -17,7 +17,7 @@ from harness.host.shape import read
 from harness.profile.schema import load
 from harness.run.stage import DECLARED, stage_classes
 from harness.undo.lock import STATE_DIR
-from tests.vlab.lab import ROOT, Finished, Lab, accept, pass_on
+from tests.vlab.lab import ROOT, Finished, Lab, pass_on
 from vlab import image, machine
 from vlab.registry import Life
 from vlab.saved import State
@@ -46,12 +46,10 @@ def kill(lab: Lab, suites: str, seen: Path, only: str) -> Killed:
     The change is written to the file ``seen``.
     """
     note(lab)
-    run = accept(
+    run = lab.accept(
         suites,
         options=["-p", "tests.sweep.killer"],
         environ={"SWEEP_SEEN": str(seen), "SWEEP_ONLY": only},
-        VLAB__NAME=lab.machine.name,
-        VLAB__FRESH="false",
     )
     if run.status != KILLED:
         return Killed("", run)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import vlab
 from tests.sweep import kill
-from tests.vlab.lab import Lab, accept
+from tests.vlab.lab import Lab
 from vlab import image, machine, saved
 from vlab.errors import VlabError
 from vlab.registry import Life
@@ -76,7 +76,7 @@ def keep(
     first, last = changes
     with kill.tried(f"sweep-{first}", since) as lab:
         work = saved.work_of(lab.machine)
-        run = accept(
+        run = lab.accept(
             suites,
             options=["-p", "tests.sweep.keeper"],
             environ={
@@ -84,8 +84,6 @@ def keep(
                 "SWEEP_CHANGES": f"{first} {last}",
                 "SWEEP_WORK": str(work),
             },
-            VLAB__NAME=lab.machine.name,
-            VLAB__FRESH="false",
         )
         assert run.status in (0, KILLED), run.output[-3000:]
         if run.status == 0 and not end.exists():

@@ -94,12 +94,17 @@ def recorded(path: Path) -> Recorded:
 
 
 def same(argv: Sequence[str]) -> Words:
-    """An argv without what is another each time: exec ids, names of backups, sizes of inputs."""
+    """An argv without what is another each time: exec ids, names of backups, sizes of inputs.
+
+    And without the text of a program of ours.
+    """
     words = [re.sub(r"^exec-\d+$", "exec-N", word) for word in argv]
     if BENEATH in words:  # the record's are paths of the guest as well
         at = words.index(BENEATH)
         words[at - 4 : at + 3] = []
     words = [re.sub(r"/[0-9a-f]{32}$", "/BACKUP", word) for word in words]
+    # A program of ours is known by what it says of itself: what it prints has to stay the same.
+    words = [word.partition("\n")[0] if word.startswith('"""') else word for word in words]
     if any('\ncat >"$' in word for word in words[:3]):  # it is told how many bytes it has to read
         words[-1] = "BYTES"
     return tuple(words)

@@ -12,7 +12,7 @@ from tests.arrows import FOLDERS, among, arrows, boxes
 ARROWS = {
     "suites": "fixtures harness.errors harness.host harness.outcome harness.run harness.text",
     "fixtures": "harness.errors harness.host harness.profile harness.record harness.run "
-    "harness.text harness.undo harness.wait",
+    "harness.text harness.together harness.undo harness.wait",
     "fixtures.guest.access": "harness.plugin",  # it is a plugin itself
     "fixtures.guide": "harness.plugin",  # likewise
     "fixtures.kata": "harness.outcome",  # another kata than the one it knows is not assessed
@@ -28,7 +28,8 @@ ARROWS = {
 OTHERS = ["tests", "conftest"]  # nobody's to import
 # Each may import those before it.
 ORDER = {
-    "harness": "errors exits text wait record host profile undo run outcome plugin __main__",
+    "harness": "errors exits text together wait "
+    "record host profile undo run outcome plugin __main__",
     "vlab": "errors process hold "
     "namespace packages sources manifest build debs emulator parts standins "
     "recipe image "  # the disk image

@@ -15,6 +15,7 @@ from harness.errors import LabError
 from harness.host.command import HostUnreachable
 from harness.host.host import Host
 from harness.record.evidence import Evidence
+from harness.record.facts import facts
 from harness.record.trace import Trace
 from harness.run.stage import Provision, Run, Stage, StageFailed
 from harness.undo.journal import Journal
@@ -205,6 +206,49 @@ def test_a_failed_run_forgets_nothing_of_a_good_one(local: Host, tmp_path: Path)
         else:
             run.stage(stage)
     assert stage.calls == ["probe"]
+
+
+@facts
+class Seen:
+    text: str
+    by: Mapping[str, tuple[int, ...]]
+
+
+class Remembers(Durable):
+    """What is in its file it looks at once."""
+
+    name = "remembers"
+
+    def probe(self) -> Facts | None:
+        return self.verify() if self.path.exists() else None
+
+    def verify(self) -> Facts:
+        what = f"{self.path.stat().st_ino} {self.path.stat().st_mtime_ns}"
+        return Facts(self.run.remembered(self.name, what, Seen, self.look).text)
+
+    def look(self) -> Seen:
+        self.calls.append("look")
+        return Seen(self.path.read_text(), {"it": (1, 2)})
+
+
+def test_what_has_not_changed_is_looked_at_once(local: Host, tmp_path: Path) -> None:
+    path, said = tmp_path / "file", list[str]()
+
+    def carried_out(provision: Provision = "auto") -> list[str]:
+        stage = Remembers(make_run(local, tmp_path, provision, said.append), path, "one")
+        assert stage.run.stage(stage).content == path.read_text()
+        return [call for call in stage.calls if call == "look"]
+
+    assert carried_out() == ["look"]
+    assert carried_out() == []
+    assert "[remembers] nothing of it has changed since it was looked at" in said
+    assert carried_out("never") == ["look"], "who asks what is there is told"
+    path.write_text("two")
+    assert carried_out() == ["look"]
+    assert carried_out() == []
+    seen = tmp_path / "state" / "stages" / "remembers.seen"
+    seen.write_text(seen.read_text().partition("\n")[0] + '\n{"text": 1}\n')
+    assert carried_out() == ["look"], "what another version has seen"
 
 
 def test_what_somebody_else_put_there_is_not_reused(local: Host, tmp_path: Path) -> None:

@@ -20,12 +20,16 @@ from typing import Any
 import vlab
 from harness.errors import LabError
 from harness.wait import wait_for
+from vlab.faults import on_lab
 from vlab.qemu import GPU_CLASS
 from vlab.registry import machines_root
 
 ROOT = Path(__file__).parents[2]
 RUNS = ROOT / "reports" / "runs"
 BEGUN = re.compile(r"^lab .*, run (\S+): ", re.MULTILINE)  # others may run beside it
+
+LAB_FILES = "/srv/lab"  # what the lab provides
+BARE = "rootfs-bare.img"  # the guest's base image there without partitions, where it has made room
 
 SCRIPT = ROOT / "vlab" / "by_hand.sh"
 REMOTE = "/root/by_hand.sh"
@@ -113,7 +117,7 @@ class Lab:
 
     Example::
 
-        with Lab.leased(gpus=0) as lab:
+        with Lab.up("--gpus", "0") as lab:
             assert lab.do("lspci -n -d 1af4:1043") == ""
     """
 
@@ -121,28 +125,23 @@ class Lab:
 
     @classmethod
     @contextmanager
-    def leased(cls, **settings: Any) -> Iterator[Lab]:
-        """A lab that is started for the block and ends with it; the settings are `vlab`'s."""
-        who = f"tests/vlab (pid {os.getpid()})"
-        wanted = vlab.Settings(**settings)
-        with vlab.lease(wanted, who=who, say=pass_on, fresh=True) as machine:
-            yield cls(machine)
+    def up(cls, *options: str) -> Iterator[Lab]:
+        """One that stays up for more than one run, as somebody has who works with it.
 
-    @classmethod
-    @contextmanager
-    def up(cls) -> Iterator[Lab]:
-        """One that stays up for more than one run, as somebody has who works with it."""
+        ``options`` are those of ``python -m vlab up``; it ends with the block.
+        """
         name = f"tests-{os.getpid()}"
         seen: dict[str, Any] = {"check": True, "capture_output": False, "timeout": None}
-        command("up", "--name", name, **seen)  # which may build an image
+        command("up", "--name", name, *options, **seen)  # which may build an image
         try:
             yield cls(next(lab for lab in vlab.find() if lab.name == name))
         finally:
             command("down", name, **seen)
 
-    def accept(self, suites: str = "acceptance") -> Finished:
-        """An acceptance run on this very lab; by default the whole."""
-        return accept(suites, VLAB__NAME=self.machine.name, VLAB__FRESH="false")
+    def accept(self, suites: str = "acceptance", **options: Any) -> Finished:
+        """An acceptance run on this very lab, by default the whole; options as ``accept``."""
+        ours: dict[str, Any] = {**on_lab.profile_of(self.machine)}
+        return accept(suites, **ours, **options)
 
     def begin(self, script: str) -> subprocess.Popen[str]:
         """Start a shell script in the lab; its standard error comes with its output."""

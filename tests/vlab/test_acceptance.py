@@ -40,6 +40,18 @@ def test_every_stage_was_provisioned(whole_run: Finished) -> None:
     assert done >= set(STAGES)
 
 
+def test_the_guest_image_is_of_the_days_layout(whole_run: Finished, partitioned: bool) -> None:
+    (stage,) = whole_run.events("stage", name="rootfs", state="ok")
+    assert stage["facts"]["layout"].startswith("partition 1 ") == partitioned
+
+
+def test_a_whole_group_is_unbound_and_given_back(whole_run: Finished) -> None:
+    (stage,) = whole_run.events("stage", name="gpu", state="ok")
+    assert sorted(stage["facts"]["before"].values()) == ["snd_hda_intel", "virtio-pci"]
+    back = whole_run.events("undo", stage="gpu", outcome="undone")
+    assert any("snd_hda_intel" in event["what"] for event in back)
+
+
 def test_the_record_has_the_answer(whole_run: Finished) -> None:
     (fact,) = whole_run.events("fact", name="answer")
     assert "机密容器" in fact["value"]["text"]

@@ -1,4 +1,7 @@
-"""The guide followed by hand in a lab: what it promises is there, and gone again afterwards."""
+"""The guide followed by hand in a lab: what it promises is there, and gone again afterwards.
+
+With the images that a run has made there; `tox -e bench` follows the guide from its beginning.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.vlab.lab import CONTAINER, IMAGE, REMOTE, RUN, SCRIPT, Lab, identified
+from tests.vlab.lab import CONTAINER, IMAGE, REMOTE, RUN, SCRIPT, Finished, Lab, identified
 from vlab.qemu import GPU_CLASS, GPU_ID
 
 pytestmark = pytest.mark.timeout(3600)
@@ -22,15 +25,13 @@ MEMBERS = "/sys/bus/pci/drivers/vfio-pci/0000:*"
 
 
 @pytest.fixture(scope="module")
-def host(lab: Lab) -> Lab:
+def host(kept_lab: Lab, whole_run: Finished) -> Lab:
     """The lab as the guide leaves it before a container is run."""
-    lab.put(SCRIPT, REMOTE)
-    image = lab.begin(f"sh {REMOTE} image")
-    lab.step("rootfs", "kata", "gpu", "network")
-    lab.do(f"sed -i 's/^# enable_debug/enable_debug/' {CONFIGURATION}")
-    said, _ = image.communicate()
-    assert image.returncode == 0, said
-    return lab
+    (stage,) = whole_run.events("stage", name="rootfs", state="ok")
+    kept_lab.put(SCRIPT, REMOTE)
+    kept_lab.do(f"ROOTFS={stage['facts']['image']} sh {REMOTE} kata gpu network")
+    kept_lab.do(f"sed -i 's/^# enable_debug/enable_debug/' {CONFIGURATION}")
+    return kept_lab
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from tests.vlab.lab import command, nothing_runs
 from vlab import boot, image, launch, machine, qemu, registry
 from vlab.errors import VlabError
 from vlab.process import Process
-from vlab.qemu import Settings
+from vlab.qemu import GPU_ID, Settings
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -24,10 +24,10 @@ CLOCK = 60  # seconds that an answer may take on a busy computer; a clock that w
 
 def test_a_lab_that_panics_is_named_with_its_console_and_leaves_nothing() -> None:
     name = f"lab-by-command-{os.getpid()}"
-    up = command("up", "--name", name, "--gpus", "2")
+    up = command("up", "--name", name, timeout=None)
     assert up.returncode == 0, up.stderr
-    gpus = command("ssh", name, "--", "lspci", "-n", "-d", "1af4:1043")
-    assert len(gpus.stdout.splitlines()) == 2, gpus.stderr
+    gpus = command("ssh", name, "--", "lspci", "-n", "-d", GPU_ID)
+    assert len(gpus.stdout.splitlines()) == Settings().gpus, gpus.stderr
     assert "Linux version" in command("ssh", name, "--", "cat /proc/version | head -n 1").stdout
     crash = command("ssh", name, "--", "echo c > /proc/sysrq-trigger")
     assert crash.returncode == 255, "ssh's own status: the connection broke"

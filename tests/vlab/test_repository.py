@@ -15,7 +15,9 @@ root=/tmp/installroot repo=/tmp/repo mnt=/tmp/guest
 rm -rf $root $repo
 mkdir -p $root/etc/yum.repos.d $root/var/lib $mnt
 cp -r /srv/lab/repo $repo
-mount -o loop,ro,noload /srv/lab/rootfs.img $mnt
+image=/srv/lab/rootfs-bare.img
+[ -e $image ] || image=/srv/lab/rootfs.img
+mount -o loop,ro,noload $image $mnt
 cp -a $mnt/var/lib/rpm $root/var/lib
 umount $mnt
 sed s,/srv/lab/repo$,$repo, /srv/lab/nvidia-container-toolkit.repo > $root/etc/yum.repos.d/lab.repo
@@ -31,11 +33,11 @@ TRUST_ANY_INDEX = "sed -i s/repo_gpgcheck=1/repo_gpgcheck=0/ /tmp/installroot/et
 CLEAN = "rm -rf /tmp/installroot /tmp/repo"
 
 
-def test_dnf_installs_signed_packages_and_keeps_the_key(lab: Lab) -> None:
-    lab.do(PREPARE)
-    lab.do(INSTALL)
-    packages = lab.do("rpm --root=/tmp/installroot -qa")
-    lab.do(CLEAN)
+def test_dnf_installs_signed_packages_and_keeps_the_key(kept_lab: Lab) -> None:
+    kept_lab.do(PREPARE)
+    kept_lab.do(INSTALL)
+    packages = kept_lab.do("rpm --root=/tmp/installroot -qa")
+    kept_lab.do(CLEAN)
     for name in ("nvidia-container-toolkit", "nvidia-container-toolkit-base"):
         assert f"{name}-{TOOLKIT_VERSION}-" in packages
     for name in ("libnvidia-container-tools-", "libnvidia-container1-"):
@@ -53,11 +55,11 @@ def test_dnf_installs_signed_packages_and_keeps_the_key(lab: Lab) -> None:
     ids=["package", "package and index", "package and index, with the index trusted"],
 )
 def test_dnf_refuses_a_package_with_one_bit_changed(
-    lab: Lab, lies: tuple[str, ...], said: str
+    kept_lab: Lab, lies: tuple[str, ...], said: str
 ) -> None:
-    lab.do("\n".join((PREPARE, *lies)))
-    output = lab.do(INSTALL, status=1)
-    packages = lab.do("rpm --root=/tmp/installroot -qa")
-    lab.do(CLEAN)
+    kept_lab.do("\n".join((PREPARE, *lies)))
+    output = kept_lab.do(INSTALL, status=1)
+    packages = kept_lab.do("rpm --root=/tmp/installroot -qa")
+    kept_lab.do(CLEAN)
     assert said in output
     assert "nvidia-container-toolkit-" not in packages

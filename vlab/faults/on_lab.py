@@ -218,13 +218,20 @@ def _command(chosen: Collection[str]) -> list[str]:
 
 def _environment(lab: Machine, fault: Fault) -> dict[str, str]:
     """Ours, with the settings of the lab and of the fault in place of any other."""
-    settings = {"VLAB__NAME": lab.name, "VLAB__FRESH": "false"}
+    settings = profile_of(lab)
     for section, values in (fault.profile or {}).items():
         for key, value in values.items():
             said = value if isinstance(value, str) else json.dumps(value)
             settings[f"{section}__{key}".upper()] = said
     ours = {key: value for key, value in os.environ.items() if not key.startswith("ACCEPT_")}
     return ours | {f"ACCEPT_{key}": value for key, value in settings.items()}
+
+
+def profile_of(lab: Machine) -> dict[str, str]:
+    """The keys of a profile by which a run has this very lab, which is to have its settings."""
+    wanted = ("gpus", "multifunction", "memory", "cpus")
+    settings = {f"VLAB__{key.upper()}": json.dumps(getattr(lab.settings, key)) for key in wanted}
+    return {"VLAB__NAME": lab.name, "VLAB__FRESH": "false", **settings}
 
 
 def _script(lab: Machine, script: str) -> str:

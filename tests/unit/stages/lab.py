@@ -249,6 +249,10 @@ def _complete(host: ReplayHost) -> None:
     host.spare("$(dmesg)", "LAST")  # the record has all of the kernel's log, which is too long
     host.spare("ctr task exec", "$(dmesg)", status=1)  # a container may not read it
     host.spare("$(dmesg)", out="[    1.000000] the host is up\n")
+    host.spare(
+        "bytes of %.9Y", out="inode 12 of 1795841188.589, 3 bytes of 1795841188, 1795841188\n"
+    )
+    host.spare("mktemp", "/stages/", ".seen")
     host.spare("/cmdline | tr", out=record().said("$p/cmdline; echo"))
     host.spare("reset_method", out=record().said("reset_method"))
     host.spare("setsid -f")  # a job's start, of which the command is as it was

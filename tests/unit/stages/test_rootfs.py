@@ -495,13 +495,40 @@ def test_an_image_that_is_not_sound_is_not_reused(
     assert lab.probe("rootfs") is None
 
 
+def _stage_file(lab: Lab, name: str) -> tuple[str, str]:
+    """A file of the harness's own on the host: its path, and what was written into it."""
+    [found] = [item for item in lab.host.written.items() if item[0].endswith(f"/stages/{name}")]
+    return found
+
+
+def test_an_image_that_has_not_changed_is_not_looked_at_again(make_lab: MakeLab) -> None:
+    first = make_lab()
+    first.bring("rootfs")
+    known = [_stage_file(first, name) for name in ("rootfs", "rootfs.seen")]
+
+    def again(times: str = "") -> Lab:
+        lab = make_lab(ready=True, provision="auto")
+        for path, text in known:
+            lab.host.reply(EXISTS, f"sh {path}")
+            lab.host.reply(f"cat -- {path}", out=text)
+        if times:
+            lab.host.reply("bytes of %.9Y", out=times)
+        assert lab.bring("rootfs") == first.facts["rootfs"]
+        assert lab.said[-1].startswith("[rootfs] ok (reused)")
+        return lab
+
+    assert not any("e2fsck" in words for words in again().host.asked)
+    assert any("e2fsck" in words for words in again("inode 12 of 1, 3 bytes of 2, 9\n").host.asked)
+
+
 def test_the_same_inputs_are_reused_and_others_made_anew(make_lab: MakeLab) -> None:
     first = make_lab()
     first.bring("rootfs")
-    [(path, digest)] = [item for item in first.host.written.items() if "/stages/" in item[0]]
+    path, digest = _stage_file(first, "rootfs")
     again = make_lab(ready=True, provision="auto")
     again.host.reply(EXISTS, path)
     again.host.reply(f"cat -- {path}", out=digest)
+    again.host.reply(EXISTS, f"{path}.seen", status=1)
     again.bring("rootfs")
     assert again.said[-1].startswith("[rootfs] ok (reused)")
     other = make_lab(provision="auto", ours=[("rootfs", f"keep {WORK} ({MARK})")])
@@ -515,7 +542,7 @@ def test_the_same_inputs_are_reused_and_others_made_anew(make_lab: MakeLab) -> N
 def test_what_cannot_be_looked_at_cannot_be_reused(make_lab: MakeLab) -> None:
     first = make_lab()
     first.bring("rootfs")
-    [(path, digest)] = [item for item in first.host.written.items() if "/stages/" in item[0]]
+    path, digest = _stage_file(first, "rootfs")
     lab = make_lab(provision="auto", ours=[("rootfs", f"keep {WORK} ({MARK})")])
     lab.host.reply(EXISTS, path)
     lab.host.reply(f"cat -- {path}", out=digest)
