@@ -18,8 +18,8 @@ AT_ONCE = 4
 class Together:
     """Asks within a block; a question's error is raised where its result is asked for.
 
-    For what changes nothing: where the block is left by an error, what has not begun is dropped,
-    and what has comes to its own end.
+    For what changes nothing. Where the block is left by an error, what has not begun is dropped;
+    what has comes to its own end, for which an interrupted run does not wait.
 
         with Together() as together:
             kernel = together.ask(host.run, "uname", "-r")
@@ -33,8 +33,9 @@ class Together:
     def __enter__(self) -> Together:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        waits = kind is None or issubclass(kind, Exception)
+        self._pool.shutdown(wait=waits, cancel_futures=True)
 
     def ask(self, question: Callable[P, T], *words: P.args, **options: P.kwargs) -> Future[T]:
         """Begin to ask, as soon as there is room; the record has it with the stage of now."""
