@@ -36,19 +36,21 @@ from harness.text import end_of
 from harness.undo.journal import Journal
 
 TOKEN = "HARNESS_JOB"  # environment variable by which a job's processes are found
-INTERVAL = 0.5  # seconds between two looks at a job's output
+INTERVAL = 2  # seconds between two looks at a job's output; its end is seen at once
 PATIENCE = 120.0  # seconds for which a host may be unreachable while its job goes on
 CHUNK = 1 << 18  # bytes of output fetched at a time
 BEHIND = 8 << 20  # bytes of output that wait to be fetched; of more, the last of them are
 OUTPUT = 256 << 20  # bytes that a job may print: it fills a disk of the host's
 STOP = 30.0  # seconds that a job gets to end when it is stopped
 
-# $1 directory, $2 unit, $3 token, then the command. The inner shell stays, to note the status. A
+# $1 directory, $2 unit, $3 token, then the command. The inner shell stays, to note the status, and
+# has the lock as long as it lives: who waits for the job's end waits for that, and does no work. A
 # job is no part of the command that starts it, and does not end with it: it loses its mark.
 _START = """
 dir=$1 unit=$2 token=$3; shift 3
 (umask 077; mkdir -p -- "$dir"; rm -f -- "$dir/rc" "$dir/up"; : >"$dir/out")
-body='dir=$1; shift; : >"$dir/up"; rc=0; "$@" >>"$dir/out" 2>&1 </dev/null || rc=$?
+body='dir=$1; shift; exec 9>"$dir/lock"; flock 9; : >"$dir/up"
+rc=0; "$@" >>"$dir/out" 2>&1 </dev/null 9>&- || rc=$?
 echo $rc >"$dir/rc.new"; mv -f "$dir/rc.new" "$dir/rc"; exit $rc'
 if [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then
     systemctl reset-failed "$unit" 2>/dev/null || true
@@ -59,20 +61,25 @@ if [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then
         word=$(printf '%s.' "$word" | sed 's/[$]/&&/g')
         set -- "$@" "${word%.}"; shift
     done
-    exec systemd-run --quiet --unit="$unit" --property=KillMode=control-group \\
+    systemd-run --quiet --unit="$unit" --property=KillMode=control-group \\
         --property=TimeoutStopSec=10 --setenv="PATH=$PATH" --setenv="HOME=${HOME:-/root}" \\
         --setenv="LC_ALL=${LC_ALL-}" --setenv="$token" -- sh -c "$@"
+else
+    # It returns before its child has left this session, which ends with this very command.
+    env -u HARNESS_COMMAND "$token" setsid -f sh -c "$body" sh "$dir" "$@" \\
+        </dev/null >/dev/null 2>&1
 fi
-env -u HARNESS_COMMAND "$token" setsid -f sh -c "$body" sh "$dir" "$@" </dev/null >/dev/null 2>&1
-# setsid returns before its child has left this session, which ends with this very command.
 until [ -e "$dir/up" ]; do sleep 0.02; done
 """
 
-# $1 directory, $2 unit, $3 token, $4 offset, $5 bytes. First line: state and size; then output.
+# $1 directory, $2 unit, $3 token, $4 offset, $5 bytes, $6 seconds to wait for the job's end first.
+# First line: state and size; then output.
 _LOOK = """
 state=gone
-if [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then
-    case $(systemctl show -p ActiveState --value "$2") in
+case $6 in 0) how=-n ;; *) how="-w $6" ;; esac  # -w 0 is for ever
+if ! flock -s $how "$1/lock" true; then state=alive
+elif [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then
+    [ -e "$1/rc" ] || case $(systemctl show -p ActiveState --value "$2") in
         active|activating|deactivating|reloading) state=alive ;;
     esac
 elif grep -qszxF "$3" /proc/[0-9]*/environ 2>/dev/null; then state=alive; fi
@@ -133,10 +140,10 @@ class Job:
         """The command that ends the job with all of its processes, and may be repeated."""
         return ["sh", "-c", _STOP, "sh", self.unit, self._token]
 
-    def _look(self, offset: int, limit: int = CHUNK) -> _Look:
-        result = self.host.sh(
-            _LOOK, self.directory, self.unit, self._token, str(offset), str(limit), probe=True
-        )
+    def _look(self, offset: int, limit: int = CHUNK, wait: float = 0) -> _Look:
+        """Its state, and what it has printed from an offset on; after a wait for its end."""
+        numbers = map(str, (offset, limit, wait))
+        result = self.host.sh(_LOOK, self.directory, self.unit, self._token, *numbers, probe=True)
         head, _, data = encode(result.out).partition(b"\n")
         state, size = head.decode().split()
         if int(size) > OUTPUT and state == "alive":
@@ -213,10 +220,11 @@ class Job:
         output = Capture(on_line)
         seen = False
         lost: float | None = None
+        wait = 0
         while True:
             look = None
             try:
-                look = self._look(output.total)
+                look = self._look(output.total, wait=wait)
                 lost = None
             except HostRebooted:
                 raise
@@ -233,8 +241,10 @@ class Job:
                     return self._ended(look.state, output)
             if time.monotonic() >= deadline:
                 raise self._too_late(output)
-            if look is None or not look.data:
+            if look is None:
                 time.sleep(INTERVAL)
+            else:
+                wait = INTERVAL if len(look.data) < CHUNK else 0
 
     def _taken_in(self, look: _Look, output: Capture) -> bool:
         """Add what was read to `output`. Returns whether the job has ended and all is read."""
