@@ -35,13 +35,13 @@ def host(kept_lab: Lab, whole_run: Finished) -> Lab:
 
 
 @pytest.fixture(scope="module")
-def before(host: Lab) -> str:
+def at_first(host: Lab) -> str:
     """What there was of containers before the first one."""
     return host.remains()
 
 
 @pytest.fixture(scope="module")
-def refusals(host: Lab, before: str) -> dict[str, str]:
+def refusals(host: Lab, at_first: str) -> dict[str, str]:
     """What kata says to a device that cannot be passed through; nothing is left of the tries."""
     run = f"{RUN} --rm --device {GROUP} {IMAGE} refused true"
     host.do(f"sed -i s/root-port/no-port/ {CONFIGURATION}")
@@ -52,7 +52,7 @@ def refusals(host: Lab, before: str) -> dict[str, str]:
     host.do(f"modprobe snd_hda_intel && echo {AUDIO} > /sys/bus/pci/drivers/snd_hda_intel/bind")
     said["stranger"] = host.do(run, status=1)
     host.step("gpu")
-    assert host.remains() == before
+    assert host.remains() == at_first
     return said
 
 
@@ -173,9 +173,9 @@ def test_the_model_answers(host: Lab, container: str) -> None:
     assert answer["usage"]["completion_tokens"] > 0
 
 
-def test_a_machine_that_dies_leaves_nothing(host: Lab, container: str, before: str) -> None:
+def test_a_machine_that_dies_leaves_nothing(host: Lab, container: str, at_first: str) -> None:
     host.do("systemctl stop by-hand-model || true; kill -9 $(pgrep -f 'sandbox-[a]rch')")
     host.do("timeout 60 sh -c 'until ctr task ls | grep -q STOPPED; do sleep 0.2; done'")
     assert "137" in host.do(f"ctr task rm {CONTAINER}; ctr container rm {CONTAINER}")
-    assert host.remains() == before
+    assert host.remains() == at_first
     assert host.do(f"fuser {GROUP}", status=1) == "", "nobody holds the group"
