@@ -29,7 +29,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def state(folder: Path, age: int = 0, **more: Any) -> Path:
     """A state's folder as a saver leaves it."""
     folder.mkdir(parents=True)
-    about = {"ssh_after": 21.0, "work": 1.5, "computer": HERE, **more}
+    about = {"ssh_after": 21.0, "worked": 1.5, "computer": HERE, **more}
     (folder / saved.ABOUT).write_text(json.dumps(about))
     os.utime(folder, (1_000_000 - age, 1_000_000 - age))
     return folder
