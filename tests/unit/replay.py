@@ -203,7 +203,7 @@ class ReplayHost(Host):
         """A job of this name ends with a status, or is 'gone': killed without one."""
 
         def looked(words: Words) -> Reply:
-            offset, limit = map(int, words[-2:])
+            offset, limit, _ = map(int, words[-3:])
             data = encode(says)
             return Reply(out=f"{status} {len(data)}\n{says.encode()[offset:][:limit].decode()}")
 

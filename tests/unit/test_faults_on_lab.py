@@ -24,6 +24,7 @@ from vlab.errors import VlabError
 from vlab.faults import Fault, OnLab, command, load, on_lab
 from vlab.faults.on_lab import Found
 from vlab.faults.verdict import suite_of, verdict
+from vlab.qemu import Settings
 
 ON_LAB = [fault for fault in load() if fault.lab is not None]
 BORNE = Fault("gpu", "x", "what it is", "", "", [], lab=OnLab(), exit=0)
@@ -44,7 +45,7 @@ def test_each_has_scripts_that_a_shell_reads_and_settings_that_there_are(fault: 
     assert form.set or on_lab.here(fault).profile
     assert {*form.suites} <= {*clauses.load().suites}
     assert fault.suite in (form.suites or [fault.suite])
-    lab: Any = type("Lab", (), {"name": "mine"})
+    lab: Any = type("Lab", (), {"name": "mine", "settings": Settings()})
     named = replace(on_lab.here(fault), name="x")
     environ = {k: v for k, v in on_lab._environment(lab, named).items() if k.startswith("ACCEPT_")}
     budgets = {name: declared.budget for name, declared in DECLARED.items()}
@@ -100,7 +101,7 @@ def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Foun
     def run(fault: Fault, status: int = 0, kept: Path = PASSED) -> Found:
         argv = [sys.executable, "-m", "tests.sample.lab_run", str(runs), str(kept), str(status)]
         monkeypatch.setattr(on_lab, "_command", lambda chosen: [*argv, str(tmp_path / "noted")])
-        lab: Any = type("Lab", (), {"name": "mine", "ssh": ["sh", "-c"]})
+        lab: Any = type("Lab", (), {"name": "mine", "ssh": ["sh", "-c"], "settings": Settings()})
         return on_lab.tried(fault, lab, lambda text: None)
 
     return run
@@ -119,7 +120,11 @@ def test_it_is_set_off_before_the_run_and_taken_back_after_it(
         "set: True",
         'ACCEPT_GPU__BDF=["0000:01:00.0"]',
         "ACCEPT_GPU__COUNT=2",
+        "ACCEPT_VLAB__CPUS=2",
         "ACCEPT_VLAB__FRESH=false",
+        "ACCEPT_VLAB__GPUS=1",
+        "ACCEPT_VLAB__MEMORY=5120",
+        "ACCEPT_VLAB__MULTIFUNCTION=false",
         "ACCEPT_VLAB__NAME=mine",
     ]
     assert not (tmp_path / "set").exists()
