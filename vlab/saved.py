@@ -132,14 +132,21 @@ def save(machine: Machine, folder: Path, work: float, *, anew: bool = True) -> S
                 shutil.copy(machine.folder / name, partial / name)
             about = {key: value for key, value in asdict(state).items() if key != "folder"}
             (partial / ABOUT).write_text(json.dumps(about), encoding="utf-8")
-        try:
-            partial.rename(folder)
-        except OSError:
-            if not folder.exists():  # else another one was as quick
-                raise
+        put(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return state
+
+
+def put(partial: Path, folder: Path) -> None:
+    """Give a state that is written its place, in which one that cannot be read makes room."""
+    if read(folder) is None:  # of an earlier boot of the computer, or of another version
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        partial.rename(folder)
+    except OSError:
+        if not folder.exists():  # else another one was as quick
+            raise
 
 
 def forget(state: State) -> None:

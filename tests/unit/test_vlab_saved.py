@@ -65,6 +65,16 @@ def test_any_other_is_not(tmp_path: Path, change: dict[str, Any]) -> None:
     assert saved.read(tmp_path / "none") is None
 
 
+def test_a_state_takes_the_place_of_one_that_cannot_be_read_alone(tmp_path: Path) -> None:
+    state(tmp_path / "one", computer="another boot")
+    saved.put(state(tmp_path / "new"), tmp_path / "one")
+    assert saved.read(tmp_path / "one") is not None
+    saved.put(state(tmp_path / "newer", worked=9.0), tmp_path / "one")
+    found = saved.read(tmp_path / "one")
+    assert found is not None
+    assert found.worked == 1.5, "another one was as quick"
+
+
 def test_the_states_used_last_are_kept(tmp_path: Path) -> None:
     folders = [state(tmp_path / "states" / str(age), age) for age in range(4)]
     saved.read(folders[3])  # used now
