@@ -76,8 +76,7 @@ until [ -e "$dir/up" ]; do sleep 0.02; done
 # First line: state and size; then output.
 _LOOK = """
 state=gone
-case $6 in 0) how=-n ;; *) how="-w $6" ;; esac  # -w 0 is for ever
-if ! flock -s $how "$1/lock" true; then state=alive
+if ! flock -s -w "$6" "$1/lock" true; then state=alive
 elif [ -d /run/systemd/system ] && [ "$(id -u)" = 0 ]; then
     [ -e "$1/rc" ] || case $(systemctl show -p ActiveState --value "$2") in
         active|activating|deactivating|reloading) state=alive ;;

@@ -219,7 +219,7 @@ class Run(Generic[P]):
         self.failed: dict[str, StageFailed] = {}
         self._begun: dict[Stage[P, Any], Any] = {}  # with the facts of what is reused, or None
         self._reusing = False  # what an earlier run made is being looked at
-        self._looked: dict[str, str] = {}  # what `remembered` has to write, by the file's path
+        self._looked: dict[str, str] = {}  # what `remembered` has to write, by the stage
         self._since: dict[str, float] = {}  # when each stage was begun, monotonic
         self._out = out
         self.offline: Path | None = None  # the folder that alone may have what is from outside
@@ -300,12 +300,12 @@ class Run(Generic[P]):
                     self.progress("nothing of it has changed since it was looked at")
                     return seen
         found = look()
-        self._looked[path] = f"{key}\n{json.dumps(as_json(found, stage))}\n"
+        self._looked[stage] = f"{key}\n{json.dumps(as_json(found, stage))}\n"
         return found
 
     def _done(self, stage: Stage[P, F], facts: F, how: str) -> F:
-        for path in [*self._looked]:
-            self.host.write(path, self._looked.pop(path), 0o600)
+        if seen := self._looked.pop(stage.name, ""):
+            self.host.write(f"{self._digest_path(stage)}.seen", seen, 0o600)
         found = {"facts": as_json(facts, stage.name), "shown": shown_in(facts, stage.name)}
         self._ended(stage, "ok", how=how, **found)
         return facts

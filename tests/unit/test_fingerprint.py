@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -76,6 +77,18 @@ def test_a_file_may_have_any_name_and_what_is_passed_over_is_that_alone(tmp_path
     without = program.files(str(tmp_path), False, f"{tmp_path}/e[x]")
     assert {*found} - {*without} == {f"{tmp_path}/e[x]"}
     assert json.loads(json.dumps(found)) == found
+
+
+def test_without_a_program_nothing_is_said_to_have_been_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "file").write_text("1\n")
+    (tmp_path / "bin" / "find").symlink_to(shutil.which("find") or "")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert _files(tmp_path)
+    with pytest.raises(OSError, match="sha256sum"):
+        _files(tmp_path, full=True)
 
 
 def test_in_full_a_file_counts_by_its_bytes(tmp_path: Path) -> None:
