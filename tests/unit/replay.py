@@ -102,11 +102,16 @@ def same(argv: Sequence[str]) -> Words:
     if BENEATH in words:  # the record's are paths of the guest as well
         at = words.index(BENEATH)
         words[at - 4 : at + 3] = []
+    if "--fifo-dir" in words:  # the record is from before it
+        at = words.index("--fifo-dir")
+        words[at : at + 2] = []
     words = [re.sub(r"/[0-9a-f]{32}$", "/BACKUP", word) for word in words]
     if any("\nstate=gone\n" in word for word in words[:3]):  # a look at a job
         words = [*words[:2], "LOOK", *words[3:9]]
     if any('\nctr run "$@" & run=$!\n' in word for word in words[:3]):
         words[2] = "START"
+    if any("\nanswered() {" in word for word in words[:3]):
+        words[2] = "REMOVE"
     # A program of ours is known by what it says of itself: what it prints has to stay the same.
     words = [word.partition("\n")[0] if word.startswith('"""') else word for word in words]
     if any('\ncat >"$' in word for word in words[:3]):  # it is told how many bytes it has to read

@@ -28,6 +28,7 @@ BARE = f"{record().profile['container']['name']}-bare-{record().run_id}"
 SMI = "nvidia-smi --query-gpu"
 HOLDERS = "find /proc/[0-9]*/fd"
 DRIVER = 'echo "program'
+BOOT = f"kernel {FACTS['guest_kernel']}\nboot {FACTS['boot_id']}\n"
 HOOKS = GUEST
 NO_GPU = "RuntimeError: Failed to infer device type\n"  # vLLM, of a machine without one
 IDS = {"container": ID, "bare_container": BARE}
@@ -103,19 +104,22 @@ def test_the_control_is_given_no_device_and_no_network(lab: Lab) -> None:
 BOOTED = 'vmconsole="{\\"msg\\":\\"ready\\"}"\n'
 
 # What is broken in the chain to the GPU: the first link that does not hold, and its cause.
+SEEN = [  # of the driver, in the container
+    ("program /usr/bin/nvidia-smi\nnodes /dev/nvidia*\n", hook_chain.MODULE,
+     "the driver was built for another kernel"),
+    ("program \nnodes /dev/nvidia0 /dev/nvidiactl\nmodule nvidia 1 0 -\n", hook_chain.PROGRAM,
+     "NVIDIA_DRIVER_CAPABILITIES lacks 'utility'"),
+    ("program /usr/bin/nvidia-smi\nnodes /dev/nvidia*\nmodule nvidia 1 0 -\n",
+     hook_chain.NODES, "RmInitAdapter failed"),
+    ("program /usr/bin/nvidia-smi\nnodes /dev/nvidia0 /dev/nvidiactl\nmodule nvidia 1 0 -\n",
+     hook_chain.NODES, "nvidia-uvm was not loaded"),
+]  # fmt: skip
 BROKEN = [
     (HOOKS, Reply(out=BOOTED), hook_chain.FOUND, "guest_hook_path"),
-    (DRIVER, Reply(out="program /usr/bin/nvidia-smi\nnodes /dev/nvidia*\n"), hook_chain.MODULE,
-     "the driver was built for another kernel"),
-    (DRIVER, Reply(out="program \nnodes /dev/nvidia0 /dev/nvidiactl\nmodule nvidia 1 0 -\n"),
-     hook_chain.PROGRAM, "NVIDIA_DRIVER_CAPABILITIES lacks 'utility'"),
-    (DRIVER, Reply(out="program /usr/bin/nvidia-smi\nnodes /dev/nvidia*\nmodule nvidia 1 0 -\n"),
-     hook_chain.NODES, "RmInitAdapter failed"),
-    (DRIVER, Reply(out="program /usr/bin/nvidia-smi\nnodes /dev/nvidia0 /dev/nvidiactl\n"
-     "module nvidia 1 0 -\n"), hook_chain.NODES, "nvidia-uvm was not loaded"),
+    *((DRIVER, Reply(out=f"{BOOT}{says}"), *link) for says, *link in SEEN),
     (SMI, Reply(9, "No devices were found\n"), hook_chain.ANSWERS, "driver is not loaded"),
     (SMI, Reply(99, "No devices were found\n"), hook_chain.ANSWERS, "NVRM"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.case(
@@ -160,7 +164,7 @@ def test_a_hook_that_says_much_has_its_error_at_the_end(lab: Lab) -> None:
 
 def test_a_hook_that_nobody_heard_is_not_said_to_have_ended_well(lab: Lab) -> None:
     lab.host.reply(HOOKS)
-    lab.host.reply(DRIVER, out="program \nnodes /dev/nvidia*\nmodule nvidia 1 0 -\n")
+    lab.host.reply(DRIVER, out=f"{BOOT}program \nnodes /dev/nvidia*\nmodule nvidia 1 0 -\n")
     broken = hook_chain.broken(lab.bring("container").links)
     assert broken is not None
     assert broken.name == hook_chain.PROGRAM
@@ -248,14 +252,15 @@ def test_the_kernels_messages_are_those_since_the_start(lab: Lab) -> None:
 
 
 def test_a_container_that_does_not_answer_is_an_error_that_shows_it(lab: Lab) -> None:
-    lab.host.reply(ID, "uname -r", status=1, err="ctr: cannot exec in a stopped state")
+    lab.host.reply(ID, DRIVER, status=1, err="ctr: cannot exec in a stopped state")
     with pytest.raises(StageFailed, match="cannot exec in a stopped state") as caught:
         lab.bring("container")
     assert isinstance(caught.value.__cause__, CommandFailed)
 
 
 def test_each_command_has_an_exec_id_of_its_own(lab: Lab) -> None:
-    lab.bring("container")
+    for name in ("container", "bare_container"):
+        lab.bring(name)
     ids = [words[4] for words in lab.host.asked if words[:3] == ("ctr", "task", "exec")]
     assert len(ids) == len(set(ids)) > 3
 

@@ -232,6 +232,7 @@ case "$1 $2 $3 $4" in
         id=$(cat "$IMAGES/docker/$4"); rm "$IMAGES/docker/$4"
         grep -qrx "$id" "$IMAGES/docker" || rm "$IMAGES/$id" ;;
     "image rm"*) rm "$IMAGES/$3" ;;
+    "save -o"*) head -c 3000000 /dev/zero >"$3" ;;
     *) exit 9 ;;
 esac
 """,
@@ -244,6 +245,10 @@ case "$1 $2" in
             echo "$name application/x $(cat "$IMAGES/ctr/$name") 1 MiB linux/amd64 -" ;;
     "content get") echo "{\\"config\\": {\\"digest\\": \\"$(cat "$IMAGES/$3")\\"}}" ;;
     "image rm") rm "$IMAGES/ctr/$4" ;;
+    "image import") touch "$IMAGES/leases/7-ours" ${ALSO:+"$IMAGES/leases/$ALSO"}
+        cat >"$IMAGES/imported"; exit 1 ;;
+    "leases ls") ls "$IMAGES/leases" ;;
+    "leases rm") rm "$IMAGES/leases/$4" ;;
     *) exit 9 ;;
 esac
 """,
@@ -258,7 +263,7 @@ def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{script}")
         (tmp_path / "bin" / name).chmod(0o755)
     folder = tmp_path / "images"
-    for kind in ("docker", "ctr"):
+    for kind in ("docker", "ctr", "leases"):
         (folder / kind).mkdir(parents=True)
     monkeypatch.setenv("IMAGES", str(folder))
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
@@ -586,6 +591,26 @@ def test_a_digest_is_made_only_where_it_is_asked_for(ready: Lab) -> None:
             build_context.probe_context(ready.host, CONTEXT, "Dockerfile", digest=False).sha256
             == ""
         )
+
+
+@pytest.mark.finding("C4", "an import that was cut off leaves a lease, and what it holds")
+@pytest.mark.parametrize("also", ["", "9-theirs"], ids=["alone", "with another's"])
+def test_the_lease_of_an_import_that_was_cut_off_goes_if_it_is_known(
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch, also: str
+) -> None:
+    made(images, ID, MANIFEST)
+    (images / "leases" / "1-before").write_text("")
+    monkeypatch.setenv("ALSO", also)
+    archive, note = tmp_path / "image.tar", tmp_path / "note"
+    words = ["sh", "-euc", ours.MAKE, "sh", "ours", str(archive), "ours", str(note), "true"]
+    assert subprocess.run(words, check=False).returncode == 1
+    assert (images / "imported").read_bytes() == archive.read_bytes()
+    assert note.read_text().splitlines() == [ID, *([] if also else ["7-ours"])]
+    subprocess.run(["sh", "-euc", ours.REMOVE_LEASE, "sh", str(note)], check=True)
+    left = {path.name for path in (images / "leases").iterdir()}
+    assert left == {"1-before", *(["7-ours", also] if also else [])}
+    # It may be repeated, and another's of later stays.
+    subprocess.run(["sh", "-euc", ours.REMOVE_LEASE, "sh", str(note)], check=True)
 
 
 @pytest.mark.finding("C3", "docker's temporary file beside the archive stays")
