@@ -22,7 +22,9 @@ import threading
 from collections.abc import Iterator, Sequence
 
 # The host's end. What a client said waits in a queue, so that no connection waits for another. A
-# client that has gone looks like one that has said all: it gets seconds for the rest of an answer.
+# client that has gone looks like one that has said all: it gets seconds for the rest of an answer,
+# and of one without an end what has come by then. That is reset: what comes after a mere shutdown is
+# read on, or makes the server wait for minutes.
 RELAY = """
 import os, queue, socket, struct, sys, threading, time
 head, lock, said = struct.Struct("!II"), threading.Lock(), {}
@@ -30,12 +32,14 @@ def say(number, data):
     with lock:
         sys.stdout.buffer.write(head.pack(number, len(data)) + data)
         sys.stdout.buffer.flush()
-def up(there, words):
+def up(there, words, over):
     try:
         while data := words.get():
             there.sendall(data)
         there.shutdown(socket.SHUT_WR)
         time.sleep(10)
+        there.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("@ii", 1, 0))
+        over.set()
         there.shutdown(socket.SHUT_RDWR)
     except OSError:
         pass
@@ -43,8 +47,9 @@ def down(number, words):
     try:
         with socket.create_connection((sys.argv[1], int(sys.argv[2])), 30) as there:
             there.settimeout(None)
-            threading.Thread(target=up, args=(there, words), daemon=True).start()
-            while data := there.recv(65536):
+            over = threading.Event()
+            threading.Thread(target=up, args=(there, words, over), daemon=True).start()
+            while (data := there.recv(65536)) and not over.is_set():
                 say(number, data)
     except OSError:
         pass
