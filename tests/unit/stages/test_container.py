@@ -265,6 +265,14 @@ def test_each_command_has_an_exec_id_of_its_own(lab: Lab) -> None:
     assert len(ids) == len(set(ids)) > 3
 
 
+def test_what_a_ctr_that_is_killed_leaves_lies_in_the_containers_own_folder(lab: Lab) -> None:
+    lab.bring("container")
+    of_ctr = [w for w in lab.host.asked if START in w or w[:3] == ("ctr", "task", "exec")]
+    folders = {words[words.index("--fifo-dir") + 1] for words in of_ctr}
+    assert folders == {f"/run/containerd/fifo/{ID}"}
+    assert 'rm -rf -- "/run/containerd/fifo/$1"\n' in REMOVE
+
+
 def test_a_server_without_a_gpu_ends_and_says_why(lab: Lab) -> None:
     bare = lab.bring("bare_container")
     assert bare.server_rc == 1
