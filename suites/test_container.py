@@ -53,6 +53,49 @@ def plugged(container: Container, gpu: Gpu) -> list[PciDevice]:
     return [member for member in gpu.members if qemu.vfio(member.bdf)]
 
 
+# The control comes first: a machine boots faster while no other one is up.
+@pytest.mark.clause("container.negative-control")
+def test_without_the_device_there_is_no_gpu(bare_container: BareContainer, gpu: Gpu) -> None:
+    assert bare_container.pci, (
+        "lspci lists nothing at all in the container without a device, so nothing was compared: "
+        "expected are at least QEMU's own. Has the image pciutils (image suite)?"
+    )
+    seen = [line for line in bare_container.pci if any(d.id in line for d in gpu.devices)]
+    assert not seen, (
+        f"on the bus of a container that was given no device: {seen}; expected is none of the "
+        "GPUs. Does kata's configuration, or containerd's, pass devices to every container?"
+    )
+
+
+@pytest.mark.clause("container.negative-control")
+def test_without_the_device_nvidia_smi_fails(bare_container: BareContainer) -> None:
+    assert bare_container.smi.rc != 0, (
+        "nvidia-smi ended with 0 in a container that was given no GPU, expected a failure: what it "
+        f"says elsewhere proves nothing. Is it the real one?\n{bare_container.smi.said}"
+    )
+    assert NO_SMI.search(bare_container.smi.said), (
+        "in a container without a GPU nvidia-smi could not be run, or failed for another reason "
+        f"than the missing GPU, so this proves nothing: {bare_container.smi.meaning}"
+    )
+
+
+@pytest.mark.clause("container.negative-control")
+def test_without_the_device_there_is_no_answer(bare_container: BareContainer) -> None:
+    said = bare_container.server_says
+    assert bare_container.server_rc is not None, (
+        f"the model server was still running after {SERVER_PATIENCE} s in a container without a "
+        f"GPU: what answers may not be computed by the GPU at all. It said last:\n{said}"
+    )
+    assert bare_container.server_rc != 0, (
+        "the model server ended with status 0 in a container without a GPU, expected an error: is "
+        f"model.command of the profile the server's? It said last:\n{said}"
+    )
+    assert NO_GPU.search(said), (
+        f"the model server ended with {bare_container.server_rc} in a container without a GPU, but "
+        f"for another reason than the missing GPU, so this proves nothing. It said last:\n{said}"
+    )
+
+
 @pytest.mark.clause("container.run")
 def test_container_runs_under_an_id_of_this_run(container: Container, host: Host) -> None:
     tasks = [line.split() for line in host.check_output("ctr task ls").splitlines()]
@@ -324,48 +367,6 @@ def test_guest_has_the_address_itself(container: Container, network: Network) ->
     assert network.address in result.out, (
         f"the guest itself does not have {network.address}, so what answers ping is the namespace: "
         "the agent's log in journal-kata.txt says whether it was told of the address"
-    )
-
-
-@pytest.mark.clause("container.negative-control")
-def test_without_the_device_there_is_no_gpu(bare_container: BareContainer, gpu: Gpu) -> None:
-    assert bare_container.pci, (
-        "lspci lists nothing at all in the container without a device, so nothing was compared: "
-        "expected are at least QEMU's own. Has the image pciutils (image suite)?"
-    )
-    seen = [line for line in bare_container.pci if any(d.id in line for d in gpu.devices)]
-    assert not seen, (
-        f"on the bus of a container that was given no device: {seen}; expected is none of the "
-        "GPUs. Does kata's configuration, or containerd's, pass devices to every container?"
-    )
-
-
-@pytest.mark.clause("container.negative-control")
-def test_without_the_device_nvidia_smi_fails(bare_container: BareContainer) -> None:
-    assert bare_container.smi.rc != 0, (
-        "nvidia-smi ended with 0 in a container that was given no GPU, expected a failure: what it "
-        f"says elsewhere proves nothing. Is it the real one?\n{bare_container.smi.said}"
-    )
-    assert NO_SMI.search(bare_container.smi.said), (
-        "in a container without a GPU nvidia-smi could not be run, or failed for another reason "
-        f"than the missing GPU, so this proves nothing: {bare_container.smi.meaning}"
-    )
-
-
-@pytest.mark.clause("container.negative-control")
-def test_without_the_device_there_is_no_answer(bare_container: BareContainer) -> None:
-    said = bare_container.server_says
-    assert bare_container.server_rc is not None, (
-        f"the model server was still running after {SERVER_PATIENCE} s in a container without a "
-        f"GPU: what answers may not be computed by the GPU at all. It said last:\n{said}"
-    )
-    assert bare_container.server_rc != 0, (
-        "the model server ended with status 0 in a container without a GPU, expected an error: is "
-        f"model.command of the profile the server's? It said last:\n{said}"
-    )
-    assert NO_GPU.search(said), (
-        f"the model server ended with {bare_container.server_rc} in a container without a GPU, but "
-        f"for another reason than the missing GPU, so this proves nothing. It said last:\n{said}"
     )
 
 

@@ -23,8 +23,8 @@ from collections.abc import Iterator, Sequence
 
 # The host's end. What a client said waits in a queue, so that no connection waits for another. A
 # client that has gone looks like one that has said all: it gets seconds for the rest of an answer,
-# and of one without an end what has come by then. That is reset: what comes after a mere shutdown is
-# read on, or makes the server wait for minutes.
+# and of one without an end what has come by then. That is reset: what comes after a shutdown would
+# be read on, or make the server wait for minutes.
 RELAY = """
 import os, queue, socket, struct, sys, threading, time
 head, lock, said = struct.Struct("!II"), threading.Lock(), {}

@@ -256,6 +256,7 @@ def _complete(host: ReplayHost) -> None:
     host.spare("mktemp", "/stages/", ".seen")
     host.spare("/cmdline | tr", out=record().said("$p/cmdline; echo"))
     host.spare("reset_method", out=record().said("reset_method"))
+    host.spare("ctr leases ls")
     host.spare("setsid -f")  # a job's start, of which the command is as it was
     for texts in ("own /", " true /", " rm -rf -- /"):  # the record is from before these
         host.spare("nsenter", texts)
