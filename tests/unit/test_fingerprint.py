@@ -131,7 +131,7 @@ def test_what_is_declared_or_volatile_is_not_told() -> None:
     assert advice(left[1]) == "to unload it: rmmod vfio"
 
 
-@pytest.mark.finding("C4", "an import that was cut off leaves a lease, and what it holds")
+@pytest.mark.finding("C4", "a lease that nobody ends is not noticed")
 def test_a_lease_is_told_with_what_ends_it() -> None:
     lease = Difference(kind="containerd", item="lease 7-x (namespace default)", after="")
     assert undeclared([lease], ["containerd content *"]) == [lease]

@@ -53,7 +53,7 @@ def end(then: str) -> None:
     subprocess.run(["sh", "-euc", END_DEAD, "sh", then, "1-kn0w"], check=True)
 
 
-@pytest.mark.finding("C4", "an import that was cut off leaves a lease, and what it holds")
+@pytest.mark.finding("C4", "a lease of an import or a start outlives a host that went down")
 def test_those_that_died_with_the_host_go(leases: Path) -> None:
     end("another boot")
     assert leases.read_text().splitlines() == ["765272392-HlEi"]
