@@ -26,6 +26,14 @@ def litter(stage: Make) -> None:
     stage.run.host.run("touch", str(stage.path.with_name("litter")))
 
 
+def see(stage: Make) -> None:
+    """Keep something for later runs, or find it kept by one; and write down what is seen of it."""
+    if ("two", "make it") not in stage.run.kept():
+        stage.run.journal.record("two", "make it", [["true"]], durable=True)
+    seen = f"{stage.run.journal.state}/stages/two.seen"
+    stage.run.host.sh('mkdir -p "${1%/*}"; echo "$2" >"$1"', seen, stage.run.id)
+
+
 def work(stage: Make) -> None:
     """Have a job on the host: its folder is in one of all jobs."""
     run_job(stage.run.host, "work", ["true"], timeout=60, journal=stage.run.journal)

@@ -208,6 +208,14 @@ def test_a_run_that_leaves_nothing_ends_with_0(tmp_path: Path, two: Callable[[Ma
     assert not mini.state.exists()
 
 
+def test_what_is_seen_anew_of_what_an_earlier_run_made_is_nothing_left(tmp_path: Path) -> None:
+    mini = _mini(tmp_path / "mini", during.see)
+    for _ in range(2):
+        status, output = mini.pytest("-m", "acceptance")
+        assert status == exits.PASSED, output
+    assert [path.name for path in (mini.state / "stages").iterdir()] == ["two.seen"]
+
+
 @pytest.mark.finding("C2", "what no undo knows of stays, and nobody says so")
 def test_what_no_undo_knows_of_fails_the_run_with_the_stages_name(tmp_path: Path) -> None:
     mini = _mini(tmp_path / "mini", during.litter)
