@@ -39,10 +39,13 @@ def leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     lines = [
         "ID CREATED AT LABELS ",
         f"765272392-HlEi {earlier} {EXPIRES}",
+        f"12--a-b {earlier} {EXPIRES}",
         f"1-kn0w {earlier} {EXPIRES}",
         f"2-l_-r {later} {EXPIRES}",
         f"3-keep {earlier} ",
         f"somebodys-own {earlier} {EXPIRES}",
+        f"2026-11-28-mine {earlier} {EXPIRES}",
+        f"7-long-er {earlier} {EXPIRES}",
         f"accept {earlier} {EXPIRES}",
     ]
     (tmp_path / "leases").write_text("\n".join(lines) + "\n")
@@ -56,7 +59,7 @@ def end(then: str) -> None:
 @pytest.mark.finding("C4", "a lease of an import or a start outlives a host that went down")
 def test_those_that_died_with_the_host_go(leases: Path) -> None:
     end("another boot")
-    assert leases.read_text().splitlines() == ["765272392-HlEi"]
+    assert leases.read_text().splitlines() == ["765272392-HlEi", "12--a-b"]
 
 
 def test_none_goes_while_the_host_is_up(leases: Path) -> None:
