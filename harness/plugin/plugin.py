@@ -24,6 +24,7 @@ from harness.plugin.asserted import Asserted, asserted
 from harness.plugin.ending import Ending
 from harness.plugin.output import Output
 from harness.plugin.session import Session, opened
+from harness.plugin.traceback_lines import give_lines
 from harness.profile.schema import BaseProfile
 from harness.record.trace import BLOCKED, NOT_ASSESSED
 from harness.run.stage import DECLARED, Run, StageFailed
@@ -288,16 +289,23 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(session_of(item.config).trace.mask(broken[name]))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+    """Before pytest's reporter shows where it was."""
+    give_lines(excinfo.value)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Put the outcome into the record and, after a failure, collect evidence."""
+    error = call.excinfo.value if call.excinfo is not None else None
+    give_lines(error)
     report = yield
     session = session_of(item.config)
     if session.run_dir is None or item.get_closest_marker(MARK) is None:
         return report
-    error = call.excinfo.value if call.excinfo is not None else None
     full = session.trace.mask(report.longreprtext) if report.failed else ""
     if report.failed and (said := sentence(error)):
         more = load.limit_details(error, session.host, budget.limits(session.profile))

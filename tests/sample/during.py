@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from types import FunctionType
 from typing import TYPE_CHECKING
 
 from harness.errors import LabError
@@ -52,6 +53,28 @@ def hang(stage: Make) -> None:
 def ring(stage: Make) -> None:
     """Its time is up while a command of it runs."""
     stage.run.host.sh(HANGS, on_line=lambda _: signal.raise_signal(signal.SIGALRM))
+
+
+def _strike(signum: int) -> None:
+    signal.raise_signal(signum)
+
+
+def _strike_at_no_line(signum: int) -> None:
+    """Have a signal come at an instruction that belongs to no line of the source."""
+    code = _strike.__code__
+    units = len(code.co_code) // 2
+    # entries of "no location" (15) for up to 8 code units each: CPython's Objects/locations.md
+    entries = [min(8, units - at) for at in range(0, units, 8)]
+    table = bytes(0x80 | 15 << 3 | (length - 1) for length in entries)
+    FunctionType(code.replace(co_linetable=table), globals())(signum)
+
+
+def interrupt_at_no_line(stage: Make) -> None:
+    _strike_at_no_line(signal.SIGINT)
+
+
+def ring_at_no_line(stage: Make) -> None:
+    _strike_at_no_line(signal.SIGALRM)
 
 
 def time_out(stage: Make) -> None:

@@ -103,6 +103,26 @@ def test_a_second_signal_beside_all_hooks_of_ours_changes_nothing(tmp_path: Path
     _ended(mini, exits.INTERRUPTED, 2)
 
 
+@pytest.mark.parametrize(
+    ("struck", "status", "says"),
+    [
+        (during.interrupt_at_no_line, exits.INTERRUPTED, "KeyboardInterrupt"),
+        (during.ring_at_no_line, exits.FAILED, "Time is up for test 'test_two': 1000 s"),
+    ],
+)
+def test_a_signal_at_an_instruction_without_a_line(
+    tmp_path: Path, struck: Callable[..., None], status: int, says: str
+) -> None:
+    """pytest cannot show such a traceback: the run ended with one of pytest's, and with 1 or 3."""
+    mini = Mini(tmp_path / "m", struck)
+    found, out = mini.pytest("-m", "acceptance")
+    assert found == status, out
+    assert says in out
+    assert "TypeError" not in out
+    assert mini.made() == []
+    assert mini.journals() == []
+
+
 def test_a_second_signal_does_nothing_while_the_first_is_answered() -> None:
     interrupts = Interrupts()
     for _ in range(2):  # no run has begun: each counts
