@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from harness import exits
 from harness.errors import BadUsage
 from harness.plugin import hooks, options, prefetch, recovery
 from harness.plugin.session import Session, opened
+from harness.reader import may_leave
 from harness.record.revision import Version
 from harness.text import readable
 
@@ -42,17 +42,15 @@ def main(words: Sequence[str]) -> int:
         plugins = pytest.PytestPluginManager()
         plugins.add_hookspecs(hooks)
         plugins.import_plugin("conftest")  # the root one, with all plugins that it names
-        arguments = _parser(plugins.hook, words).parse_args(words)
-        work: Work = arguments.work
-        return work(arguments)
+        with may_leave():
+            arguments = _parser(plugins.hook, words).parse_args(words)
+            work: Work = arguments.work
+            return work(arguments)
     except (BadUsage, pytest.UsageError) as error:
         print(readable(f"ERROR: {error}"), file=sys.stderr)
         return exits.USAGE
     except KeyboardInterrupt:
         return exits.INTERRUPTED
-    except BrokenPipeError:  # whoever reads has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exits.PASSED
     except Exception:
         print(readable(traceback.format_exc()), file=sys.stderr)
         return exits.HARNESS_ERROR

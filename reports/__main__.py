@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
+from harness.reader import may_leave
 from harness.record.files import replace
 from harness.record.revision import Version
 from reports import documents
@@ -43,15 +44,14 @@ def main() -> int:
         "fleet": _fleet,
         "prune": _prune,
     }
-    arguments = _parser().parse_args()
     try:
-        return work[arguments.command](arguments)
+        with may_leave():
+            arguments = _parser().parse_args()
+            return work[arguments.command](arguments)
     except (RecordError, history.HistoryError) as error:
         print(f"reports: {error}", file=sys.stderr)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         print(f"reports: the record is none that a run has written: {error!r}", file=sys.stderr)
-    except BrokenPipeError:  # whoever reads has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         print(f"reports: {_sentence(error)}", file=sys.stderr)
     return 2

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.reader import may_leave
 from vlab import face, image, probe, recipe, registry
 from vlab.errors import VlabError, unusable
 from vlab.face import InUse, Machine, Settings
@@ -78,10 +79,11 @@ def main(argv: Sequence[str]) -> int:
     words = list(argv)
     # What follows '--' is for the lab, whatever it looks like.
     cut = words.index("--") if "--" in words else len(words)
-    arguments = parser().parse_args(words[:cut])
-    arguments.words = words[cut + 1 :]
     try:
-        return int(arguments.carry_out(arguments) or 0)
+        with may_leave():
+            arguments = parser().parse_args(words[:cut])
+            arguments.words = words[cut + 1 :]
+            return int(arguments.carry_out(arguments) or 0)
     except VlabError as error:
         say(f"vlab: {error}")
         return 1

@@ -20,15 +20,15 @@ ARROWS = {
     "fixtures.lab": "harness.plugin vlab",  # the way to the host
     "suites.checklist": "harness.exits harness.plugin harness.profile harness.record harness.undo",
     "harness": "",
-    "reports": "harness.exits harness.record harness.text",
+    "reports": "harness.exits harness.reader harness.record harness.text",
     "reports.collect": "harness.errors",  # a command of `python -m harness`
     "reports.plugin": "harness.plugin",  # the reports' part in a pytest run
-    "vlab": "",
+    "vlab": "harness.reader",
 }
 OTHERS = ["tests", "conftest"]  # nobody's to import
 # Each may import those before it.
 ORDER = {
-    "harness": "errors exits text together wait "
+    "harness": "errors exits reader text together wait "
     "record host profile undo run outcome plugin __main__",
     "vlab": "errors process hold "
     "namespace packages sources manifest build debs emulator parts standins "

@@ -131,11 +131,18 @@ def test_the_command_prints_what_no_terminal_has(tmp_path: Path, encoding: str) 
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_the_command_ends_quietly_where_nobody_reads_on(run: Record) -> None:
-    command = [sys.executable, "-m", "reports", "render", str(run.folder)]
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", ["reports render RUN", "harness --version", "vlab faults list"])
+def test_commands_end_quietly_where_nobody_reads_on(
+    run: Record, words: str, unbuffered: str
+) -> None:
+    given = [str(run.folder) if word == "RUN" else word for word in words.split()]
+    command = [sys.executable, "-m", *given]
     root, pipe = Path(documents.__file__).parents[1], subprocess.PIPE
-    with subprocess.Popen(command, cwd=root, stdout=pipe, stderr=pipe) as process:
+    environ = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen(command, cwd=root, stdout=pipe, stderr=pipe, env=environ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
+    assert process.returncode == 141, "as of a program that SIGPIPE has ended"
