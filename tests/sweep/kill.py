@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,15 +40,15 @@ class Killed:
     left: tuple[str, ...] = ()
 
 
-def kill(lab: Lab, suites: str, seen: Path, only: str) -> Killed:
+def kill(lab: Lab, suites: str, seen: Path, only: str, options: Sequence[str] = ()) -> Killed:
     """Kill a run on a lab in the midst of the change that has the text ``only``, and recover.
 
-    The change is written to the file ``seen``.
+    The change is written to the file ``seen``; ``options`` are pytest's.
     """
     note(lab)
     run = lab.accept(
         suites,
-        options=["-p", "tests.sweep.killer"],
+        options=["-p", "tests.sweep.killer", *options],
         environ={"SWEEP_SEEN": str(seen), "SWEEP_ONLY": only},
     )
     if run.status != KILLED:

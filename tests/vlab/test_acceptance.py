@@ -118,16 +118,38 @@ def test_the_host_is_as_it_was_again(
     assert kept_lab.fingerprint() == before
 
 
-# Of the stages that need no other; `tox -e kill-sweep` kills at every change.
-@pytest.mark.parametrize(
-    ("suite", "change"), [("gpu", "bind 0000:"), ("network", "cnitool add")], ids=["gpu", "network"]
-)
+# A text of a change, by stage; `tox -e kill-sweep` kills at every change. Those of the stages that
+# need no other, each day; of the others one, which takes some minutes.
+KILLED = {"gpu": "bind 0000:", "network": "cnitool add"}
+IN_TURN = {
+    "kata": "[kata] change ",
+    "rootfs": "[rootfs] mount ",
+    "container": "[container] ctr run ",
+    "image": "[image] docker build ",
+    "model": "[model] job 'model-server'",
+}
+
+
+def today() -> int:
+    """The number of this day."""
+    return datetime.now(UTC).date().toordinal()
+
+
+def killed() -> dict[str, str]:
+    """The changes of this day's kills; KILLED names other stages, with commas."""
+    turn = [*IN_TURN][today() % len(IN_TURN)]
+    named = [name for name in os.environ.get("KILLED", "").split(",") if name]
+    return {name: (KILLED | IN_TURN)[name] for name in named or [*KILLED, turn]}
+
+
+@pytest.mark.parametrize(("stage", "change"), killed().items(), ids=killed())
 def test_of_a_run_that_was_killed_nothing_is_left(
-    kept_lab: Lab, shown: Shown, tmp_path: Path, suite: str, change: str
+    kept_lab: Lab, shown: Shown, tmp_path: Path, stage: str, change: str
 ) -> None:
     seen = tmp_path / "seen"
+    anew = ["--provision", "always"] if stage in ("rootfs", "image") else []
     with shown():
-        killed = kill(kept_lab, f"acceptance and {suite}", seen, change)
+        killed = kill(kept_lab, f"acceptance and {stage}", seen, change, anew)
     assert change in killed.change, killed.run.output[-3000:]
     assert killed.left == ()
     assert killed.recovered == 0
@@ -137,8 +159,7 @@ def sampled() -> list[faults.Fault]:
     """Two of the catalogue's faults, each day others; FAULTS names others, with commas."""
     known = [fault for fault in faults.load() if fault.lab is not None]
     named = os.environ.get("FAULTS", "").split(",")
-    today = datetime.now(UTC).date().toordinal()
-    return [f for f in known if f.name in named] or on_lab.sample(known, 2, today)
+    return [f for f in known if f.name in named] or on_lab.sample(known, 2, today())
 
 
 def test_without_the_device_the_gpu_stage_fails(run_without_gpu: Finished) -> None:
