@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -185,6 +186,7 @@ def _read(session: Session, host: Host, folder: Path) -> tuple[Found, str]:
     notes = [
         f"What is not set here has its value, and its meaning, in {extends}. It could also extend "
         f"{', '.join(others)}. A run on this very machine wants --allow-local.",
+        *written.elsewhere(os.environ),
         *written.remarks(seen, platform, base),
     ]
     text = written.document({"extends": extends, **head}, changed, notes)

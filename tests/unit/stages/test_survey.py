@@ -107,6 +107,21 @@ def test_of_a_lab_as_its_profile_has_it_nothing_is_otherwise(init: Init, tmp_pat
     assert init(profile="vlab", check=True)[0] == exits.PASSED
 
 
+def test_what_the_environment_adds_is_told_by_name(
+    init: Init, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "environment" not in init(profile="vlab")[1]
+    monkeypatch.setenv("ACCEPT_VLAB__GPUS", "2")
+    text = init(profile="vlab")[1]
+    assert "In the environment, not in this file: ACCEPT_VLAB__GPUS." in flat(text)
+    assert tomllib.loads(text) == {"extends": "vlab.toml", "name": "vlab"}
+
+
+def test_a_section_that_is_named_is_there() -> None:
+    page, _, section = written.SEVERAL.partition(", ")
+    assert f"\n## {section}\n" in (ROOT / page).read_text("utf-8")
+
+
 def test_another_template_gets_the_site_in_few_lines(lab: Lab, tmp_path: Path) -> None:
     assert template(lab.host) == "x86-kata"
     profile = base("x86-kata")
@@ -160,7 +175,7 @@ def test_nvswitches_are_told(lab: Lab) -> None:
     profile = base("x86-kata")
     settings = written.settings(look(lab.host, profile), profile)
     text = flat(written.document({"extends": "x86-kata.toml", "name": "x"}, settings))
-    assert "NVSwitches: 0000:05:00.0 (group 114). Several GPUs" in text
+    assert "NVSwitches: 0000:05:00.0 (group 114). GPUs that they join" in text
 
 
 def test_a_gpu_on_which_the_host_lives_is_not_chosen(lab: Lab) -> None:
