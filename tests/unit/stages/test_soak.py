@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from fixtures.container.lifecycle import REMOVE, START
 from fixtures.platform import host_log
-from fixtures.soak.look import MEMORY, SCRIPT, Look
+from fixtures.soak.look import MACHINES, MEMORY, SCRIPT, Look
 from fixtures.soak.stage import Cycle, Soak, SoakStage, made
 from suites import test_soak
 from tests.unit.replay import Reply, Words
@@ -114,6 +117,22 @@ def test_an_error_of_the_kernel_is_told_with_its_cycle(soaked: Lab) -> None:
 def cycles(*starts: float, memory: int = FREE) -> tuple[Cycle, ...]:
     look = Look((), memory)
     return tuple(Cycle(n, start, 3.0, "", look, ()) for n, start in enumerate(starts, 1))
+
+
+def test_machines_that_are_left_are_known_by_their_container(tmp_path: Path) -> None:
+    """Not by their program alone: another's machine may start or end in any cycle."""
+    qemu = tmp_path / "qemu-system-x86_64"
+    shutil.copy("/bin/sleep", qemu)
+    ours, others = "-name sandbox-arch-3-RUN,debug-threads=on", "-name sandbox-web"
+    asleep = [subprocess.Popen([word, "60"], executable=qemu) for word in (ours, others)]
+    try:
+        argv = ["sh", "-euc", f"run=arch-3-RUN{MACHINES}"]
+        said = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True).stdout
+    finally:
+        for process in asleep:
+            process.kill()
+            process.wait()
+    assert said == "there runs qemu-system-x86 of sandbox-arch-3-RUN\n"
 
 
 def test_starts_that_take_longer_and_longer_are_told(lab: Lab) -> None:
