@@ -34,10 +34,10 @@ def timeline(record: Record, text: Text) -> str:
     """When each stage, and what else takes long, ran and how long; '' where there was no stage."""
     if not record.stages:
         return ""
-    spans = sorted(_spans(record, text), key=lambda span: span.at)
+    found = sorted(spans(record, text), key=lambda span: span.at)
     margins = Margins(left=1.3, bottom=0.5, right=0.3)
-    made, axes = figure(9, 0.7 + 0.34 * len(spans), margins)
-    for row, span in enumerate(spans):
+    made, axes = figure(9, 0.7 + 0.34 * len(found), margins)
+    for row, span in enumerate(found):
         axes.barh(row, max(span.seconds, 0.3), left=span.at, color=span.colour, height=0.6)
         label = text("seconds_of").format(value=f"{span.seconds:.0f}")
         if span.how:
@@ -45,7 +45,7 @@ def timeline(record: Record, text: Text) -> str:
         axes.annotate(
             label, (span.at + span.seconds, row), (4, 0), textcoords="offset points", va="center"
         )
-    axes.set_yticks(range(len(spans)), [span.name for span in spans])
+    axes.set_yticks(range(len(found)), [span.name for span in found])
     axes.invert_yaxis()
     axes.set_xlim(0, max(record.seconds, 1.0) * 1.18)
     axes.set_xlabel(text("axis_time"))
@@ -54,7 +54,8 @@ def timeline(record: Record, text: Text) -> str:
     return svg(made, "timeline", text("timeline"))
 
 
-def _spans(record: Record, text: Text) -> Iterator[Span]:
+def spans(record: Record, text: Text) -> Iterator[Span]:
+    """What takes long in a run, in no order."""
     yield Span(text("span_host"), 0.0, record.stages[0].at)
     for stage in record.stages:
         colour = COLOURS[stage.state]
@@ -63,7 +64,10 @@ def _spans(record: Record, text: Text) -> Iterator[Span]:
         for one in fact.get("shown", ()):
             if one["field"] == f"{fact['name']}.seconds":
                 yield Span(fact["name"], fact["at"] - one["value"], one["value"])
-    if undone := [event for event in record.kind("undo") if event["run"] == record.id]:
+    # Some is undone during the run, such as the start of the container without a GPU.
+    looked = max(event["at"] for kind in ("stage", "test") for event in record.kind(kind))
+    undone = [e for e in record.kind("undo") if e["run"] == record.id and e["at"] > looked]
+    if undone:
         begun = undone[0]["at"] - undone[0]["seconds"]
         yield Span(text("span_undo"), begun, undone[-1]["at"] - begun)
 

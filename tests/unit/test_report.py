@@ -19,7 +19,7 @@ from fixtures.common.figures import Figure
 from fixtures.model.load import Level, Load
 from reports import documents
 from reports.formats import junit, ocp, summary
-from reports.html import html
+from reports.html import figures, html
 from reports.html.headline import headline
 from reports.record import inventory, verdict
 from reports.record.figures import quantity
@@ -137,6 +137,9 @@ def test_pictures(page: Page, passed: Record, language: str) -> None:
     for span in (text("span_host"), "answer", "streamed", text("span_undo")):
         assert re.search(rf"^\s*{span}$", said, re.M), span
     assert text("axis_time") in said
+    undo = next(one for one in figures.spans(passed, text) if one.name == text("span_undo"))
+    assert undo.at > passed.kind("undo")[0]["at"]  # of a container that went during the run
+    assert undo.at >= max(event["at"] for event in passed.kind("test"))
     said = page.sections["topology"]
     gpu, container = passed.stage("gpu"), passed.stage("container")
     assert gpu is not None
