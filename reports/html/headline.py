@@ -53,12 +53,17 @@ def _left(record: Record, text: Text) -> Iterator[str]:
 
 
 def _findings(record: Record, text: Text) -> str:
-    found = record.facts.get("security_findings", ())
-    if not found:
-        return text("no_finding")
-    severe = Counter(sorted((one["severity"] for one in found), key=SEVERITIES.index))
-    said = counted(text, "findings_count", len(found))
-    return text("noted").format(what=said, more=_counts(severe, text))
+    """Those of this very lab by severity, and how many come by the guide's letter alone."""
+    every = record.facts.get("security_findings", ())
+    here = [one["severity"] for one in every if one.get("here", True)]
+    said = text("no_finding")
+    if here:
+        severe = Counter(sorted(here, key=SEVERITIES.index))
+        what = counted(text, "findings_count", len(here))
+        said = text("noted").format(what=what, more=_counts(severe, text))
+    if others := len(every) - len(here):
+        said += text("comma") + text("findings_others").format(count=others)
+    return said
 
 
 def _counts(found: Counter[str], text: Text) -> str:

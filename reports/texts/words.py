@@ -142,6 +142,10 @@ HEADLINE = {
     "kept_count_one": ("1 change is kept for later runs", "1项改动保留给后续运行"),
     "findings_count": ("{count} security findings", "安全发现{count}项"),
     "findings_count_one": ("1 security finding", "安全发现1项"),
+    "findings_others": (
+        "{count} more if the guide is followed to the letter",
+        "若严格照指南操作，另有{count}项",
+    ),
     "no_finding": ("No security finding", "无安全发现"),
 }
 

@@ -431,6 +431,10 @@ FINDING = {"id": "x", "text": "y", "clause": "gpu.bind", "here": True, "severity
         ({"exit_status": None}, "how the host was left is not in the record."),
         ({"tests": {"bound": ("failed", "E  no")}}, "0 of 1 tests passed, 1 failed. "),
         ({"facts": {"security_findings": [FINDING]}}, "1 security finding (1 high)."),
+        (
+            {"facts": {"security_findings": [FINDING, FINDING | {"id": "z", "here": False}]}},
+            "1 security finding (1 high), 1 more if the guide is followed to the letter.",
+        ),
     ],
 )
 def test_the_first_sentence(tmp_path: Path, more: dict[str, Any], said: str) -> None:
