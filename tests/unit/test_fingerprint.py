@@ -114,6 +114,14 @@ def test_a_rule_of_the_firewall_has_its_table_and_chain() -> None:
     ]
 
 
+def test_a_login_is_no_unit_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where pam_systemd makes no session, our connection has a scope: after a break another one."""
+    names = ["harness-ssh-412.scope", "session-3.scope", "user@0.service", "theirs.service"]
+    monkeypatch.setattr(program, "listed", lambda folder: names)
+    monkeypatch.setattr(program, "lines", lambda *argv: [])
+    assert program.units() == {"transient theirs.service": ""}
+
+
 def test_a_kind_that_was_not_read_both_times_is_not_compared() -> None:
     assert list(program.differences({"docker": {"image x": ""}}, {})) == []
 
