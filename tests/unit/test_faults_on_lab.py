@@ -128,7 +128,7 @@ def test_it_is_set_off_before_the_run_and_taken_back_after_it(
         "ACCEPT_VLAB__NAME=mine",
     ]
     assert not (tmp_path / "set").exists()
-    assert re.fullmatch(r"caught     x \(-\), \d+ s", str(found))
+    assert re.fullmatch(r"caught: x \(-\), \d+ s", str(found))
 
 
 def test_one_that_strikes_waits_for_the_runs_word(tried: Callable[..., Found]) -> None:
@@ -149,7 +149,7 @@ def test_what_is_not_caught_is_told(
 ) -> None:
     found = tried(fault, status)
     assert any(why in line for line in found.why), found.why
-    assert str(found).startswith("not caught x (")
+    assert str(found).startswith("not caught: x (")
 
 
 def test_what_cannot_be_set_off_is_taken_back_and_ends_nothing_else(

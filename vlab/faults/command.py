@@ -95,7 +95,7 @@ def _tried(wanted: Sequence[Fault], lab: str) -> list[Found]:
     found = []
     for one in on_lab.each(wanted, lab, _say):
         found.append(one)
-        print(one, flush=True)
+        print(f"{len(found)} of {len(wanted)}: {one}", flush=True)
     print(f"{sum(not one.why for one in found)} of {len(found)} are caught")
     return found
 

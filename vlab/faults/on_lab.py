@@ -53,7 +53,7 @@ class Found:
 
     def __str__(self) -> str:
         said = "not caught" if self.why else "caught"
-        line = f"{said:<11}{self.fault.name} ({self.fault.clause or '-'}), {self.seconds:.0f} s"
+        line = f"{said}: {self.fault.name} ({self.fault.clause or '-'}), {self.seconds:.0f} s"
         return "\n    ".join([line, *self.why])
 
 
