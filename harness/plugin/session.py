@@ -231,7 +231,7 @@ class Session:
                 run_dir / "evidence", self.trace, deadline=host.paced(evidence.DEADLINE)
             ),
             provision=self.choices.provision,
-            ours=[(e.stage, e.what) for journal in earlier for e in journal.pending()],
+            earlier=[entry for journal in earlier for entry in journal.pending()],
             out=self.say,
         )
         self.run.stages = self.stages

@@ -7,7 +7,7 @@ import inspect
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,7 @@ from harness.record.evidence import Evidence
 from harness.record.facts import as_json, shown_in
 from harness.record.trace import STAGE, Trace, at_stage
 from harness.run import modules
-from harness.undo.journal import Journal
+from harness.undo.journal import Entry, Journal
 
 KNOWN = 20  # results of a durable stage that are remembered, of several tags or work images
 
@@ -203,7 +203,7 @@ class Run(Generic[P]):
         trace: Trace,
         evidence: Evidence,
         provision: Provision = "auto",
-        ours: Collection[tuple[str, str]] = (),
+        earlier: Sequence[Entry] = (),
         out: Callable[[str], None] = print,
     ) -> None:
         self.id = id
@@ -214,7 +214,8 @@ class Run(Generic[P]):
         self.trace = trace
         self.evidence = evidence
         self.provision = provision
-        self._ours = frozenset(ours)  # (stage, what) of all that earlier runs made and kept
+        self.earlier = tuple(earlier)  # what earlier runs have kept, as their journals had it
+        self._ours = frozenset((entry.stage, entry.what) for entry in earlier)
         self.facts: dict[str, object] = {}
         self.failed: dict[str, StageFailed] = {}
         self._begun: dict[Stage[P, Any], Any] = {}  # with the facts of what is reused, or None

@@ -22,6 +22,19 @@ HANGS = "echo hung; exec sleep 1000"
 def nothing(stage: Make) -> None: ...
 
 
+def keep(stage: Make) -> None:
+    """A file in two new folders, which later runs are to find."""
+    path = stage.path.parent / "new" / "er" / "kept [1]"
+    if path.exists():
+        return
+    journal, host = stage.run.journal, stage.run.host
+    folders = [str(path.parent), str(path.parent.parent)]
+    journal.record(stage.name, "folders", [["rmdir", "--", *folders]], durable=True)
+    journal.save_file(stage.name, str(path), durable=True)
+    host.run("mkdir", "-p", "--", str(path.parent))
+    host.run("touch", "--", str(path))
+
+
 def litter(stage: Make) -> None:
     """Make a file, of which no journal knows."""
     stage.run.host.run("touch", str(stage.path.with_name("litter")))

@@ -224,6 +224,17 @@ def test_what_is_seen_anew_of_what_an_earlier_run_made_is_nothing_left(tmp_path:
     assert [path.name for path in (mini.state / "stages").iterdir()] == ["two.seen"]
 
 
+def test_what_a_kept_change_has_made_is_nothing_left(tmp_path: Path) -> None:
+    mini = _mini(tmp_path / "mini", during.keep)
+    for _ in range(2):
+        status, output = mini.pytest("-m", "acceptance")
+        assert status == exits.PASSED, output
+        assert (mini.host / "new" / "er" / "kept [1]").exists()
+    status, output = mini.pytest("-m", "acceptance", "--restore")
+    assert status == exits.PASSED, output
+    assert not (mini.host / "new").exists()
+
+
 @pytest.mark.finding("C2", "what no undo knows of stays, and nobody says so")
 def test_what_no_undo_knows_of_fails_the_run_with_the_stages_name(tmp_path: Path) -> None:
     mini = _mini(tmp_path / "mini", during.litter)

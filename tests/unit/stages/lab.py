@@ -39,7 +39,7 @@ from harness.record.evidence import Evidence
 from harness.record.trace import Trace, at_stage
 from harness.run import job
 from harness.run.stage import Provision, Run, Stage, StageFailed, stage_classes
-from harness.undo.journal import Journal
+from harness.undo.journal import Entry, Journal
 from tests.unit.kept import PASSED
 from tests.unit.replay import Recorded, ReplayHost, recorded
 
@@ -107,7 +107,7 @@ class Lab:
             trace=self.trace,
             evidence=Evidence(folder / "evidence", self.trace),
             provision=provision,
-            ours=ours,
+            earlier=[Entry(0, stage, what, (), None, True) for stage, what in ours],
             out=self.said.append,
         )
 

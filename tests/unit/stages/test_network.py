@@ -522,14 +522,17 @@ def test_plugins_of_an_archive_and_a_cnitool_are_put_where_we_keep_things(
         }
     )
     folder = f"{lab.run.journal.state}/cni-plugins-{digests[archive][:16]}"
+    ours = f"{lab.run.journal.state}/cnitool-{digests[tool][:16]}"
     lab.host.reply('[ -e "$1" ] ||', folder, status=1)
     lab.host.reply(f"mkdir -p -- {lab.run.journal.state}")
     lab.host.reply("sha256sum <", folder)  # it has neither yet
     lab.host.reply("mktemp", folder)
     lab.host.reply("tar -xf", folder)
-    lab.host.reply("cp -a --no-dereference", f"{folder}/cnitool", status=3)
-    lab.host.reply("command -v cnitool", out=f"{folder}/cnitool\n")
-    lab.host.reply(cni.SAYS, f"{folder}/cnitool")
+    lab.host.reply(install.FRESH, f"{ours}/cnitool", out=f"{ours}\n")
+    lab.host.reply("cp -a --no-dereference", f"{ours}/cnitool", status=3)
+    lab.host.reply("sha256sum <", f"{ours}/cnitool")  # nothing is there yet
+    lab.host.reply("mktemp", f"{ours}/cnitool")
+    lab.host.reply(cni.SAYS, f"{ours}/cnitool")
     elf = lab.host.record.replies[
         "network",
         (
@@ -542,22 +545,26 @@ def test_plugins_of_an_archive_and_a_cnitool_are_put_where_we_keep_things(
         ),
     ][0].out
     lab.host.reply(FIRST_BYTES, folder, out=elf)
-    lab.host.reply("sha256sum -- ", folder, out=f"{digests[tool]}  {folder}/cnitool\n")
-    lab.host.reply(f"CNI_PATH={folder}", f"{folder}/cnitool add {NAME}")
+    lab.host.reply(FIRST_BYTES, ours, out=elf)
+    lab.host.reply("sha256sum -- ", ours, out=f"{digests[tool]}  {ours}/cnitool\n")
+    lab.host.reply(f"CNI_PATH={folder}", f"{ours}/cnitool add {NAME}")
     found = lab.bring("network").programs
     assert (found.folder, found.cnitool_sha256) == (folder, digests[tool])
     kept = {entry.what: entry.durable for entry in lab.run.journal.entries}
     assert kept[f"unpack {archive} to {folder}"]
-    assert kept[f"make '{folder}/cnitool'"]
+    assert kept[f"make '{ours}/cnitool'"]
+    assert kept[f"folders {ours}"]
 
 
 def test_an_asset_that_is_another_file_is_not_used(make_lab: MakeLab, tmp_path: Path) -> None:
     tool = tmp_path / "cnitool"
     tool.write_bytes(b"other")
     lab = make_lab(settings={"network": {"cnitool": {"source": str(tool), "sha256": "0" * 64}}})
-    lab.host.reply("cp -a --no-dereference", "/opt/cni/bin/cnitool", status=3)
-    lab.host.reply("mkdir -p -- /opt/cni/bin")
-    lab.host.reply("sha256sum <", "/opt/cni/bin/cnitool")
+    ours = f"{lab.run.journal.state}/cnitool-{'0' * 16}"
+    for script in (install.FRESH, "sha256sum <"):
+        lab.host.reply(script, f"{ours}/cnitool")
+    lab.host.reply("cp -a --no-dereference", f"{ours}/cnitool", status=3)
+    lab.host.reply(f"mkdir -p -- {ours}")
     with pytest.raises(LabError, match="is not what was expected"):
         lab.bring("network")
 
