@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from fixtures.common import install
 from fixtures.common.findings import reported
 from fixtures.image import build_context, inspect, ours
 from fixtures.image import stage as image
@@ -562,6 +563,7 @@ def test_a_buildx_of_the_profiles_is_put_where_docker_looks(
     lab = make_lab(settings={"image": {"buildx": asset}})
     turns = iter([Reply(status=1, err="no such command")])
     lab.host.reply(BUILDX, by=lambda words: next(turns, Reply(out="buildx v0.13.1\n")))
+    lab.host.reply(install.FRESH, image.PLUGIN)
     lab.host.reply("cp -a --no-dereference", image.PLUGIN, status=3)
     lab.host.reply(f"mkdir -p -- {image.PLUGIN.rpartition('/')[0]}")
     lab.host.reply("sha256sum <", image.PLUGIN)
