@@ -81,10 +81,16 @@ class Test:
 
     @property
     def cause(self) -> tuple[str, ...]:
-        """The lines that say why: of a traceback what pytest marks by `E`, else the message."""
+        """The lines that say why: of a traceback what pytest marks by `E`, else the message.
+
+        The first may stand alone somewhere, so it has more than the head of what follows.
+        """
         lines = [line.rstrip() for line in self.message.splitlines() if line.strip()]
         marked = [line[1:].strip() for line in lines if line.startswith("E  ")]
-        return tuple(marked or lines or ["no reason given"])
+        first, *more = marked or lines or ["no reason given"]
+        if first.endswith(":") and more:
+            first = f"{first} {more.pop(0).strip()}"
+        return first, *more
 
 
 @dataclass(frozen=True)

@@ -316,6 +316,14 @@ def test_every_document_has_the_parts_and_names_the_stand_ins(
     ]
 
 
+def test_the_first_line_of_a_cause_says_more_than_that_something_follows(tmp_path: Path) -> None:
+    said = "E  each of these would be met later on:\nE    stage gpu: none\nE    stage image: none"
+    failure = records.write(tmp_path / "run", {"bound": ("failed", said)}).first_failure
+    assert failure is not None
+    first = "each of these would be met later on: stage gpu: none"
+    assert failure.cause == (first, "stage image: none")
+
+
 def test_a_failure_leads_to_its_evidence(failed: Record) -> None:
     page = Page(kept.page("failed"))
     first = failed.first_failure
