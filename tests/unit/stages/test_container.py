@@ -38,6 +38,8 @@ SAYS = [
     ("vfio device: port is not set for device", "kata-containers #9014"),
     ('runtime "io.containerd.kata.v2" binary not installed "containerd-shim-kata-v2"', "shim"),
     (f"vfio: group {NODE[-1]} is not viable", "gpu suite"),
+    ("Could not open '/dev/vfio/6': No such file or directory", "taken from vfio-pci meanwhile"),
+    ("ctr: error stating device path: stat /dev/vfio/6: no such file or directory", "lspci -k"),
     ("vfio: group is used in multiple address spaces", "kata-containers #10622"),
     (f"Could not open '{NODE}': Device or resource busy", "fuser -v /dev/vfio"),
     ("vfio_dma_map = -14 (Bad address)", "kata-containers #10354"),

@@ -368,6 +368,8 @@ def test_a_file_of_this_machine_is_looked_at_as_well(make_lab: MakeLab, tmp_path
     (tmp_path / "cnitool").write_bytes(b"another")
     asset = {"source": str(tmp_path / "cnitool"), "sha256": "0" * 64}
     lab = make_lab(settings={"network": {"cnitool": asset}})
+    for script in ("sha256sum -- ", 'head -c "$2"'):
+        lab.host.reply(script, f"cnitool-{'0' * 16}/cnitool")  # it is not there yet
     [found] = lab.bring("platform").foreseen
     assert "is not what was expected" in found.says
 
