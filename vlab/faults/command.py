@@ -11,12 +11,14 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import shorten
 
 from vlab.errors import VlabError
 from vlab.faults import Fault, load, on_lab, troubleshooting
 from vlab.faults.on_lab import Found
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
+WHY = 300  # characters of a row
 HEADING = "## On the virtual lab\n"
 HEAD = """
 Made by `python -m vlab faults matrix` ({date}, {minutes:.0f} min): each is set off on a virtual
@@ -85,7 +87,9 @@ def matrix_section(found: Sequence[Found], minutes: float) -> str:
 
 
 def _row(one: Found) -> str:
-    said = f"not caught: {' '.join(' '.join(one.why).split())}" if one.why else "caught"
+    said = (
+        f"not caught: {shorten(' '.join(one.why), WHY, placeholder=' …')}" if one.why else "caught"
+    )
     fault = one.fault
     cells = (f"{fault.title} (`{fault.name}`)", fault.clause or "-", said, f"{one.seconds:.0f}")
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
